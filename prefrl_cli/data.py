@@ -1,0 +1,159 @@
+"""What is learned from: trajectories and stores of past experience, all with the seed axis R in front."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prefrl_cli.streams import Streams
+
+
+class FiniteEnvironment(Protocol):
+    """An environment whose states are numbered; see `prefrl_cli.env.maze.Maze`."""
+
+    num_states: int
+    num_actions: int
+    horizon: int
+    goal_reward: float
+    start: int
+    goal: int
+    transitions: np.ndarray
+    distance: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """B episodes for each of R seeds, padded to T steps.
+
+    Attributes:
+        states: `[R, B, T]`, the state before each step.
+        actions: `[R, B, T]`.
+        rewards: `[R, B, T]`, zero past the end.
+        lengths: `[R, B]`, steps taken.
+        last: `[R, B]`, the state after the last step.
+    """
+
+    states: Tensor
+    actions: Tensor
+    rewards: Tensor
+    lengths: Tensor
+    last: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """1 for the steps taken, 0 past the end, `[R, B, T]`."""
+        steps = torch.arange(self.states.shape[-1], device=self.states.device)
+        return (steps < self.lengths[..., None]).float()
+
+    @property
+    def returns(self) -> Tensor:
+        """Sum of the rewards, `[R, B]`."""
+        return self.rewards.sum(-1)
+
+    def next_states(self) -> Tensor:
+        """The state after each step, `[R, B, T]`; past the end, the last state."""
+        following = torch.cat([self.states[..., 1:], self.last[..., None]], -1)
+        return torch.where(self.mask.bool(), following, self.last[..., None])
+
+    def fields(self) -> dict[str, Tensor]:
+        """The tensors by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def of(cls, items: dict[str, Tensor]) -> Trajectories:
+        """Trajectories from what a store gave; what else it holds is left out."""
+        return cls(**{field.name: items[field.name] for field in fields(cls)})
+
+
+class Store:
+    """The newest `capacity` items of each seed; which items are kept may differ from seed to seed.
+
+    Items are dictionaries of tensors `[R, B, ...]`. Places are counted from the oldest kept item, 0, to the newest.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._items: dict[str, Tensor] = {}
+        self._written = torch.zeros(0, dtype=torch.int64)
+
+    @property
+    def count(self) -> Tensor:
+        """Items kept, `[R]`; empty before the first `add`."""
+        return self._written.clamp(max=self.capacity)
+
+    def add(self, items: dict[str, Tensor], wanted: Tensor) -> None:
+        """Keep the items `[R, B, ...]` where `wanted` `[R, B]` is true; B may not exceed the capacity."""
+        replicas, batch = wanted.shape
+        if batch > self.capacity:
+            raise ValueError(f"{batch} items at once are more than the {self.capacity} that are kept")
+        if not self._items:
+            self._written = torch.zeros(replicas, dtype=torch.int64, device=wanted.device)
+            self._items = {k: v.new_zeros(replicas, self.capacity, *v.shape[2:]) for k, v in items.items()}
+        place = (self._written[:, None] + wanted.cumsum(1) - 1) % self.capacity
+        replica, column = wanted.nonzero(as_tuple=True)
+        for name, value in items.items():
+            self._items[name][replica, place[replica, column]] = value[replica, column]
+        self._written = self._written + wanted.sum(1)
+
+    def get(self, places: Tensor) -> dict[str, Tensor]:
+        """The items `[R, K, ...]` at places `[R, K]`, which must be below the count (any value where it is 0)."""
+        oldest = (self._written - self.count)[:, None]
+        rows = torch.arange(len(places), device=places.device)[:, None]
+        index = (oldest + places) % self.capacity
+        return {name: value[rows, index] for name, value in self._items.items()}
+
+    def state(self) -> dict[str, Any]:
+        """The items and how many were ever written."""
+        return {"items": self._items, "written": self._written}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state()`."""
+        self._items, self._written = dict(state["items"]), state["written"]
+
+
+def draw_places(streams: Streams, purpose: str, count: Tensor, draws: int, recent: int | None = None) -> Tensor:
+    """Places in a store, each drawn independently among the newest `recent` items: `[R, draws]`."""
+    window = count if recent is None else count.clamp(max=recent)
+    drawn = (streams.uniform(purpose, draws) * window[:, None]).floor().long()
+    return drawn + (count - window)[:, None]
+
+
+def draw_pairs(streams: Streams, purpose: str, count: Tensor, pairs: int, recent: int | None = None) -> Tensor:
+    """Pairs of two different places among the newest `recent` items: `[R, pairs, 2]`; needs two items."""
+    window = (count if recent is None else count.clamp(max=recent))[:, None]
+    drawn = streams.uniform(purpose, pairs, 2)
+    first = (drawn[..., 0] * window).floor()
+    second = (drawn[..., 1] * (window - 1)).floor()
+    second = second + (second >= first)
+    return torch.stack([first, second], -1).long() + (count[:, None] - window)[..., None]
+
+
+def draw_subset(streams: Streams, purpose: str, count: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Different places in a store, by the first `size` swaps of a Fisher-Yates shuffle.
+
+    Args:
+        streams: where from.
+        purpose: the stream's purpose.
+        count: items to choose among, `[R]`.
+        size: places wanted.
+
+    Returns:
+        Places `[R, size]`, and whether each exists: a seed with fewer items has them all, and 0 for the rest.
+    """
+    drawn = streams.uniform(purpose, size).cpu().numpy()  # [R, size]
+    available = count.cpu().numpy()
+    shuffled = np.tile(np.arange(max(int(available.max()), size)), (len(available), 1))
+    rows = np.arange(len(available))
+    for swap in range(size):
+        other = swap + (drawn[:, swap] * np.maximum(available - swap, 1)).astype(np.int64)
+        other = np.where(swap < available, other, swap)
+        kept = shuffled[:, swap].copy()
+        shuffled[:, swap] = shuffled[rows, other]
+        shuffled[rows, other] = kept
+    exists = np.arange(size) < available[:, None]
+    places = torch.from_numpy(np.where(exists, shuffled[:, :size], 0))
+    return places.to(count.device), torch.from_numpy(exists).to(count.device)

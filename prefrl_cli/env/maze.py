@@ -1,0 +1,92 @@
+"""A grid maze with a sparse reward: the tutorial's, in any size."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Annotated, Literal
+
+import numpy as np
+
+from prefrl_cli.limits import Count, Limits, Positive
+
+MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left: the tutorial's numbering
+
+
+class Maze:
+    """A deterministic grid of `size` x `size` cells; a move into a wall or over the border stays.
+
+    The start is the top left cell, the goal the bottom right one. An episode ends on the goal or after `horizon`
+    steps. A state is a cell's number, row by row.
+
+    Args:
+        size: cells of one side.
+        horizon: most steps of an episode.
+        goal_reward: reward of the step that reaches the goal; every other step gives 0.
+        layout: `wall`, a vertical wall in column size // 2 that leaves the first row and the last two rows open (the
+            tutorial's), or `open`, no wall.
+        observation: what models see of a state: `cell`, its number, or `one_hot`, the same as a vector.
+
+    Attributes:
+        transitions: `[S, A]`, the next state; the goal leads to itself.
+        walls: `[size, size]`, whether a cell is a wall.
+        distance: `[S]`, shortest steps to the goal, -1 where there is no way.
+        start, goal: states.
+    """
+
+    num_actions = len(MOVES)
+
+    def __init__(
+        self,
+        size: Annotated[int, Limits(4, 256)] = 8,
+        horizon: Count = 60,
+        goal_reward: Positive = 10.0,
+        layout: Literal["wall", "open"] = "wall",
+        observation: Literal["cell", "one_hot"] = "cell",
+    ) -> None:
+        self.size, self.horizon, self.goal_reward = size, horizon, goal_reward
+        self.observation = observation
+        self.num_states = size * size
+        self.start, self.goal = 0, size * size - 1
+        self.walls = np.zeros((size, size), dtype=bool)
+        if layout == "wall":
+            self.walls[1 : size - 2, size // 2] = True
+        self.transitions = self._transitions()
+        self.distance = self._distance()
+        shortest = int(self.distance[self.start])
+        if horizon < shortest:
+            raise ValueError(f"horizon={horizon}: the goal is {shortest} steps away; try horizon={4 * shortest}")
+
+    def rewards(self, next_states: np.ndarray) -> np.ndarray:
+        """The reward of a step into each of `next_states`."""
+        return np.where(next_states == self.goal, self.goal_reward, 0.0)
+
+    def cell(self, state: int) -> tuple[int, int]:
+        """Row and column of a state."""
+        return divmod(state, self.size)
+
+    def _transitions(self) -> np.ndarray:
+        rows, columns = np.divmod(np.arange(self.num_states), self.size)
+        table = np.empty((self.num_states, self.num_actions), dtype=np.int64)
+        for action, (down, right) in enumerate(MOVES):
+            to_row = (rows + down).clip(0, self.size - 1)
+            to_column = (columns + right).clip(0, self.size - 1)
+            blocked = self.walls[to_row, to_column]
+            table[:, action] = np.where(blocked, rows, to_row) * self.size + np.where(blocked, columns, to_column)
+        table[self.goal] = self.goal
+        return table
+
+    def _distance(self) -> np.ndarray:
+        before: list[list[int]] = [[] for _ in range(self.num_states)]
+        for state, row in enumerate(self.transitions.tolist()):
+            for following in row:
+                before[following].append(state)
+        distance = np.full(self.num_states, -1, dtype=np.int64)
+        distance[self.goal] = 0
+        queue = deque([self.goal])
+        while queue:
+            state = queue.popleft()
+            for previous in before[state]:
+                if distance[previous] < 0 and not self.walls.flat[previous]:
+                    distance[previous] = distance[state] + 1
+                    queue.append(previous)
+        return distance

@@ -1,0 +1,47 @@
+"""The ranges that options may take, written once in a constructor's signature and checked before anything is built."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A closed or half-open interval of numbers, and a value inside it to suggest to a person.
+
+    Attributes:
+        low: smallest value, allowed unless `open_low`.
+        high: largest value, allowed.
+        open_low: whether `low` itself is refused.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        """Whether `value` is allowed; NaN and the infinities never are."""
+        if not math.isfinite(value):
+            return False
+        return (value > self.low if self.open_low else value >= self.low) and value <= self.high
+
+    def __str__(self) -> str:
+        """The interval in words, such as `of at least 1` or `between 0 and 1`."""
+        if math.isinf(self.low) and math.isinf(self.high):
+            return ""
+        if math.isinf(self.high):
+            return f"above {self.low:g}" if self.open_low else f"of at least {self.low:g}"
+        if self.open_low:
+            return f"above {self.low:g} and at most {self.high:g}"
+        return f"between {self.low:g} and {self.high:g}"
+
+
+Seed = Annotated[int, Limits(0, 2**32 - 1)]
+Count = Annotated[int, Limits(1, 10**9)]
+CountOrZero = Annotated[int, Limits(0, 10**9)]
+Number = Annotated[float, Limits()]
+Positive = Annotated[float, Limits(0, open_low=True)]
+NotNegative = Annotated[float, Limits(0)]
+Fraction = Annotated[float, Limits(0, 1)]

@@ -1,0 +1,105 @@
+"""Policies: the maze's actor-critic, and two ways to answer greedily where actions are numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Protocol
+
+import torch
+from torch import Tensor
+
+from prefrl_cli.data import FiniteEnvironment
+from prefrl_cli.limits import Count, Limits, Number, Positive
+from prefrl_cli.replicas import Network, at
+from prefrl_cli.streams import Streams
+
+
+class ActorCritic:
+    """Logits of the actions and a value from one network (the tutorial's policy).
+
+    Args:
+        env: gives the numbers of states and actions.
+        streams: initial parameters.
+        hidden: units of each hidden layer.
+        layers: hidden layers.
+        zero_head: start with equal probabilities and values of zero.
+    """
+
+    def __init__(
+        self,
+        env: FiniteEnvironment,
+        streams: Streams,
+        hidden: Count = 128,
+        layers: Count = 2,
+        zero_head: bool = False,
+    ) -> None:
+        outputs = env.num_actions + 1
+        self._network = Network(
+            streams, "init/policy", env.num_states, [hidden] * layers, outputs, zero_head=zero_head
+        )
+        self.parameters = self._network.parameters
+
+    def __call__(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities `[R, ..., A]` and values `[R, ...]` of observations."""
+        outputs = at(self._network, observations)
+        return outputs[..., :-1].log_softmax(-1), outputs[..., -1]
+
+
+class ActionReward(Protocol):
+    """A reward of states and actions that knows its slope along the action."""
+
+    def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Rewards `[R, B]` of states `[R, B, 2]` and actions `[R, B]`."""
+
+    def action_slope(self, states: Tensor) -> Callable[[Tensor], Tensor]:
+        """From actions `[R, B]` to the derivative `[R, B]`."""
+
+
+class Ascent:
+    """Answers by gradient ascent on the learned reward, as the notebook does.
+
+    Args:
+        start: first action.
+        steps: ascent steps.
+        rate: length of a step for a slope of 1.
+        accumulate: add up the gradients of all steps so far (a momentum of 1): the notebook's RewardNet never clears
+            the action's gradient.
+    """
+
+    def __init__(self, start: Number = 10.0, steps: Count = 50, rate: Positive = 0.1, accumulate: bool = False) -> None:
+        self.start, self.steps, self.rate, self.accumulate = start, steps, rate, accumulate
+
+    @torch.no_grad()
+    def __call__(self, reward: ActionReward, states: Tensor) -> Tensor:
+        """Actions `[R, B]`, float32, for states `[R, B, 2]`."""
+        slope = reward.action_slope(states.float())
+        action = states.new_full(states.shape[:-1], self.start, dtype=torch.float32)
+        gradient = torch.zeros_like(action)
+        for _ in range(self.steps):
+            gradient = gradient + slope(action) if self.accumulate else slope(action)
+            action = torch.add(action, gradient, alpha=self.rate)
+        return action
+
+
+class GridSearch:
+    """Answers with the best of evenly spaced actions under the learned reward.
+
+    Args:
+        high: largest action; the smallest is 0.
+        spacing: distance between two actions tried.
+    """
+
+    def __init__(self, high: Positive = 39.0, spacing: Annotated[float, Limits(0.001, 10)] = 0.1) -> None:
+        self.actions = torch.arange(0.0, high + spacing / 2, spacing)
+
+    @torch.no_grad()
+    def __call__(self, reward: ActionReward, states: Tensor) -> Tensor:
+        """Actions `[R, B]`, float32, for states `[R, B, 2]`; of equals the smallest."""
+        grid = self.actions.to(states.device)
+        answers = []
+        for some in states.split(max(1, 4096 // len(grid)), dim=1):
+            tried = grid.expand(some.shape[0], some.shape[1], -1)
+            repeated = some[:, :, None].expand(-1, -1, len(grid), -1)
+            rewards = reward(repeated.flatten(1, 2), tried.flatten(1)).view_as(tried)
+            answers.append(grid[rewards.argmax(-1)])
+        return torch.cat(answers, 1)

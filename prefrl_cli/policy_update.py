@@ -1,0 +1,134 @@
+"""How a policy learns from episodes: the tutorial's replay, and PPO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from prefrl_cli.advantage import discounted_returns, generalised_advantages, standardise
+from prefrl_cli.data import Store, Trajectories, draw_places
+from prefrl_cli.limits import Count, Fraction, NotNegative, Positive
+from prefrl_cli.loss import masked_mean
+from prefrl_cli.replicas import Optimizer
+from prefrl_cli.streams import Streams
+
+Shape = Callable[[Trajectories], Tensor]
+
+
+class Policy(Protocol):
+    """Log-probabilities `[R, ..., A]` and values `[R, ...]` of observations."""
+
+    def __call__(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Both, for observations `[R, ...]`."""
+
+
+class Replay:
+    """The tutorial's update: each step learns from one random kept trajectory.
+
+    Its returns are standardised within the trajectory, which blows the noise of a failed one up to full size
+    (see the README: why the tutorial is slow).
+
+    Args:
+        updates: steps a call.
+        discount: gamma.
+        value_weight: of the squared error of the value.
+        entropy_weight: of the entropy bonus.
+    """
+
+    def __init__(
+        self,
+        updates: Count = 2,
+        discount: Fraction = 0.98,
+        value_weight: NotNegative = 0.5,
+        entropy_weight: NotNegative = 0.01,
+    ) -> None:
+        self.updates, self.discount = updates, discount
+        self._value_weight, self._entropy_weight = value_weight, entropy_weight
+
+    def __call__(
+        self, policy: Policy, optimizer: Optimizer, new: Trajectories, kept: Store, shape: Shape, streams: Streams
+    ) -> Tensor:
+        """Improve the policy; the mean loss `[R]` of the steps."""
+        total = torch.zeros(len(streams.seeds), device=streams.device)
+        for _ in range(self.updates):
+            one = Trajectories.of(kept.get(draw_places(streams, "replay", kept.count, 1)))
+            mask = one.mask.squeeze(1)
+            returns = discounted_returns(shape(one), self.discount).squeeze(1)
+            returns = standardise(returns, mask, 1e-8)  # [R, T]
+            log_probabilities, values = policy(one.states.squeeze(1))
+            taken = log_probabilities.gather(-1, one.actions.squeeze(1)[..., None]).squeeze(-1)
+            advantages = returns - values.detach()
+            loss = (
+                -masked_mean(taken * advantages, mask)
+                + self._value_weight * masked_mean((values - returns).square(), mask)
+                - self._entropy_weight * masked_mean(entropy(log_probabilities), mask)
+            )
+            optimizer.step(loss)
+            total += loss.detach()
+        return total / self.updates
+
+
+class PPO:
+    """Proximal policy optimisation (Schulman et al. 2017, eq. 7) on the batch of episodes just played.
+
+    Args:
+        epochs: steps on the whole batch.
+        clip: how far the probability ratio may move before its gradient ends.
+        discount: gamma.
+        trace: lambda of the advantage estimation.
+        value_weight: of the squared error of the value.
+        entropy_weight: of the entropy bonus.
+        least_deviation: floor of the standard deviation by which advantages are divided, in units of `reward_unit`.
+            Without it, a batch in which no episode succeeded turns the value's noise into a drift of the policy.
+        reward_unit: rewards are divided by it first.
+    """
+
+    def __init__(
+        self,
+        epochs: Count = 4,
+        clip: Positive = 0.2,
+        discount: Fraction = 0.98,
+        trace: Fraction = 0.95,
+        value_weight: NotNegative = 0.5,
+        entropy_weight: NotNegative = 0.01,
+        least_deviation: Positive = 0.5,
+        reward_unit: Positive = 10.0,
+    ) -> None:
+        self.epochs, self.clip, self.discount, self.trace = epochs, clip, discount, trace
+        self._value_weight, self._entropy_weight = value_weight, entropy_weight
+        self._least_deviation, self._unit = least_deviation, reward_unit
+
+    def __call__(
+        self, policy: Policy, optimizer: Optimizer, new: Trajectories, kept: Store, shape: Shape, streams: Streams
+    ) -> Tensor:
+        """Improve the policy; the mean loss `[R]` of the epochs."""
+        with torch.no_grad():
+            log_probabilities, values = policy(new.states)
+            before = log_probabilities.gather(-1, new.actions[..., None]).squeeze(-1).flatten(1)  # [R, B * T]
+            mask = new.mask
+            advantages = generalised_advantages(shape(new) / self._unit, values, mask, self.discount, self.trace)
+            targets = (advantages + values).flatten(1)
+            mask, states, actions = mask.flatten(1), new.states.flatten(1), new.actions.flatten(1)
+            advantages = standardise(advantages.flatten(1), mask, self._least_deviation, floor=True)
+        total = torch.zeros_like(mask[:, 0])
+        for _ in range(self.epochs):
+            log_probabilities, values = policy(states)
+            taken = log_probabilities.gather(-1, actions[..., None]).squeeze(-1)
+            ratio = (taken - before).exp()
+            limited = ratio.clamp(1 - self.clip, 1 + self.clip)
+            loss = (
+                -masked_mean(torch.minimum(ratio * advantages, limited * advantages), mask)
+                + self._value_weight * masked_mean((values - targets).square(), mask)
+                - self._entropy_weight * masked_mean(entropy(log_probabilities), mask)
+            )
+            optimizer.step(loss)
+            total += loss.detach()
+        return total / self.epochs
+
+
+def entropy(log_probabilities: Tensor) -> Tensor:
+    """Entropy in nats of `[..., A]`: `[...]`."""
+    return -(log_probabilities.exp() * log_probabilities).sum(-1)

@@ -1,0 +1,326 @@
+"""Networks for R seeds at once: layers whose parameters carry a leading axis R, and optimiser steps that never mix it.
+
+A network on the seed axis equals R separate networks bit for bit (`tests/test_seed_axis.py`). Two things are needed
+for that beyond `baddbmm`: a gradient clip for each replica, and parameters that lie in one `[R, P]` tensor whose rows
+are a multiple of 16 numbers long, since the fused Adam kernel rounds the last few numbers of a tensor otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import layer_norm, leaky_relu
+from torch.optim.adam import adam
+from torch.optim.adamw import adamw
+from torch.optim.rmsprop import rmsprop
+from torch.optim.sgd import sgd
+
+from prefrl_cli.limits import Fraction, NotNegative, Positive
+from prefrl_cli.streams import Streams
+
+Activation = Literal["relu", "leaky_relu", "tanh"]
+Initialisation = Literal["uniform", "normal"]
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "leaky_relu": leaky_relu,
+    "tanh": torch.tanh,
+}
+_LANE = 16
+
+
+class Parameters:
+    """Every parameter of one model, in a single `[R, P]` tensor that the layers look into.
+
+    Attributes:
+        flat: `[R, P]`, the replicas' parameters side by side.
+        views: the layers' parameters `[R, *shape]`, each a window on `flat`.
+    """
+
+    def __init__(self, initial: Sequence[Tensor]) -> None:
+        rows = [parameter.float().flatten(1) for parameter in initial]
+        width = sum(row.shape[1] for row in rows)
+        padding = rows[0].new_zeros(len(rows[0]), -width % _LANE)
+        self.flat = torch.cat([*rows, padding], 1)
+        self.views = []
+        start = 0
+        for parameter, row in zip(initial, rows, strict=True):
+            window = self.flat[:, start : start + row.shape[1]].view(parameter.shape)
+            self.views.append(window.requires_grad_())
+            start += row.shape[1]
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """The gradient `[R, P]` of each replica's own loss `[R]`."""
+        gradients = torch.autograd.grad(loss.sum(), self.views)
+        rows = [gradient.flatten(1) for gradient in gradients]
+        padding = self.flat.new_zeros(len(self.flat), self.flat.shape[1] - sum(row.shape[1] for row in rows))
+        return torch.cat([*rows, padding], 1)
+
+
+class Network:
+    """R multilayer perceptrons with the same shape and their own parameters.
+
+    Args:
+        streams: where the initial parameters are drawn.
+        purpose: the stream's purpose.
+        inputs: features of an input, or the number of states where inputs are one-hot.
+        hidden: units of each hidden layer.
+        outputs: numbers that come out.
+        activation: between the layers.
+        normalise: whether a LayerNorm (Ba et al. 2016) stands before each activation.
+        initialisation: `uniform` in +-1/sqrt(fan-in) as torch's Linear, or `normal` with variance 0.1 (the notebook).
+        zero_head: start the last layer at zero, so that an untrained network is silent.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        purpose: str,
+        inputs: int,
+        hidden: Sequence[int],
+        outputs: int,
+        *,
+        activation: Activation = "relu",
+        normalise: bool = False,
+        initialisation: Initialisation = "uniform",
+        zero_head: bool = False,
+    ) -> None:
+        self._activation = _ACTIVATIONS[activation]
+        self._normalise = normalise
+        self.inputs = inputs
+        sizes = [inputs, *hidden, outputs]
+        initial: list[Tensor] = []
+        for number, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+            zero = zero_head and number == len(hidden)
+            initial += _initial_layer(streams, purpose, fan_in, fan_out, initialisation, zero=zero)
+            if normalise and number < len(hidden):
+                initial += [torch.ones_like(initial[-1]), torch.zeros_like(initial[-1])]
+        self.parameters = Parameters(initial)
+        step = 4 if normalise else 2
+        self._layers = [self.parameters.views[start : start + step] for start in range(0, len(initial), step)]
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Outputs `[R, B, outputs]` of features `[R, B, inputs]`."""
+        weight, bias = self._layers[0][:2]
+        return self._after_first(torch.baddbmm(bias, features, weight))
+
+    def table(self) -> Tensor:
+        """Outputs `[R, S, outputs]` for all S one-hot inputs: the first layer's product is its own weight."""
+        weight, bias = self._layers[0][:2]
+        return self._after_first(weight + bias)
+
+    def slope(self, fixed: Tensor, direction: Tensor) -> Callable[[Tensor], Tensor]:
+        """The derivative of the output with respect to one input, carried forward through the layers.
+
+        Args:
+            fixed: `[R, B, inputs]`, the other inputs, zero where the moving one stands.
+            direction: `[inputs]`, one where the moving input stands, times its scale.
+
+        Returns:
+            A function from the moving input `[R, B]` to the derivative `[R, B]`.
+
+        Raises:
+            ValueError: for a network with LayerNorm or another activation than (leaky) ReLU.
+        """
+        if self._normalise or self._activation is torch.tanh:
+            raise ValueError("the slope is carried by hand through relu and leaky_relu layers only")
+        leak = 0.01 if self._activation is leaky_relu else 0.0
+        (first, bias), *middle, (last, _) = [[p.detach() for p in layer] for layer in self._layers]
+        start = torch.baddbmm(bias, fixed, first)  # [R, B, H]
+        along = (direction[:, None] * first).sum(1, keepdim=True)  # [R, 1, H]
+        head = last.transpose(1, 2)  # [R, 1, H]
+        rows = fixed.shape[1]
+
+        def derivative(moving: Tensor) -> Tensor:
+            value = torch.addcmul(start, moving[..., None], along)
+            gate = torch.where(value > 0, 1.0, leak)
+            tangent = along * gate
+            for weight, bias in middle:
+                both = torch.cat([value * gate, tangent], 1) @ weight
+                value = both[:, :rows] + bias
+                gate = torch.where(value > 0, 1.0, leak)
+                tangent = both[:, rows:] * gate
+            return (tangent * head).sum(-1)
+
+        return derivative
+
+    def _after_first(self, hidden: Tensor) -> Tensor:
+        for layer, (weight, bias, *_) in zip(self._layers[:-1], self._layers[1:], strict=True):
+            if self._normalise:
+                hidden = torch.addcmul(layer[3], layer_norm(hidden, hidden.shape[-1:]), layer[2])
+            hidden = torch.baddbmm(bias, self._activation(hidden), weight)
+        return hidden
+
+
+def _initial_layer(
+    streams: Streams, purpose: str, fan_in: int, fan_out: int, initialisation: Initialisation, *, zero: bool
+) -> list[Tensor]:
+    """Weight `[R, in, out]` and bias `[R, 1, out]`, drawn in torch's order `[out, in]`."""
+    if initialisation == "normal":
+        weight = streams.normal(purpose, fan_out, fan_in, std=math.sqrt(0.1))
+        bias = streams.normal(purpose, fan_out, std=math.sqrt(0.1))
+    else:
+        bound = 1 / math.sqrt(fan_in)
+        weight = streams.uniform(purpose, fan_out, fan_in, low=-bound, high=bound)
+        bias = streams.uniform(purpose, fan_out, low=-bound, high=bound)
+    scale = 0.0 if zero else 1.0
+    return [scale * weight.transpose(1, 2), scale * bias[:, None]]
+
+
+def at(network: Network, observations: Tensor) -> Tensor:
+    """Outputs of a network for observations of either kind; the only place that tells the two apart.
+
+    Args:
+        network: its outputs are wanted.
+        observations: state numbers `[R, ...]` (integers), or features `[R, ..., inputs]`.
+
+    Returns:
+        `[R, ..., outputs]`. State numbers are looked up in the table of all states, which is evaluated once.
+    """
+    if observations.is_floating_point():
+        flat = network(observations.flatten(1, -2))
+        return flat.unflatten(1, observations.shape[1:-1])
+    return look_up(network.table(), observations)
+
+
+def look_up(table: Tensor, states: Tensor) -> Tensor:
+    """Rows of a table `[R, S, K]` for state numbers `[R, ...]`: `[R, ..., K]`."""
+    replicas, _, width = table.shape
+    index = states.reshape(replicas, -1, 1).expand(-1, -1, width)
+    return table.gather(1, index).view(*states.shape, width)
+
+
+class Optimizer:
+    """One step of a torch optimiser for R replicas, with a gradient clip for each.
+
+    Subclasses give `_apply`; the functional optimisers of torch do the arithmetic (importing an optimiser class
+    instead costs two seconds at the first step).
+
+    Args:
+        parameters: what is trained.
+        lr: learning rate.
+        steps: optimiser steps after which the learning rate has fallen to zero along half a cosine
+            (Loshchilov and Hutter 2017, eq. 5); none leaves it constant.
+        clip: largest Euclidean norm of one replica's gradient; none leaves it alone.
+    """
+
+    slots = 0
+
+    def __init__(self, parameters: Parameters, lr: float, clip: float | None, steps: int | None) -> None:
+        self.parameters = parameters
+        self.lr, self._clip, self._horizon = lr, clip, steps
+        self._slots = [torch.zeros_like(parameters.flat) for _ in range(self.slots)]
+        self._count = torch.zeros((), device=parameters.flat.device)
+        self.finite = torch.ones(len(parameters.flat), dtype=torch.bool, device=parameters.flat.device)
+
+    def step(self, loss: Tensor) -> None:
+        """Move each replica's parameters against the gradient of its own loss `[R]`."""
+        gradient = self.parameters.gradient(loss)
+        with torch.no_grad():
+            self.finite &= loss.isfinite()
+            if self._clip is not None:
+                norm = gradient.square().sum(1, keepdim=True).sqrt()
+                gradient *= (self._clip / (norm + 1e-6)).clamp(max=1.0)
+            self._apply(gradient, self._rate())
+
+    def state(self) -> dict[str, Any]:
+        """The parameters, the moments and the count of steps."""
+        return {"flat": self.parameters.flat, "slots": self._slots, "count": self._count, "finite": self.finite}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state()`."""
+        with torch.no_grad():
+            self.parameters.flat.copy_(state["flat"])
+        for mine, theirs in zip(self._slots, state["slots"], strict=True):
+            mine.copy_(theirs)
+        self._count.copy_(state["count"])
+        self.finite.copy_(state["finite"])
+
+    def _rate(self) -> float:
+        if self._horizon is None:
+            return self.lr
+        done = min(float(self._count) / self._horizon, 1.0)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+    def _apply(self, gradient: Tensor, lr: float) -> None:
+        raise NotImplementedError
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015, algorithm 1); with `weight_decay`, AdamW (Loshchilov and Hutter 2019, algorithm 2)."""
+
+    slots = 2
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: Positive = 1e-3,
+        betas: Sequence[Fraction] = (0.9, 0.999),
+        eps: Positive = 1e-8,
+        weight_decay: NotNegative = 0.0,
+        clip: Positive | None = None,
+        steps: int | None = None,
+    ) -> None:
+        super().__init__(parameters, lr, clip, steps)
+        if len(betas) != 2 or max(betas) >= 1:
+            raise ValueError(f"betas={list(betas)}: two numbers of at least 0 and below 1, such as [0.9,0.999]")
+        self._betas, self._eps, self._decay = tuple(betas), eps, weight_decay
+
+    def _apply(self, gradient: Tensor, lr: float) -> None:
+        (adamw if self._decay else adam)(
+            [self.parameters.flat], [gradient], [self._slots[0]], [self._slots[1]], [], [self._count],
+            fused=True, amsgrad=False, beta1=self._betas[0], beta2=self._betas[1], lr=lr,
+            weight_decay=self._decay, eps=self._eps, maximize=False,
+        )  # fmt: skip
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman and Hinton 2012), as torch has it."""
+
+    slots = 1
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: Positive = 1e-3,
+        alpha: Fraction = 0.99,
+        eps: Positive = 1e-8,
+        clip: Positive | None = None,
+        steps: int | None = None,
+    ) -> None:
+        super().__init__(parameters, lr, clip, steps)
+        self._alpha, self._eps = alpha, eps
+
+    def _apply(self, gradient: Tensor, lr: float) -> None:
+        rmsprop(
+            [self.parameters.flat], [gradient], [self._slots[0]], [], [], [self._count],
+            lr=lr, alpha=self._alpha, eps=self._eps, weight_decay=0.0, momentum=0.0, centered=False,
+        )  # fmt: skip
+
+
+class SGD(Optimizer):
+    """Gradient descent, with momentum (Polyak 1964) where asked for."""
+
+    slots = 1
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: Positive = 1e-2,
+        momentum: Fraction = 0.0,
+        clip: Positive | None = None,
+        steps: int | None = None,
+    ) -> None:
+        super().__init__(parameters, lr, clip, steps)
+        self._momentum = momentum
+
+    def _apply(self, gradient: Tensor, lr: float) -> None:
+        self._count += 1
+        sgd(
+            [self.parameters.flat], [gradient], [self._slots[0] if self._momentum else None],
+            lr=lr, momentum=self._momentum, weight_decay=0.0, dampening=0.0, nesterov=False, maximize=False,
+        )  # fmt: skip

@@ -1,0 +1,161 @@
+"""Random numbers: one generator for each (seed, purpose), so that no draw of one moves the dice of another."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Streams(Protocol):
+    """What draws random numbers for R seeds; every tensor comes back as `[R, *shape]`, float64, on `device`."""
+
+    seeds: tuple[int, ...]
+    device: torch.device
+
+    def uniform(self, purpose: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Numbers spread evenly over [low, high)."""
+
+    def normal(self, purpose: str, *shape: int, std: float = 1.0) -> Tensor:
+        """Gaussian numbers around zero."""
+
+    def restart(self, purpose: str) -> None:
+        """Put a purpose back to its first number, so that an evaluation asks the same questions each time."""
+
+    def state(self) -> dict[str, Any]:
+        """Every generator's position, as tensors."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state()`."""
+
+
+class PhiloxStreams:
+    """Counter-based generators keyed by (seed, purpose) (Salmon et al. 2011, Philox4x64).
+
+    The key is the seed and the CRC-32 of the purpose's name: a stream depends on nothing else, neither on the other
+    seeds in the process nor on the order in which purposes are first used.
+
+    Args:
+        seeds: one seed a replica, R of them.
+        device: where the numbers are wanted; they are drawn on the CPU, so a device does not change them.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | None = None) -> None:
+        self.seeds = tuple(seeds)
+        self.device = device or torch.device("cpu")
+        self._generators: dict[str, list[np.random.Generator]] = {}
+
+    def uniform(self, purpose: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Numbers spread evenly over [low, high), `[R, *shape]`."""
+        drawn = np.stack([generator.random(shape) for generator in self._of(purpose)])
+        return self._tensor(drawn if (low, high) == (0.0, 1.0) else low + (high - low) * drawn)
+
+    def normal(self, purpose: str, *shape: int, std: float = 1.0) -> Tensor:
+        """Gaussian numbers around zero, `[R, *shape]`."""
+        return self._tensor(np.stack([std * generator.standard_normal(shape) for generator in self._of(purpose)]))
+
+    def restart(self, purpose: str) -> None:
+        """Put a purpose back to its first number."""
+        self._generators.pop(purpose, None)
+
+    def state(self) -> dict[str, Any]:
+        """`{purpose: int64 [R, 9]}`: Philox's counter, its buffer and the place in the buffer."""
+        return {purpose: torch.tensor([_position(g) for g in some]) for purpose, some in self._generators.items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state()`."""
+        self._generators = {}
+        for purpose, positions in state.items():
+            for generator, position in zip(self._of(purpose), positions.tolist(), strict=True):
+                _move(generator, position)
+
+    def _of(self, purpose: str) -> list[np.random.Generator]:
+        if purpose not in self._generators:
+            code = zlib.crc32(purpose.encode())
+            self._generators[purpose] = [
+                np.random.Generator(np.random.Philox(key=np.array([seed, code], dtype=np.uint64)))
+                for seed in self.seeds
+            ]
+        return self._generators[purpose]
+
+    def _tensor(self, drawn: np.ndarray) -> Tensor:
+        return torch.from_numpy(drawn).to(self.device)
+
+
+def _position(generator: np.random.Generator) -> list[int]:
+    state: Any = generator.bit_generator.state
+    words = np.concatenate([state["state"]["counter"], state["buffer"]]).view(np.int64)
+    return [*words.tolist(), state["buffer_pos"]]
+
+
+def _move(generator: np.random.Generator, position: list[int]) -> None:
+    state: Any = generator.bit_generator.state
+    words = np.array(position[:8], dtype=np.int64).view(np.uint64)
+    state["state"]["counter"], state["buffer"], state["buffer_pos"] = words[:4], words[4:], position[8]
+    generator.bit_generator.state = state
+
+
+class NotebookStreams:
+    """The notebook's generators: NumPy's legacy `RandomState` for every purpose but two kinds.
+
+    Purposes whose name begins with `evaluation` are drawn from a `RandomState` of `evaluation_seed`, whatever the
+    seed of the run; those named in `torch_purposes` come from one torch generator a seed, which is never restarted
+    (the notebook draws its weights and its alternatives from torch's global generator). A `restart` seeds again.
+
+    Args:
+        seeds: one seed a replica.
+        device: where the numbers are wanted.
+        evaluation_seed: the seed of the evaluation's states.
+        torch_purposes: purposes, or beginnings of them, drawn from the torch generator.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        device: torch.device | None = None,
+        evaluation_seed: int = 42,
+        torch_purposes: Sequence[str] = ("init",),
+    ) -> None:
+        self.seeds = tuple(seeds)
+        self.device = device or torch.device("cpu")
+        self._evaluation_seed = evaluation_seed
+        self._torch_purposes = tuple(torch_purposes)
+        self._torch = [torch.Generator().manual_seed(seed) for seed in self.seeds]
+        self._training = [np.random.RandomState(seed) for seed in self.seeds]
+        self._evaluation = [np.random.RandomState(evaluation_seed) for _ in self.seeds]
+
+    def uniform(self, purpose: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Numbers spread evenly over [low, high), `[R, *shape]`; float32 grains where they come from torch."""
+        if purpose.startswith(self._torch_purposes):
+            drawn = [torch.empty(shape).uniform_(low, high, generator=generator) for generator in self._torch]
+            return torch.stack(drawn).double().to(self.device)
+        generators = self._evaluation if purpose.startswith("evaluation") else self._training
+        return torch.from_numpy(np.stack([g.uniform(low, high, shape) for g in generators])).to(self.device)
+
+    def normal(self, purpose: str, *shape: int, std: float = 1.0) -> Tensor:
+        """Gaussian numbers from the torch generator, `[R, *shape]`."""
+        drawn = [torch.normal(0.0, std, shape, generator=generator) for generator in self._torch]
+        return torch.stack(drawn).double().to(self.device)
+
+    def restart(self, purpose: str) -> None:
+        """Seed the evaluation's generators again."""
+        if purpose.startswith("evaluation") and not purpose.startswith(self._torch_purposes):
+            self._evaluation = [np.random.RandomState(self._evaluation_seed) for _ in self.seeds]
+
+    def state(self) -> dict[str, Any]:
+        """`training` int64 [R, 625] and `torch` uint8 [R, n]; the evaluation is seeded anew at each use."""
+        return {
+            "training": torch.tensor([[*map(int, g.get_state()[1]), g.get_state()[2]] for g in self._training]),
+            "torch": torch.stack([generator.get_state() for generator in self._torch]),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state()`."""
+        for legacy, words in zip(self._training, state["training"].tolist(), strict=True):
+            legacy.set_state(("MT19937", np.array(words[:624], dtype=np.uint32), words[624]))
+        for generator, row in zip(self._torch, state["torch"], strict=True):
+            generator.set_state(row)
