@@ -31,6 +31,9 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
 }
 _LANE = 16
+# Named overloads: resolving one at every call costs more than the arithmetic of a small layer.
+_leaky_relu = torch.ops.aten.leaky_relu.out
+_leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
 
 
 class Parameters:
@@ -131,20 +134,24 @@ class Network:
         leak = 0.01 if self._activation is leaky_relu else 0.0
         (first, bias), *middle, (last, _) = [[p.detach() for p in layer] for layer in self._layers]
         start = torch.baddbmm(bias, fixed, first)  # [R, B, H]
-        along = (direction[:, None] * first).sum(1, keepdim=True)  # [R, 1, H]
+        along = (direction[:, None] * first).sum(1, keepdim=True).expand_as(start).contiguous()
         head = last.transpose(1, 2)  # [R, 1, H]
-        rows = fixed.shape[1]
+        rows = start.shape[1]
+        # Every step writes into the same buffers: values in the upper half of a layer's rows, tangents in the lower.
+        value, tangent, weighted = torch.empty_like(start), torch.empty_like(start), torch.empty_like(start)
+        layers = [_SlopeLayer(weight, bias, rows) for weight, bias in middle]
 
+        @torch.no_grad()
         def derivative(moving: Tensor) -> Tensor:
-            value = torch.addcmul(start, moving[..., None], along)
-            gate = torch.where(value > 0, 1.0, leak)
-            tangent = along * gate
-            for weight, bias in middle:
-                both = torch.cat([value * gate, tangent], 1) @ weight
-                value = both[:, :rows] + bias
-                gate = torch.where(value > 0, 1.0, leak)
-                tangent = both[:, rows:] * gate
-            return (tangent * head).sum(-1)
+            torch.addcmul(start, moving[..., None], along, out=value)
+            here, moved = value, along
+            for layer in layers:
+                _leaky_relu(here, leak, out=layer.value_in)
+                _leaky_relu_backward(moved, here, leak, False, grad_input=layer.tangent_in)
+                torch.baddbmm(layer.bias, layer.both_in, layer.weight, out=layer.both_out)
+                here, moved = layer.value_out, layer.tangent_out
+            _leaky_relu_backward(moved, here, leak, False, grad_input=tangent)
+            return torch.mul(tangent, head, out=weighted).sum(-1)
 
         return derivative
 
@@ -154,6 +161,18 @@ class Network:
                 hidden = torch.addcmul(layer[3], layer_norm(hidden, hidden.shape[-1:]), layer[2])
             hidden = torch.baddbmm(bias, self._activation(hidden), weight)
         return hidden
+
+
+class _SlopeLayer:
+    """A middle layer's parameters and the buffers of `Network.slope`: B rows of values, then B of tangents."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, rows: int) -> None:
+        replicas, fan_in, fan_out = weight.shape
+        self.weight = weight.contiguous()
+        self.bias = torch.cat([bias.expand(-1, rows, -1), torch.zeros_like(bias).expand(-1, rows, -1)], 1)
+        self.both_in, self.both_out = weight.new_empty(replicas, 2 * rows, fan_in), torch.empty_like(self.bias)
+        self.value_in, self.tangent_in = self.both_in[:, :rows], self.both_in[:, rows:]
+        self.value_out, self.tangent_out = self.both_out[:, :rows], self.both_out[:, rows:]
 
 
 def _initial_layer(

@@ -59,8 +59,9 @@ class PhiloxStreams:
         return self._tensor(np.stack([std * generator.standard_normal(shape) for generator in self._of(purpose)]))
 
     def restart(self, purpose: str) -> None:
-        """Put a purpose back to its first number."""
-        self._generators.pop(purpose, None)
+        """Put a purpose, and those whose names begin with it and a stroke, back to the first number."""
+        for known in [name for name in self._generators if name == purpose or name.startswith(f"{purpose}/")]:
+            del self._generators[known]
 
     def state(self) -> dict[str, Any]:
         """`{purpose: int64 [R, 9]}`: Philox's counter, its buffer and the place in the buffer."""
@@ -142,8 +143,8 @@ class NotebookStreams:
         return torch.stack(drawn).double().to(self.device)
 
     def restart(self, purpose: str) -> None:
-        """Seed the evaluation's generators again."""
-        if purpose.startswith("evaluation") and not purpose.startswith(self._torch_purposes):
+        """Seed the evaluation's generators again; the torch generator goes on, as in the notebook."""
+        if purpose == "evaluation":
             self._evaluation = [np.random.RandomState(self._evaluation_seed) for _ in self.seeds]
 
     def state(self) -> dict[str, Any]:

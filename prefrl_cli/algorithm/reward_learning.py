@@ -1,0 +1,224 @@
+"""Learn the reward of the addition task: from the reward itself, or from preferences between two answers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from prefrl_cli.env.addition import Addition
+from prefrl_cli.figures import Figure, History
+from prefrl_cli.algorithm.reward_figures import reward_figures
+from prefrl_cli.limits import Count, Positive
+from prefrl_cli.loss import bradley_terry
+from prefrl_cli.policy import Ascent, GridSearch
+from prefrl_cli.queries import NearGreedy, WholeRange
+from prefrl_cli.replicas import Optimizer
+from prefrl_cli.reward_model import LinearReward, RewardNet
+from prefrl_cli.streams import Streams
+from prefrl_cli.teacher import Closest
+
+
+class _RewardLearning:
+    """What the two ways of learning share: the step, the evaluation and the state.
+
+    A subclass says what the loss of `states` is: `_loss(states, step)`, the mean or the sum, `[R]`.
+    """
+
+    def __init__(
+        self,
+        *,
+        env: Addition,
+        streams: Streams,
+        reward_model: LinearReward | RewardNet,
+        policy: Ascent | GridSearch,
+        queries: NearGreedy | WholeRange,
+        teacher: Closest,
+        optimizer: Optimizer,
+        steps: int,
+        batch: Count = 10,
+        initial_states: Count = 300,
+        final_states: Count = 300,
+        mse_divisor: Positive = 1.0,
+    ) -> None:
+        self.env, self.streams, self.reward_model, self.policy = env, streams, reward_model, policy
+        self._queries, self._teacher, self._optimizer, self._batch = queries, teacher, optimizer, batch
+        self._initial_states, self._final_states, self._mse_divisor = initial_states, final_states, mse_divisor
+        self.steps, self.step = steps, 0
+        self._before: dict[str, Tensor] = {}
+
+    def update(self) -> dict[str, Tensor]:
+        """One step on new states; the metrics of it, `[R]` each."""
+        states = self.env.draw_states(self.streams, "states", self._batch)
+        loss = self._loss(states, self.step)
+        self._optimizer.step(loss)
+        self.step += 1
+        return {"loss": loss.detach(), **self._theta()}
+
+    def _loss(self, states: Tensor, step: int | None) -> Tensor:
+        raise NotImplementedError
+
+    def _compare(self, states: Tensor, step: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Ask about two actions for each of states `[R, B, 2]`: logits, labels and weights, `[R, B]` each."""
+        first, second = self._queries(self.env, self._answer, states, self.streams, step)
+        answers = self.env.answer(states)
+        label, weight = self._teacher.label(
+            self._teacher.score(answers, first), self._teacher.score(answers, second)
+        )
+        return self.reward_model(states, first) - self.reward_model(states, second), label, weight
+
+    def _answer(self, states: Tensor) -> Tensor:
+        return self.policy(self.reward_model, states)
+
+    def _theta(self) -> dict[str, Tensor]:
+        if not isinstance(self.reward_model, LinearReward):
+            return {}
+        first, second = self.reward_model.theta.detach().clone().unbind(1)
+        return {"theta_1": first, "theta_2": second}
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, Tensor]:
+        """What the model knows now, `[R]` each, on states that are the same at every evaluation of a size.
+
+        `loss` is the training's on those states; `evaluation_mse` the squared distance of the greedy answer from the
+        right one, divided by the notebook's divisor; `answer_error` the distance itself; `preference_accuracy` the
+        share of the teacher's answers that the model predicts; `reward_error` the mean absolute distance from the
+        true reward over all states and whole-numbered actions, after the best line through it where the model learns
+        from preferences (they say nothing of a reward's unit).
+        """
+        self.streams.restart("evaluation")
+        size = self._initial_states if self.step == 0 else self._final_states
+        states = self.env.draw_states(self.streams, "evaluation/states", size)
+        metrics = self._test(states)
+        answers, greedy = self.env.answer(states), self._answer(states)
+        metrics["evaluation_mse"] = (answers - greedy).square().mean(1) / self._mse_divisor
+        metrics["answer_error"] = (answers - greedy).abs().mean(1)
+        true, predicted = self._whole_range()
+        metrics["reward_error"] = (predicted - true).abs().mean(1)
+        if self.step == 0:
+            self._before = self._snapshot()
+        return {**metrics, **self._theta()}
+
+    def _test(self, states: Tensor) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def _preference_accuracy(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        right = torch.where(logits == 0, 0.5, ((logits > 0) == (labels > 0.5)).float())
+        return (right * weights).sum(1) / weights.sum(1)
+
+    def _whole_range(self) -> tuple[Tensor, Tensor]:
+        """True and predicted rewards `[R, N]` of every state and whole-numbered action."""
+        states = self.env.all_states(len(self.streams.seeds), self.streams.device)
+        actions = torch.arange(self.env.actions, device=self.streams.device, dtype=states.dtype)
+        true, predicted = [], []
+        for some in states.split(max(1, 4096 // len(actions)), dim=1):
+            pairs = some[:, :, None].expand(-1, -1, len(actions), -1).flatten(1, 2)
+            tried = actions.expand(*some.shape[:2], -1).flatten(1)
+            true.append(self.env.reward(pairs, tried))
+            predicted.append(self.reward_model(pairs, tried))
+        return torch.cat(true, 1), self._in_true_unit(torch.cat(predicted, 1), torch.cat(true, 1))
+
+    def _in_true_unit(self, predicted: Tensor, true: Tensor) -> Tensor:
+        return predicted
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        """What the charts show of the model now: predictions, answers and the reward along the action."""
+        largest = self.env.numbers - 1
+        chosen = torch.tensor([[0, 1], [1, 2], [2, 3], [3, 3]], device=self.streams.device) * largest // 3
+        states = chosen.double().expand(len(self.streams.seeds), -1, -1)  # [R, 4, 2]
+        actions = torch.linspace(0, self.env.actions - 1, 201, dtype=torch.float64, device=self.streams.device)
+        pairs = states[:, :, None].expand(-1, -1, len(actions), -1).flatten(1, 2)
+        curve = self.reward_model(pairs, actions.repeat(4).expand(len(states), -1)).unflatten(1, (4, -1))
+        true, predicted = self._whole_range()
+        every = max(1, true.shape[1] // 300) | 1
+        everywhere = self.env.all_states(len(self.streams.seeds), self.streams.device)
+        some = everywhere[:, :: max(1, everywhere.shape[1] // 100)]
+        return {
+            "states": chosen,
+            "actions": actions,
+            "curve": curve,
+            "true": true[:, ::every],
+            "predicted": predicted[:, ::every],
+            "answers": self.env.answer(some),
+            "greedy": self._answer(some),
+        }
+
+    def figures(self, history: History) -> dict[str, Figure]:
+        """The charts of this experiment, by file name."""
+        with torch.no_grad():
+            after = self._snapshot()
+        before = self._before or after
+        return reward_figures(
+            history, *({name: value.cpu().numpy() for name, value in some.items()} for some in (before, after))
+        )
+
+    def finite(self) -> Tensor:
+        """Whether every loss so far was a number, `[R]`."""
+        return self._optimizer.finite
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes while training."""
+        return {
+            "step": self.step,
+            "reward_model": self._optimizer.state(),
+            "before": self._before,
+            "streams": self.streams.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state()`."""
+        self.step, self._before = state["step"], state["before"]
+        self._optimizer.restore(state["reward_model"])
+        self.streams.restore(state["streams"])
+
+
+class RewardRegression(_RewardLearning):
+    """Fit the reward model to the known reward by squared error, summed over a batch (the notebook's second part)."""
+
+    def _loss(self, states: Tensor, step: int | None) -> Tensor:
+        purpose = "actions" if step is not None else "evaluation/actions"
+        actions = self.env.draw_actions(self.streams, purpose, states.shape[1])
+        target = self.env.reward(states, actions).float()
+        return (target - self.reward_model(states, actions)).square().sum(1)
+
+    def _test(self, states: Tensor) -> dict[str, Tensor]:
+        loss = self._loss(states, None)
+        return {"loss": loss, "preference_accuracy": self._preference_accuracy(*self._compare(states, None))}
+
+
+class RewardFromPreferences(_RewardLearning):
+    """Fit the reward model to preferences between two actions (Christiano et al. 2017, eq. 1).
+
+    Args:
+        reduction: whether a batch's log-likelihood is averaged or summed.
+        swapped: do what the notebook's first part does instead: ascend the cross-entropy with the labels exchanged.
+            Its gradient is the same for a model that knows nothing, but the objective has no bound.
+        **parts: as every reward learning has.
+    """
+
+    def __init__(
+        self, *, reduction: Literal["mean", "sum"] = "mean", swapped: bool = False, **parts: Any
+    ) -> None:
+        super().__init__(**parts)
+        self._reduction, self._swapped = reduction, swapped
+
+    def _loss(self, states: Tensor, step: int | None) -> Tensor:
+        return self._objective(*self._compare(states, step))
+
+    def _objective(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        if self._swapped:
+            loss = -bradley_terry(logits, 1 - labels, weights)
+        else:
+            loss = bradley_terry(logits, labels, weights)
+        return loss * weights.sum(1) if self._reduction == "sum" else loss
+
+    def _test(self, states: Tensor) -> dict[str, Tensor]:
+        compared = self._compare(states, None)
+        return {"loss": self._objective(*compared), "preference_accuracy": self._preference_accuracy(*compared)}
+
+    def _in_true_unit(self, predicted: Tensor, true: Tensor) -> Tensor:
+        centred = predicted - predicted.mean(1, keepdim=True)
+        around = true - true.mean(1, keepdim=True)
+        slope = (centred * around).sum(1, keepdim=True) / centred.square().sum(1, keepdim=True).clamp(min=1e-12)
+        return true.mean(1, keepdim=True) + slope * centred
