@@ -30,7 +30,7 @@ class Outcome:
         score_before: the evaluation's figure (mean squared error, summed squared error or accuracy).
         score_after: the same after training.
         parameters: what was learned, in the order of the layers.
-        losses: one an epoch, before its step.
+        losses: what each epoch's step goes down, before it.
     """
 
     before: Table
@@ -81,17 +81,17 @@ def addition_linear(seed: int = 60, epochs: int = 10, objective: Literal["printe
         states = torch.tensor(draws.uniform(0, 10, (20, 2)).astype(int))
         greedy = torch.stack([linear_greedy(state, theta.detach()) for state in states])
         others = greedy + torch.tensor(draws.uniform(-width, width, 20))
-        likelihood = torch.zeros(())
-        ascended = torch.zeros(())
+        right, printed = torch.zeros(()), torch.zeros(())
         for state, first, second in zip(states, greedy, others, strict=True):
             answer = state.sum()
             label = float(torch.abs(answer - first) < torch.abs(answer - second))
             chance = torch.sigmoid(linear_reward(state, first, theta) - linear_reward(state, second, theta))
-            likelihood = likelihood + label * torch.log(chance) + (1 - label) * torch.log(1 - chance)
-            ascended = ascended - label * torch.log(1 - chance) - (1 - label) * torch.log(chance)
-        (gradient,) = torch.autograd.grad(likelihood if objective == "right" else ascended, theta)
+            right = right + label * torch.log(chance) + (1 - label) * torch.log(1 - chance)
+            printed = printed - label * torch.log(1 - chance) - (1 - label) * torch.log(chance)
+        ascended = right if objective == "right" else printed
+        (gradient,) = torch.autograd.grad(ascended, theta)
         theta = (theta + 0.15 * gradient).detach().requires_grad_()
-        losses.append(-float(likelihood) / 20)
+        losses.append(-ascended.item())
     after, error_after = evaluate()
     return Outcome(before, after, error_before, error_after, [theta.detach()], losses)
 
@@ -148,7 +148,7 @@ def rewardnet_mse(seed: int = 81, epochs: int = 300) -> Outcome:
             predicted = net(torch.column_stack((states, actions)))
         distance = torch.abs(states.sum(1) - actions)
         table = {"distance": distance.tolist(), "predicted": predicted.tolist(), "actual": target.tolist()}
-        return table, float(((predicted - target) ** 2).sum())
+        return table, float(nn.functional.mse_loss(predicted, target, reduction="sum"))
 
     before, loss_before = evaluate()
     draws, losses = RandomState(seed), []

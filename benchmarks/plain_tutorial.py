@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 HORIZON = 60
+TRAJECTORIES, PREFERENCES = 200, 500  # kept
 STEPS = [(-1, 0), (0, 1), (1, 0), (0, -1)]  # row and column of up, right, down, left
 
 
@@ -165,12 +166,9 @@ class GivenDraws:
         return int(first * count), left[int(second * (count - 1))]
 
     def subset(self, count: int, size: int) -> list[int]:
-        """The first `size` numbers of a shuffle."""
-        numbers = list(range(count))
-        for place, drawn in enumerate(self._uniform("reward_batch", size)):
-            other = place + int(drawn * (count - place))
-            numbers[place], numbers[other] = numbers[other], numbers[place]
-        return numbers[:size]
+        """The places that drew the smallest numbers; one is drawn for each place there may ever be."""
+        drawn = self._uniform("reward_batch", PREFERENCES)
+        return sorted(range(count), key=lambda place: drawn[place])[:size]
 
     def place(self, count: int) -> int:
         """A number below `count`."""
@@ -203,8 +201,8 @@ class PlainLoop:
         self.policy, self.reward = PlainPolicy(size * size), PlainReward(size * size)
         self.policy_optimizer = torch.optim.Adam(self.policy.parameters(), lr=3e-4)
         self.reward_optimizer = torch.optim.Adam(self.reward.parameters(), lr=3e-4)
-        self.trajectories: deque[dict[str, Any]] = deque(maxlen=200)
-        self.preferences: deque[tuple[dict[str, Any], dict[str, Any], float]] = deque(maxlen=500)
+        self.trajectories: deque[dict[str, Any]] = deque(maxlen=TRAJECTORIES)
+        self.preferences: deque[tuple[dict[str, Any], dict[str, Any], float]] = deque(maxlen=PREFERENCES)
         self.record = Record()
         self.episode = 0
 

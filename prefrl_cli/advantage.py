@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
-    """Sum of the discounted rewards from each step on, `[..., T]`; rewards past the end must be zero."""
-    total = torch.zeros_like(rewards[..., 0])
-    backwards = []
-    for reward in reversed(rewards.unbind(-1)):
-        total = torch.add(reward, total, alpha=discount)
-        backwards.append(total)
-    return torch.stack(backwards[::-1], -1)
+    """Sum of the discounted rewards from each step on, `[..., T]`; rewards past the end must be zero.
+
+    Each round adds what lies as far ahead as the sums already reach, so log2(T) rounds take the place of T steps.
+    """
+    total, reach, factor = rewards, 1, discount
+    while reach < rewards.shape[-1]:
+        total = torch.cat([total[..., :-reach] + factor * total[..., reach:], total[..., -reach:]], -1)
+        reach, factor = 2 * reach, factor * factor
+    return total
 
 
-def generalised_advantages(
-    rewards: Tensor, values: Tensor, mask: Tensor, discount: float, trace: float
-) -> Tensor:
+def generalised_advantages(rewards: Tensor, values: Tensor, mask: Tensor, discount: float, trace: float) -> Tensor:
     """Generalised advantage estimation (Schulman et al. 2016, eq. 16); every episode's end is worth 0.
 
     Args:

@@ -24,6 +24,9 @@ class FiniteEnvironment(Protocol):
     transitions: np.ndarray
     distance: np.ndarray
 
+    def observe(self, states: Tensor) -> Tensor:
+        """What models see of states `[...]`: their numbers, or features `[..., num_states]`."""
+
 
 @dataclass(frozen=True)
 class Trajectories:
@@ -53,11 +56,6 @@ class Trajectories:
     def returns(self) -> Tensor:
         """Sum of the rewards, `[R, B]`."""
         return self.rewards.sum(-1)
-
-    def next_states(self) -> Tensor:
-        """The state after each step, `[R, B, T]`; past the end, the last state."""
-        following = torch.cat([self.states[..., 1:], self.last[..., None]], -1)
-        return torch.where(self.mask.bool(), following, self.last[..., None])
 
     def fields(self) -> dict[str, Tensor]:
         """The tensors by name."""
@@ -132,28 +130,21 @@ def draw_pairs(streams: Streams, purpose: str, count: Tensor, pairs: int, recent
     return torch.stack([first, second], -1).long() + (count[:, None] - window)[..., None]
 
 
-def draw_subset(streams: Streams, purpose: str, count: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Different places in a store, by the first `size` swaps of a Fisher-Yates shuffle.
+def draw_subset(streams: Streams, purpose: str, count: Tensor, size: int, capacity: int) -> tuple[Tensor, Tensor]:
+    """Different places in a store: those with the smallest of `capacity` random numbers, one a place.
 
     Args:
         streams: where from.
         purpose: the stream's purpose.
         count: items to choose among, `[R]`.
-        size: places wanted.
+        size: places wanted, at most `capacity`.
+        capacity: the store's; so many numbers are drawn however many items there are.
 
     Returns:
         Places `[R, size]`, and whether each exists: a seed with fewer items has them all, and 0 for the rest.
     """
-    drawn = streams.uniform(purpose, size).cpu().numpy()  # [R, size]
-    available = count.cpu().numpy()
-    shuffled = np.tile(np.arange(max(int(available.max()), size)), (len(available), 1))
-    rows = np.arange(len(available))
-    for swap in range(size):
-        other = swap + (drawn[:, swap] * np.maximum(available - swap, 1)).astype(np.int64)
-        other = np.where(swap < available, other, swap)
-        kept = shuffled[:, swap].copy()
-        shuffled[:, swap] = shuffled[rows, other]
-        shuffled[rows, other] = kept
-    exists = np.arange(size) < available[:, None]
-    places = torch.from_numpy(np.where(exists, shuffled[:, :size], 0))
-    return places.to(count.device), torch.from_numpy(exists).to(count.device)
+    drawn = streams.uniform(purpose, capacity)
+    drawn[torch.arange(capacity, device=count.device) >= count[:, None]] = 1.0
+    places = drawn.argsort(dim=1, stable=True)[:, :size]
+    exists = torch.arange(size, device=count.device) < count[:, None]
+    return torch.where(exists, places, 0), exists

@@ -16,16 +16,16 @@ class Line:
     """One quantity for every seed.
 
     Attributes:
-        x: `[N]`, or `[N, R]` where seeds have their own.
-        y: `[N, R]`; NaN where there is no value.
+        x: `[N]`, or `[N, R]` where seeds have their own (`points` only).
+        y: `[N, R]`; NaN where there is no value: the neighbours that have one are joined.
         label: for the legend; empty for none.
         style: `band`, median and 10 to 90 % of the seeds; `smooth`, the same of the mean over the `window` values up
             to each point, over a faint median of the raw values; `points`, a dot a value; `dashed`, the median as a
-            thin grey dashed reference.
-        window: values that `smooth` averages.
+            thin grey dashed reference (a diagonal, a chance level).
+        window: rows that `smooth` averages: those up to each point that have a value; 1 smooths nothing.
     """
 
-    x: Array
+    x: Array | NDArray[np.integer]
     y: Array
     label: str = ""
     style: Literal["band", "smooth", "points", "dashed"] = "band"
@@ -42,7 +42,10 @@ class Panel:
         y_label: with its unit.
         lines: what is drawn.
         y_range: fixed limits, or none.
-        marks: x positions of vertical lines, and what they are called in the legend.
+        marks: x positions of vertical lines, such as the right answer.
+        mark_label: what the marks are called in the legend.
+        y_scale: `log` leaves out what is not above zero.
+        x_range: first and last x, so that panels of one sheet can be compared, or none.
     """
 
     title: str
@@ -52,6 +55,8 @@ class Panel:
     y_range: tuple[float, float] | None = None
     marks: tuple[float, ...] = ()
     mark_label: str = ""
+    y_scale: Literal["linear", "log"] = "linear"
+    x_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,12 @@ class Curves:
     Attributes:
         title: above the sheet.
         panels: in reading order.
+        note: said below the sheet, beside what the lines and bands mean.
     """
 
     title: str
     panels: tuple[Panel, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,8 @@ class MazeMap:
         walls: `[n, n]`, true for a wall.
         start: row and column.
         goal: row and column.
-        path: `[K, 2]`, rows and columns of the greedy path.
-        heat: `[n, n]`, the process reward of each cell.
+        path: `[K, 2]`, rows and columns of the greedy path, the start first: K - 1 steps.
+        heat: `[n, n]`, the process reward of each cell; NaN where there is none.
         heat_label: what the colours mean.
         policy: `[n, n, 4]`, chance of moving up, right, down, left.
     """

@@ -32,10 +32,15 @@ class Limits:
         if math.isinf(self.low) and math.isinf(self.high):
             return ""
         if math.isinf(self.high):
-            return f"above {self.low:g}" if self.open_low else f"of at least {self.low:g}"
+            return f"above {_shown(self.low)}" if self.open_low else f"of at least {_shown(self.low)}"
         if self.open_low:
-            return f"above {self.low:g} and at most {self.high:g}"
-        return f"between {self.low:g} and {self.high:g}"
+            return f"above {_shown(self.low)} and at most {_shown(self.high)}"
+        return f"between {_shown(self.low)} and {_shown(self.high)}"
+
+
+def _shown(number: float) -> str:
+    """A limit as it is typed: 1000000000, not 1e+09."""
+    return str(int(number)) if number == int(number) else f"{number:g}"
 
 
 Seed = Annotated[int, Limits(0, 2**32 - 1)]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import logsigmoid
 
 
 def bradley_terry(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """The negative log-likelihood of labels under P(first > second) = sigmoid(R1 - R2) (Bradley and Terry 1952).
+    """Negative log-likelihood of labels under P(first > second) = sigmoid(R1 - R2) (Bradley and Terry 1952).
 
     Args:
         logits: R1 - R2 of each pair, `[R, B]`.
@@ -18,7 +17,9 @@ def bradley_terry(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     Returns:
         The weighted mean `[R]`; 0 where no pair counts.
     """
-    each = binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+    # y ln s(z) + (1 - y) ln s(-z) = ln s(z) - (1 - y) z. The gradient of torch's binary_cross_entropy_with_logits is
+    # a sigmoid, which rounds a tensor's last few elements otherwise: a seed would depend on those beside it.
+    each = (1 - labels.to(logits.dtype)) * logits - logsigmoid(logits)
     return (each * weights).sum(-1) / weights.sum(-1).clamp(min=1.0)
 
 

@@ -33,15 +33,14 @@ class ActorCritic:
         layers: Count = 2,
         zero_head: bool = False,
     ) -> None:
+        self._observe = env.observe
         outputs = env.num_actions + 1
-        self._network = Network(
-            streams, "init/policy", env.num_states, [hidden] * layers, outputs, zero_head=zero_head
-        )
+        self._network = Network(streams, "init/policy", env.num_states, [hidden] * layers, outputs, zero_head=zero_head)
         self.parameters = self._network.parameters
 
-    def __call__(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities `[R, ..., A]` and values `[R, ...]` of observations."""
-        outputs = at(self._network, observations)
+    def __call__(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities `[R, ..., A]` and values `[R, ...]` of states `[R, ...]`."""
+        outputs = at(self._network, self._observe(states))
         return outputs[..., :-1].log_softmax(-1), outputs[..., -1]
 
 
@@ -53,6 +52,12 @@ class ActionReward(Protocol):
 
     def action_slope(self, states: Tensor) -> Callable[[Tensor], Tensor]:
         """From actions `[R, B]` to the derivative `[R, B]`."""
+
+
+class AnswerRange(Protocol):
+    """The part of an addition task that a search over all actions needs."""
+
+    actions: int
 
 
 class Ascent:
@@ -85,12 +90,12 @@ class GridSearch:
     """Answers with the best of evenly spaced actions under the learned reward.
 
     Args:
-        high: largest action; the smallest is 0.
+        env: gives the largest action; the smallest is 0.
         spacing: distance between two actions tried.
     """
 
-    def __init__(self, high: Positive = 39.0, spacing: Annotated[float, Limits(0.001, 10)] = 0.1) -> None:
-        self.actions = torch.arange(0.0, high + spacing / 2, spacing)
+    def __init__(self, env: AnswerRange, spacing: Annotated[float, Limits(0.001, 10)] = 0.1) -> None:
+        self.actions = torch.arange(0.0, env.actions - 1 + spacing / 2, spacing)
 
     @torch.no_grad()
     def __call__(self, reward: ActionReward, states: Tensor) -> Tensor:

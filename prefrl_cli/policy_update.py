@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,14 +15,27 @@ from prefrl_cli.loss import masked_mean
 from prefrl_cli.replicas import Optimizer
 from prefrl_cli.streams import Streams
 
-Shape = Callable[[Trajectories], Tensor]
+
+class Shaped(NamedTuple):
+    """What a shaping makes of trajectories.
+
+    Attributes:
+        rewards: `[R, B, T]`, in place of the environment's.
+        advantages: `[R, B, T]`, added to the standardised advantages; none adds nothing.
+    """
+
+    rewards: Tensor
+    advantages: Tensor | None = None
+
+
+Shape = Callable[[Trajectories], Shaped]
 
 
 class Policy(Protocol):
-    """Log-probabilities `[R, ..., A]` and values `[R, ...]` of observations."""
+    """Log-probabilities `[R, ..., A]` and values `[R, ...]` of states."""
 
-    def __call__(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Both, for observations `[R, ...]`."""
+    def __call__(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Both, for states `[R, ...]`."""
 
 
 class Replay:
@@ -56,11 +69,14 @@ class Replay:
         for _ in range(self.updates):
             one = Trajectories.of(kept.get(draw_places(streams, "replay", kept.count, 1)))
             mask = one.mask.squeeze(1)
-            returns = discounted_returns(shape(one), self.discount).squeeze(1)
+            shaped = shape(one)
+            returns = discounted_returns(shaped.rewards, self.discount).squeeze(1)
             returns = standardise(returns, mask, 1e-8)  # [R, T]
             log_probabilities, values = policy(one.states.squeeze(1))
             taken = log_probabilities.gather(-1, one.actions.squeeze(1)[..., None]).squeeze(-1)
             advantages = returns - values.detach()
+            if shaped.advantages is not None:
+                advantages = advantages + shaped.advantages.squeeze(1)
             loss = (
                 -masked_mean(taken * advantages, mask)
                 + self._value_weight * masked_mean((values - returns).square(), mask)
@@ -109,10 +125,14 @@ class PPO:
             log_probabilities, values = policy(new.states)
             before = log_probabilities.gather(-1, new.actions[..., None]).squeeze(-1).flatten(1)  # [R, B * T]
             mask = new.mask
-            advantages = generalised_advantages(shape(new) / self._unit, values, mask, self.discount, self.trace)
+            shaped = shape(new)
+            rewards = shaped.rewards / self._unit
+            advantages = generalised_advantages(rewards, values, mask, self.discount, self.trace)
             targets = (advantages + values).flatten(1)
             mask, states, actions = mask.flatten(1), new.states.flatten(1), new.actions.flatten(1)
             advantages = standardise(advantages.flatten(1), mask, self._least_deviation, floor=True)
+            if shaped.advantages is not None:
+                advantages = advantages + shaped.advantages.flatten(1)
         total = torch.zeros_like(mask[:, 0])
         for _ in range(self.epochs):
             log_probabilities, values = policy(states)

@@ -57,7 +57,11 @@ class NearGreedy:
     """
 
     def __init__(
-        self, centre: Number = 300.0, decay: Positive = 500.0, least: NotNegative = 0.0, evaluation_width: Positive = 2.0
+        self,
+        centre: Number = 300.0,
+        decay: Positive = 500.0,
+        least: NotNegative = 0.0,
+        evaluation_width: Positive = 2.0,
     ) -> None:
         self.centre, self.decay, self.least, self.evaluation_width = centre, decay, least, evaluation_width
 
@@ -84,4 +88,3 @@ class WholeRange:
         drawn = streams.uniform(purpose, states.shape[1], 2, high=env.actions - 1)
         first, second = drawn.unbind(-1)
         return first, second
-

@@ -109,7 +109,7 @@ class Network:
     def __call__(self, features: Tensor) -> Tensor:
         """Outputs `[R, B, outputs]` of features `[R, B, inputs]`."""
         weight, bias = self._layers[0][:2]
-        return self._after_first(torch.baddbmm(bias, features, weight))
+        return self._after_first(_affine(bias, features, weight))
 
     def table(self) -> Tensor:
         """Outputs `[R, S, outputs]` for all S one-hot inputs: the first layer's product is its own weight."""
@@ -138,7 +138,8 @@ class Network:
         head = last.transpose(1, 2)  # [R, 1, H]
         rows = start.shape[1]
         # Every step writes into the same buffers: values in the upper half of a layer's rows, tangents in the lower.
-        value, tangent, weighted = torch.empty_like(start), torch.empty_like(start), torch.empty_like(start)
+        value = torch.empty_like(start)
+        tangent, weighted = (start.new_empty(*start.shape[:2], head.shape[2]) for _ in range(2))
         layers = [_SlopeLayer(weight, bias, rows) for weight, bias in middle]
 
         @torch.no_grad()
@@ -151,7 +152,8 @@ class Network:
                 torch.baddbmm(layer.bias, layer.both_in, layer.weight, out=layer.both_out)
                 here, moved = layer.value_out, layer.tangent_out
             _leaky_relu_backward(moved, here, leak, False, grad_input=tangent)
-            return torch.mul(tangent, head, out=weighted).sum(-1)
+            slope: Tensor = torch.mul(tangent, head, out=weighted).sum(-1)
+            return slope
 
         return derivative
 
@@ -159,8 +161,20 @@ class Network:
         for layer, (weight, bias, *_) in zip(self._layers[:-1], self._layers[1:], strict=True):
             if self._normalise:
                 hidden = torch.addcmul(layer[3], layer_norm(hidden, hidden.shape[-1:]), layer[2])
-            hidden = torch.baddbmm(bias, self._activation(hidden), weight)
+            hidden = _affine(bias, self._activation(hidden), weight)
         return hidden
+
+
+def _affine(bias: Tensor, features: Tensor, weight: Tensor) -> Tensor:
+    """`features @ weight + bias` for each replica, `[R, B, out]`.
+
+    Where a matrix has one column or one row, `baddbmm` sums in another order for R = 1 than for more.
+    """
+    if weight.shape[2] == 1:
+        return (features * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
+    if weight.shape[1] == 1:
+        return features * weight + bias
+    return torch.baddbmm(bias, features, weight)
 
 
 class _SlopeLayer:
@@ -201,8 +215,7 @@ def at(network: Network, observations: Tensor) -> Tensor:
         `[R, ..., outputs]`. State numbers are looked up in the table of all states, which is evaluated once.
     """
     if observations.is_floating_point():
-        flat = network(observations.flatten(1, -2))
-        return flat.unflatten(1, observations.shape[1:-1])
+        return network(observations.flatten(1, -2)).view(*observations.shape[:-1], -1)
     return look_up(network.table(), observations)
 
 
@@ -242,7 +255,7 @@ class Optimizer:
         with torch.no_grad():
             self.finite &= loss.isfinite()
             if self._clip is not None:
-                norm = gradient.square().sum(1, keepdim=True).sqrt()
+                norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
                 gradient *= (self._clip / (norm + 1e-6)).clamp(max=1.0)
             self._apply(gradient, self._rate())
 

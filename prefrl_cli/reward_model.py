@@ -7,10 +7,11 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from prefrl_cli.data import FiniteEnvironment
 from prefrl_cli.limits import Count, Positive
-from prefrl_cli.replicas import Activation, Initialisation, Network, Parameters, at
+from prefrl_cli.replicas import Activation, Initialisation, Network, Parameters, at, look_up
 from prefrl_cli.streams import Streams
 
 
@@ -33,14 +34,77 @@ class ProcessReward:
         layers: Count = 2,
         zero_head: bool = False,
     ) -> None:
+        self._observe = env.observe
         self._network = Network(
             streams, "init/reward_model", env.num_states, [hidden] * layers, 1, normalise=True, zero_head=zero_head
         )
         self.parameters = self._network.parameters
 
-    def __call__(self, observations: Tensor) -> Tensor:
-        """Rewards `[R, ...]` of state numbers `[R, ...]` or features `[R, ..., D]`."""
-        return at(self._network, observations).squeeze(-1).tanh()
+    def __call__(self, states: Tensor) -> Tensor:
+        """Rewards `[R, ...]` of states `[R, ...]`."""
+        return at(self._network, self._observe(states)).squeeze(-1).tanh()
+
+    def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Rewards `[R, ...]` of steps: those of the states they leave, whatever the action."""
+        return self(states)
+
+    def follow(self, log_probabilities: Tensor) -> None:
+        """A process reward model has no reference policy."""
+
+
+class ImplicitReward:
+    """A reward for each step, beta ln(pi_phi(a|s) / pi_old(a|s)): the OPRL paper's (arXiv 2509.19199, eq. 3-5).
+
+    pi_phi is a policy of its own that starts as a copy of the one that acts; pi_old, the reference, is the policy that
+    collected the last batch. Fitted to preferences, the log-ratio goes towards the soft advantage of each action.
+
+    Args:
+        env: gives the numbers of states and actions.
+        streams: initial parameters, those of the policy of the same shape.
+        hidden: units of each hidden layer, as the policy's.
+        layers: hidden layers, as the policy's.
+        beta: how much reward one nat of log-ratio is worth.
+        zero_head: as the policy's.
+    """
+
+    def __init__(
+        self,
+        env: FiniteEnvironment,
+        streams: Streams,
+        hidden: Count = 128,
+        layers: Count = 2,
+        beta: Positive = 0.5,
+        zero_head: bool = False,
+    ) -> None:
+        streams.restart("init/policy")
+        self._network = Network(
+            streams, "init/policy", env.num_states, [hidden] * layers, env.num_actions + 1, zero_head=zero_head
+        )
+        streams.restart("init/policy")
+        self.parameters = self._network.parameters
+        self.beta = beta
+        states = torch.arange(env.num_states, device=streams.device)
+        self._all = env.observe(states.expand(len(streams.seeds), -1))
+        self._reference = self._log_probabilities().detach()
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """The expected reward `[R, ...]` of a step of pi_phi in each state: beta times its divergence from pi_old."""
+        learned = self._log_probabilities()
+        divergence = (learned.exp() * (learned - self._reference)).sum(-1, keepdim=True)
+        return self.beta * look_up(divergence, states).squeeze(-1)
+
+    def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Rewards `[R, ...]` of taking `actions` `[R, ...]` in `states` `[R, ...]`."""
+        ratio = self._log_probabilities() - self._reference  # [R, S, A]
+        flat = (states * ratio.shape[-1] + actions).flatten(1)
+        return self.beta * ratio.flatten(1).gather(1, flat).view(states.shape)
+
+    def follow(self, log_probabilities: Tensor) -> None:
+        """Take the acting policy's log-probabilities `[R, S, A]` as the reference."""
+        self._reference = log_probabilities
+
+    def _log_probabilities(self) -> Tensor:
+        return at(self._network, self._all)[..., :-1].log_softmax(-1)
 
 
 class ActionRange(Protocol):
@@ -70,7 +134,7 @@ class LinearReward:
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, B]` of states `[R, B, 2]` and actions `[R, B]`."""
         difference = states.sum(-1) - actions
-        features = torch.stack([1 - self._slope * difference.abs(), difference.sigmoid()], -1)
+        features = torch.stack([1 - self._slope * difference.abs(), logsigmoid(difference).exp()], -1)
         return (features * self.theta[:, None]).sum(-1)
 
     def action_slope(self, states: Tensor) -> Callable[[Tensor], Tensor]:
@@ -81,7 +145,7 @@ class LinearReward:
         def derivative(actions: Tensor) -> Tensor:
             difference = answers - actions
             towards = torch.where(difference > 0, self._slope, -self._slope)
-            share = difference.sigmoid()
+            share = logsigmoid(difference).exp()  # sigmoid() rounds the last few elements of a tensor otherwise
             return closeness * towards - side * share * (1 - share)
 
         return derivative

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
+from prefrl_cli.data import Trajectories
 from prefrl_cli.limits import Fraction, NotNegative
+
+ProcessReward = Callable[[Tensor], Tensor]
 
 
 class NoShaping:
     """The environment's reward alone; the process reward is learned but not used."""
 
-    def __call__(self, rewards: Tensor, here: Tensor, following: Tensor, mask: Tensor) -> Tensor:
-        """The rewards, unchanged."""
-        return rewards
+    step_weight = 0.0
+
+    def __call__(self, trajectories: Trajectories, process: ProcessReward) -> Tensor:
+        """The rewards `[R, B, T]`, unchanged."""
+        return trajectories.rewards
+
+
+class StepAdvantage(NoShaping):
+    """Adds the standardised step reward to the advantage, not to the reward (the OPRL paper's eq. 7-9).
+
+    Args:
+        weight: alpha, of the step advantage.
+    """
+
+    def __init__(self, weight: NotNegative = 0.3) -> None:
+        self.step_weight = weight
 
 
 class AdditiveShaping:
@@ -22,19 +41,14 @@ class AdditiveShaping:
         weight: of the process reward.
     """
 
+    step_weight = 0.0
+
     def __init__(self, weight: NotNegative = 0.1) -> None:
         self.weight = weight
 
-    def __call__(self, rewards: Tensor, here: Tensor, following: Tensor, mask: Tensor) -> Tensor:
-        """Shaped rewards `[R, B, T]`.
-
-        Args:
-            rewards: the environment's, `[R, B, T]`.
-            here: process reward of the state before each step, `[R, B, T]`.
-            following: process reward of the state after each step, `[R, B, T]`.
-            mask: 1 for the steps taken.
-        """
-        return rewards + self.weight * here * mask
+    def __call__(self, trajectories: Trajectories, process: ProcessReward) -> Tensor:
+        """Shaped rewards `[R, B, T]` of trajectories, `process` giving a reward for each state."""
+        return trajectories.rewards + self.weight * process(trajectories.states) * trajectories.mask
 
 
 class PotentialShaping:
@@ -47,11 +61,13 @@ class PotentialShaping:
         discount: the policy update's.
     """
 
+    step_weight = 0.0
+
     def __init__(self, weight: NotNegative = 1.0, discount: Fraction = 0.98) -> None:
         self.weight, self.discount = weight, discount
 
-    def __call__(self, rewards: Tensor, here: Tensor, following: Tensor, mask: Tensor) -> Tensor:
-        """Shaped rewards `[R, B, T]`; the arguments are those of `AdditiveShaping`."""
-        goes_on = mask.roll(-1, -1)
-        goes_on[..., -1] = 0.0
-        return rewards + self.weight * (self.discount * following * goes_on - here) * mask
+    def __call__(self, trajectories: Trajectories, process: ProcessReward) -> Tensor:
+        """Shaped rewards `[R, B, T]` of trajectories, `process` giving a potential for each state."""
+        potential = process(trajectories.states) * trajectories.mask
+        following = torch.cat([potential[..., 1:], torch.zeros_like(potential[..., :1])], -1)
+        return trajectories.rewards + self.weight * (self.discount * following - potential)

@@ -150,13 +150,18 @@ class NotebookStreams:
     def state(self) -> dict[str, Any]:
         """`training` int64 [R, 625] and `torch` uint8 [R, n]; the evaluation is seeded anew at each use."""
         return {
-            "training": torch.tensor([[*map(int, g.get_state()[1]), g.get_state()[2]] for g in self._training]),
+            "training": torch.tensor([_words(generator) for generator in self._training]),
             "torch": torch.stack([generator.get_state() for generator in self._torch]),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`."""
         for legacy, words in zip(self._training, state["training"].tolist(), strict=True):
-            legacy.set_state(("MT19937", np.array(words[:624], dtype=np.uint32), words[624]))
+            legacy.set_state(("MT19937", np.array(words[:624], dtype=np.uint32), words[624], 0, 0.0))
         for generator, row in zip(self._torch, state["torch"], strict=True):
-            generator.set_state(row)
+            generator.set_state(row.clone())  # torch reads a row of a larger tensor from the wrong place
+
+
+def _words(generator: np.random.RandomState) -> list[int]:
+    state: Any = generator.get_state()
+    return [*map(int, state[1]), state[2]]

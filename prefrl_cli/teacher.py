@@ -1,4 +1,4 @@
-"""Who answers which of two is better. A label is the probability that the FIRST is preferred; weight 0 means skipped."""
+"""Who answers which of two is better. A label is the probability that the FIRST is preferred; weight 0 is skipped."""
 
 from __future__ import annotations
 

@@ -1,0 +1,47 @@
+"""What can be trained: one file an algorithm, each with an `update()` and an `evaluate()` of one screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prefrl_cli.figures import Figure, History
+
+
+class Algorithm(Protocol):
+    """What the runner needs to train R seeds.
+
+    Attributes:
+        steps: calls of `update()` wanted.
+        step: calls done.
+        examples: the first few items of the last evaluation, a column `[R, K]` a name; may be empty.
+    """
+
+    steps: int
+    step: int
+    examples: dict[str, Tensor]
+
+    def update(self) -> dict[str, Tensor]:
+        """Train by one step; metrics by name, `[R]` each."""
+
+    def evaluate(self) -> dict[str, Tensor]:
+        """What is known now, `[R]` each; it changes nothing that training depends on."""
+
+    def finite(self) -> Tensor:
+        """Whether each seed's losses were all numbers so far, bool `[R]`."""
+
+    def figures(self, history: History) -> dict[str, Figure]:
+        """Charts by file name.
+
+        Args:
+            history: training metrics `[N, R]`, whose first row is that of the first update, and
+                `evaluation/<name>` `[N + 1, R]`, whose first row is before training; NaN where there is no value.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes while training: tensors, numbers, words, and lists and dictionaries of these."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state()`."""

@@ -11,17 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prefrl_cli.advantage import standardise
+from prefrl_cli.algorithm import oprl_figures
 from prefrl_cli.data import Store, Trajectories, draw_pairs, draw_subset
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.env.rollout import rollout, sampler
+from prefrl_cli.figures import Figure, History
 from prefrl_cli.limits import Count, CountOrZero, Fraction, NotNegative
 from prefrl_cli.loss import bradley_terry
 from prefrl_cli.policy import ActorCritic
-from prefrl_cli.policy_update import PPO, Replay
+from prefrl_cli.policy_update import PPO, Replay, Shaped
 from prefrl_cli.queries import UniformTrajectories
 from prefrl_cli.replicas import Optimizer
-from prefrl_cli.reward_model import ProcessReward
-from prefrl_cli.shaping import AdditiveShaping, NoShaping, PotentialShaping
+from prefrl_cli.reward_model import ImplicitReward, ProcessReward
+from prefrl_cli.shaping import AdditiveShaping, NoShaping, PotentialShaping, StepAdvantage
 from prefrl_cli.streams import Streams
 from prefrl_cli.teacher import Progress, Return
 
@@ -81,6 +84,9 @@ class OPRL:
         policy_start: the first update at which the policy is improved.
         render_every: one more episode without exploration every so many updates, kept with the others; 0 for none.
         test_episodes: fresh episodes for the held-out preferences of an evaluation.
+
+    Raises:
+        ValueError: for sizes of parts that do not go together.
     """
 
     def __init__(
@@ -89,11 +95,11 @@ class OPRL:
         env: Maze,
         streams: Streams,
         policy: ActorCritic,
-        reward_model: ProcessReward,
+        reward_model: ProcessReward | ImplicitReward,
         teacher: Return | Progress,
         queries: UniformTrajectories,
         reward_update: RewardUpdate,
-        shaping: NoShaping | AdditiveShaping | PotentialShaping,
+        shaping: NoShaping | AdditiveShaping | PotentialShaping | StepAdvantage,
         policy_update: Replay | PPO,
         exploration: Exploration,
         policy_optimizer: Optimizer,
@@ -105,6 +111,19 @@ class OPRL:
         render_every: CountOrZero = 0,
         test_episodes: Count = 16,
     ) -> None:
+        keep = reward_update.keep
+        for name, value, most, limit in (
+            ("episodes", episodes, memory, "algorithm.memory"),
+            ("queries.questions", queries.questions, keep, "reward_update.keep"),
+            ("reward_update.batch", reward_update.batch, keep, "reward_update.keep"),
+        ):
+            if value > most:
+                raise ValueError(f"{name}={value}: more than are kept; try {name}={most} or {limit}={value}")
+        if test_episodes < 2 or memory < 2:
+            name = "test_episodes" if test_episodes < 2 else "memory"
+            raise ValueError(f"{name}=1: a question needs two trajectories; try {name}=16")
+        if episodes * (queries.start + 1) < 2:
+            raise ValueError(f"queries.start={queries.start}: no two trajectories are kept then; try queries.start=1")
         self.env, self.streams, self.steps = env, streams, steps
         self.policy, self.reward_model = policy, reward_model
         self._teacher, self._queries, self._reward_update = teacher, queries, reward_update
@@ -113,16 +132,18 @@ class OPRL:
         self._episodes, self._policy_start, self._render_every = episodes, policy_start, render_every
         self._test_episodes = test_episodes
         self._trajectories = Store(memory)
-        self._preferences = Store(reward_update.keep)
+        self._preferences = Store(keep)
         replicas = len(streams.seeds)
         self._labels_used = torch.zeros(replicas, dtype=torch.int64, device=streams.device)
         self._success = torch.zeros(replicas, 0, device=streams.device)
         self._asked = 0
         self.step = 0
+        self.examples: dict[str, Tensor] = {}
 
     def update(self) -> dict[str, Tensor]:
         """Play, ask, fit, improve; the metrics of this update, `[R]` each."""
         step = self.step
+        self.reward_model.follow(self._log_probabilities())
         new = self._play(self._episodes, self._exploration(step), "policy")
         self._remember(new)
         if self._queries.due(step):
@@ -148,10 +169,12 @@ class OPRL:
 
     def probabilities(self, epsilon: float = 0.0) -> Tensor:
         """The chance of each action in every state, `[R, S, A]`, with a share `epsilon` of uniform actions."""
-        with torch.no_grad():
-            states = torch.arange(self.env.num_states, device=self.streams.device)
-            log_probabilities, _ = self.policy(states.expand(len(self.streams.seeds), -1))
-        return epsilon / self.env.num_actions + (1 - epsilon) * log_probabilities.exp()
+        return epsilon / self.env.num_actions + (1 - epsilon) * self._log_probabilities().exp()
+
+    @torch.no_grad()
+    def _log_probabilities(self) -> Tensor:
+        states = torch.arange(self.env.num_states, device=self.streams.device)
+        return self.policy(states.expand(len(self.streams.seeds), -1))[0]
 
     def _remember(self, new: Trajectories) -> None:
         wanted = torch.ones_like(new.lengths, dtype=torch.bool)
@@ -166,7 +189,7 @@ class OPRL:
         pairs = self._queries(self.streams, self._trajectories.count)  # [R, Q, 2]
         both = self._trajectories.get(pairs.flatten(1))
         label, weight = self._teacher.label(*both["score"].unflatten(1, (-1, 2)).unbind(-1))
-        question = {name: both[name].unflatten(1, (-1, 2)) for name in ("states", "lengths")}
+        question = {name: both[name].unflatten(1, (-1, 2)) for name in ("states", "actions", "lengths")}
         self._preferences.add({**question, "label": label}, weight > 0)
         self._labels_used += (weight > 0).sum(1)
         self._asked += self._queries.questions
@@ -176,28 +199,35 @@ class OPRL:
         size = self._reward_update.batch
         total = torch.zeros(len(self.streams.seeds), device=self.streams.device)
         for _ in range(self._reward_update.updates):
-            places, exists = draw_subset(self.streams, "reward_batch", self._preferences.count, size)
+            places, exists = draw_subset(
+                self.streams, "reward_batch", self._preferences.count, size, self._reward_update.keep
+            )
             batch = self._preferences.get(places)
-            logits = self._margin(batch["states"], batch["lengths"])
+            logits = self._margin(batch["states"], batch["actions"], batch["lengths"])
             loss = bradley_terry(logits, batch["label"], exists.float())
             self.reward_optimizer.step(loss)
             total += loss.detach()
         mean = total / self._reward_update.updates
         return torch.where(self._preferences.count > 0, mean, torch.nan)
 
-    def _margin(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """Score of the first less that of the second, `[R, K]`, for states `[R, K, 2, T]`."""
+    def _margin(self, states: Tensor, actions: Tensor, lengths: Tensor) -> Tensor:
+        """Score of the first less that of the second, `[R, K]`, for states and actions `[R, K, 2, T]`."""
         steps = torch.arange(states.shape[-1], device=states.device)
         sign = torch.tensor([1.0, -1.0], device=states.device)[:, None]
         signed = torch.where(steps < lengths[..., None], sign, 0.0)
-        return (self.reward_model(states) * signed).flatten(2).sum(-1)
+        return (self.reward_model.step_rewards(states, actions) * signed).flatten(2).sum(-1)
 
-    def _shape(self, trajectories: Trajectories) -> Tensor:
-        """The environment's rewards with the learned process reward worked in, `[R, B, T]`."""
+    def _shape(self, trajectories: Trajectories) -> Shaped:
+        """The environment's rewards with the learned process reward worked in."""
         with torch.no_grad():
-            here = self.reward_model(trajectories.states)
-            following = self.reward_model(trajectories.next_states())
-        return self._shaping(trajectories.rewards, here, following, trajectories.mask)
+            rewards = self._shaping(trajectories, self.reward_model)
+            if not self._shaping.step_weight:
+                return Shaped(rewards)
+            mask = trajectories.mask
+            steps = self.reward_model.step_rewards(trajectories.states, trajectories.actions)
+            steps = standardise(steps.flatten(1), mask.flatten(1), 1e-6, floor=True).view_as(mask)
+            informed = (self._preferences.count > 0)[:, None, None]
+            return Shaped(rewards, torch.where(informed, self._shaping.step_weight * steps, 0.0))
 
     def evaluate(self) -> dict[str, Tensor]:
         """What is known now, `[R]` each; success over the episodes so far."""
@@ -232,9 +262,30 @@ class OPRL:
         label, weight = self._teacher.label(*score[rows, pairs].unbind(-1))
         weight = torch.where(label == 0.5, 0.0, weight)
         with torch.no_grad():
-            margin = self._margin(fresh.states[rows, pairs], fresh.lengths[rows, pairs])
+            margin = self._margin(*(of[rows, pairs] for of in (fresh.states, fresh.actions, fresh.lengths)))
         right = torch.where(margin == 0, 0.5, ((margin > 0) == (label > 0.5)).float())
         return (right * weight).sum(1) / weight.sum(1)
+
+    def figures(self, history: History) -> dict[str, Figure]:
+        """The charts of this experiment, by file name."""
+        greedy = self.greedy_episode()
+        states = torch.arange(self.env.num_states, device=self.streams.device)
+        with torch.no_grad():
+            process_reward = self.reward_model(states.expand(len(self.streams.seeds), -1))
+        return oprl_figures.figures(
+            history,
+            episodes=self._episodes,
+            goal_reward=self.env.goal_reward,
+            seeds=list(self.streams.seeds),
+            walls=self.env.walls,
+            start=self.env.start,
+            goal=self.env.goal,
+            process_reward=process_reward.cpu().numpy(),
+            policy=self.probabilities().cpu().numpy(),
+            visited=greedy.states[:, 0].cpu().numpy(),
+            lengths=greedy.lengths[:, 0].cpu().numpy(),
+            last=greedy.last[:, 0].cpu().numpy(),
+        )
 
     def finite(self) -> Tensor:
         """Whether every loss so far was a number, `[R]`."""

@@ -28,7 +28,11 @@ def reward_figures(history: History, before: dict[str, Array], after: dict[str, 
 
 def _training(history: History) -> list[Panel]:
     steps = np.arange(1, len(history["loss"]) + 1)
-    panels = [Panel("Training loss", "epoch", "loss (nats or squared reward)", (Line(steps, history["loss"], style="smooth"),))]
+    panels = [
+        Panel(
+            "Training loss", "epoch", "loss (nats or squared reward)", (Line(steps, history["loss"], style="smooth"),)
+        )
+    ]
     if "theta_1" in history:
         lines = tuple(Line(steps, history[name], label) for name, label in (("theta_1", "θ₁"), ("theta_2", "θ₂")))
         panels.append(Panel("Weights of the linear reward", "epoch", "weight", lines))
@@ -48,7 +52,12 @@ def _predictions(before: dict[str, Array], after: dict[str, Array]) -> tuple[Pan
     answer = [Line(some["answers"].T, some["greedy"].T, label, "points") for some, label in _named(before, after)]
     return (
         Panel("Predicted against true reward", "true reward", "predicted reward", (*reward, _diagonal(after["true"]))),
-        Panel("Greedy action against answer", "right answer a + b", "greedy action", (*answer, _diagonal(after["answers"]))),
+        Panel(
+            "Greedy action against answer",
+            "right answer a + b",
+            "greedy action",
+            (*answer, _diagonal(after["answers"])),
+        ),
     )
 
 
@@ -66,6 +75,13 @@ def _reward_curves(before: dict[str, Array], after: dict[str, Array]) -> tuple[P
     for number, (first, second) in enumerate(after["states"].astype(int)):
         lines = tuple(Line(some["actions"], some["curve"][:, number].T, label) for some, label in _named(before, after))
         panels.append(
-            Panel(f"{first} + {second}", "action", "learned reward", lines, marks=(float(first + second),), mark_label="right answer")
+            Panel(
+                f"{first} + {second}",
+                "action",
+                "learned reward",
+                lines,
+                marks=(float(first + second),),
+                mark_label="right answer",
+            )
         )
     return tuple(panels)

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from prefrl_cli.algorithm.reward_figures import reward_figures
 from prefrl_cli.env.addition import Addition
 from prefrl_cli.figures import Figure, History
-from prefrl_cli.algorithm.reward_figures import reward_figures
 from prefrl_cli.limits import Count, Positive
 from prefrl_cli.loss import bradley_terry
 from prefrl_cli.policy import Ascent, GridSearch
@@ -19,11 +19,16 @@ from prefrl_cli.reward_model import LinearReward, RewardNet
 from prefrl_cli.streams import Streams
 from prefrl_cli.teacher import Closest
 
+_EXAMPLES = 7
+
 
 class _RewardLearning:
     """What the two ways of learning share: the step, the evaluation and the state.
 
     A subclass says what the loss of `states` is: `_loss(states, step)`, the mean or the sum, `[R]`.
+
+    Attributes:
+        examples: the first few items of the last evaluation, a column `[R, K]` a name.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class _RewardLearning:
         self._initial_states, self._final_states, self._mse_divisor = initial_states, final_states, mse_divisor
         self.steps, self.step = steps, 0
         self._before: dict[str, Tensor] = {}
+        self.examples: dict[str, Tensor] = {}
 
     def update(self) -> dict[str, Tensor]:
         """One step on new states; the metrics of it, `[R]` each."""
@@ -59,14 +65,13 @@ class _RewardLearning:
     def _loss(self, states: Tensor, step: int | None) -> Tensor:
         raise NotImplementedError
 
-    def _compare(self, states: Tensor, step: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Ask about two actions for each of states `[R, B, 2]`: logits, labels and weights, `[R, B]` each."""
+    def _compare(self, states: Tensor, step: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Ask about two actions for each of states `[R, B, 2]`: both, logits, labels and weights, `[R, B]` each."""
         first, second = self._queries(self.env, self._answer, states, self.streams, step)
         answers = self.env.answer(states)
-        label, weight = self._teacher.label(
-            self._teacher.score(answers, first), self._teacher.score(answers, second)
-        )
-        return self.reward_model(states, first) - self.reward_model(states, second), label, weight
+        label, weight = self._teacher.label(self._teacher.score(answers, first), self._teacher.score(answers, second))
+        logits = self.reward_model(states, first) - self.reward_model(states, second)
+        return first, second, logits, label, weight
 
     def _answer(self, states: Tensor) -> Tensor:
         return self.policy(self.reward_model, states)
@@ -90,7 +95,8 @@ class _RewardLearning:
         self.streams.restart("evaluation")
         size = self._initial_states if self.step == 0 else self._final_states
         states = self.env.draw_states(self.streams, "evaluation/states", size)
-        metrics = self._test(states)
+        metrics, examples = self._test(states)
+        self.examples = {name: values[:, :_EXAMPLES] for name, values in examples.items()}
         answers, greedy = self.env.answer(states), self._answer(states)
         metrics["evaluation_mse"] = (answers - greedy).square().mean(1) / self._mse_divisor
         metrics["answer_error"] = (answers - greedy).abs().mean(1)
@@ -100,7 +106,8 @@ class _RewardLearning:
             self._before = self._snapshot()
         return {**metrics, **self._theta()}
 
-    def _test(self, states: Tensor) -> dict[str, Tensor]:
+    def _test(self, states: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """`loss` and `preference_accuracy` on states `[R, B, 2]`, and the columns `[R, B]` of the examples."""
         raise NotImplementedError
 
     def _preference_accuracy(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
@@ -177,14 +184,20 @@ class RewardRegression(_RewardLearning):
     """Fit the reward model to the known reward by squared error, summed over a batch (the notebook's second part)."""
 
     def _loss(self, states: Tensor, step: int | None) -> Tensor:
-        purpose = "actions" if step is not None else "evaluation/actions"
-        actions = self.env.draw_actions(self.streams, purpose, states.shape[1])
+        actions = self.env.draw_actions(self.streams, "actions", states.shape[1])
         target = self.env.reward(states, actions).float()
         return (target - self.reward_model(states, actions)).square().sum(1)
 
-    def _test(self, states: Tensor) -> dict[str, Tensor]:
-        loss = self._loss(states, None)
-        return {"loss": loss, "preference_accuracy": self._preference_accuracy(*self._compare(states, None))}
+    def _test(self, states: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        actions = self.env.draw_actions(self.streams, "evaluation/actions", states.shape[1])
+        true, predicted = self.env.reward(states, actions).float(), self.reward_model(states, actions)
+        distance = (self.env.answer(states) - actions).abs()
+        _, _, *compared = self._compare(states, None)
+        metrics = {
+            "loss": (true - predicted).square().sum(1),
+            "preference_accuracy": self._preference_accuracy(*compared),
+        }
+        return metrics, {"distance": distance, "predicted reward": predicted, "actual reward": true}
 
 
 class RewardFromPreferences(_RewardLearning):
@@ -197,14 +210,13 @@ class RewardFromPreferences(_RewardLearning):
         **parts: as every reward learning has.
     """
 
-    def __init__(
-        self, *, reduction: Literal["mean", "sum"] = "mean", swapped: bool = False, **parts: Any
-    ) -> None:
+    def __init__(self, *, reduction: Literal["mean", "sum"] = "mean", swapped: bool = False, **parts: Any) -> None:
         super().__init__(**parts)
         self._reduction, self._swapped = reduction, swapped
 
     def _loss(self, states: Tensor, step: int | None) -> Tensor:
-        return self._objective(*self._compare(states, step))
+        _, _, *compared = self._compare(states, step)
+        return self._objective(*compared)
 
     def _objective(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         if self._swapped:
@@ -213,9 +225,19 @@ class RewardFromPreferences(_RewardLearning):
             loss = bradley_terry(logits, labels, weights)
         return loss * weights.sum(1) if self._reduction == "sum" else loss
 
-    def _test(self, states: Tensor) -> dict[str, Tensor]:
-        compared = self._compare(states, None)
-        return {"loss": self._objective(*compared), "preference_accuracy": self._preference_accuracy(*compared)}
+    def _test(self, states: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        first, second, logits, labels, weights = self._compare(states, None)
+        metrics = {
+            "loss": self._objective(logits, labels, weights),
+            "preference_accuracy": self._preference_accuracy(logits, labels, weights),
+        }
+        return metrics, {
+            "answer": self.env.answer(states),
+            "first action": first,
+            "second action": second,
+            "preferred": labels,
+            "predicted": logits.sigmoid(),
+        }
 
     def _in_true_unit(self, predicted: Tensor, true: Tensor) -> Tensor:
         centred = predicted - predicted.mean(1, keepdim=True)

@@ -6,6 +6,8 @@ from collections import deque
 from typing import Annotated, Literal
 
 import numpy as np
+from torch import Tensor
+from torch.nn.functional import one_hot
 
 from prefrl_cli.limits import Count, Limits, Positive
 
@@ -59,6 +61,10 @@ class Maze:
     def rewards(self, next_states: np.ndarray) -> np.ndarray:
         """The reward of a step into each of `next_states`."""
         return np.where(next_states == self.goal, self.goal_reward, 0.0)
+
+    def observe(self, states: Tensor) -> Tensor:
+        """What models see of states `[...]`: their numbers, or one-hot vectors `[..., S]`."""
+        return one_hot(states, self.num_states).float() if self.observation == "one_hot" else states
 
     def cell(self, state: int) -> tuple[int, int]:
         """Row and column of a state."""

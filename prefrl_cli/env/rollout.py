@@ -11,7 +11,9 @@ from torch import Tensor
 from prefrl_cli.data import FiniteEnvironment, Trajectories
 
 
-def rollout(env: FiniteEnvironment, act: Callable[[np.ndarray, int], np.ndarray], shape: tuple[int, int]) -> Trajectories:
+def rollout(
+    env: FiniteEnvironment, act: Callable[[np.ndarray, int], np.ndarray], shape: tuple[int, int]
+) -> Trajectories:
     """Play B episodes for each of R seeds until each is on the goal or the horizon is reached.
 
     Args:
@@ -59,7 +61,8 @@ def sampler(probabilities: Tensor, uniform: Tensor) -> Callable[[np.ndarray, int
     drawn = np.ascontiguousarray(uniform.cpu().numpy().transpose(2, 0, 1))[..., None]  # [T, R, B, 1]
 
     def act(states: np.ndarray, step: int) -> np.ndarray:
-        return (drawn[step] >= cumulative.take(states + offset, axis=0)).sum(-1)
+        actions: np.ndarray = (drawn[step] >= cumulative.take(states + offset, axis=0)).sum(-1)
+        return actions
 
     return act
 

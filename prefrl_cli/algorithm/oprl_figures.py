@@ -1,0 +1,104 @@
+"""The charts of OPRL, as plain data."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl_cli.figures import Array, Curves, Figure, History, Line, MazeAnimation, MazeMap, Panel
+
+_SMOOTHED_EPISODES = 20  # as the tutorial's charts
+
+
+def figures(
+    history: History,
+    *,
+    episodes: int,
+    goal_reward: float,
+    seeds: list[int],
+    walls: NDArray[np.bool_],
+    start: int,
+    goal: int,
+    process_reward: Array,
+    policy: Array,
+    visited: NDArray[np.integer],
+    lengths: NDArray[np.integer],
+    last: NDArray[np.integer],
+) -> dict[str, Figure]:
+    """Charts of OPRL.
+
+    Args:
+        history: training metrics `[N, R]`, a row an update, and `evaluation/<name>` `[N + 1, R]`, the first row before
+            training; NaN where there is no value.
+        episodes: played by each seed an update.
+        goal_reward: the largest return.
+        seeds: the R seeds, for titles.
+        walls: `[n, n]`, whether a cell is a wall.
+        start: a state; states are cells row by row.
+        goal: a state.
+        process_reward: `[R, S]`, learned.
+        policy: `[R, S, 4]`, chance of moving up, right, down, left.
+        visited: `[R, T]`, the state before each step of a greedy episode; past its end it is not read.
+        lengths: `[R]`, steps of that episode.
+        last: `[R]`, the state in which it ended.
+
+    Returns:
+        Charts by file name: `training`, `label_accuracy` where it was measured, and of the seed in the middle of
+        all by success `maze` and `episode`.
+    """
+    chosen = median_seed(history, len(seeds))
+    size = len(walls)
+    heat = process_reward[chosen].reshape(size, size).copy()
+    heat[divmod(goal, size)] = np.nan  # an episode ends there: no trajectory is scored on it, so nothing was learned
+    states = np.append(visited[chosen, : lengths[chosen]], last[chosen])
+    picture = MazeMap(
+        title=f"Seed {seeds[chosen]}{_rank(len(seeds))}",
+        walls=walls,
+        start=divmod(start, size),
+        goal=divmod(goal, size),
+        path=np.stack(np.divmod(states, size), 1),
+        heat=heat,
+        heat_label="learned process reward of a cell",
+        policy=policy[chosen].reshape(size, size, 4),
+    )
+    charts: dict[str, Figure] = {"training": _training(history, episodes, goal_reward)}
+    accuracy = history.get("evaluation/label_accuracy")
+    if accuracy is not None and not np.isnan(accuracy).all():
+        charts["label_accuracy"] = _label_accuracy(accuracy, episodes)
+    return charts | {"maze": picture, "episode": MazeAnimation(picture)}
+
+
+def median_seed(history: History, replicas: int) -> int:
+    """The replica whose success over all episodes is the median; of an even number the lower, of equals the first."""
+    success = history.get("success", np.zeros((0, replicas)))
+    share = np.where(np.isnan(success), 0.0, success).sum(0)
+    return int(np.argsort(share, kind="stable")[(replicas - 1) // 2])
+
+
+def _rank(replicas: int) -> str:
+    return f", the median of {replicas} by success" if replicas > 1 else ""
+
+
+def _training(history: History, episodes: int, goal_reward: float) -> Curves:
+    window = max(1, -(-_SMOOTHED_EPISODES // episodes))
+    panels = []
+    for name, title, y_label, y_range in (
+        ("return", "Return", "reward of an episode", (-0.03 * goal_reward, 1.05 * goal_reward)),
+        ("success", "Success rate", "share of episodes", (-0.03, 1.05)),
+        ("reward_loss", "Reward model", "cross-entropy loss (nats)", None),
+        ("policy_loss", "Policy", "loss", None),
+    ):
+        values = history.get(name, np.full_like(history["return"], np.nan))
+        line = Line(episodes * np.arange(1, len(values) + 1), values, style="smooth", window=window)
+        panels.append(Panel(title, "episode", y_label, (line,), y_range, x_range=(0.0, float(line.x[-1]))))
+    shown = f"mean over {window * episodes} episodes"
+    note = f"Solid: {shown}; faint: every {'episode' if episodes == 1 else f'{episodes} episodes'}."
+    return Curves("OPRL training", tuple(panels), note if window > 1 else f"Each point: {shown}.")
+
+
+def _label_accuracy(accuracy: Array, episodes: int) -> Curves:
+    played = episodes * np.arange(len(accuracy))
+    chance = Line(played[[0, -1]], np.full((2, 1), 0.5), "chance", "dashed")
+    line = Line(played, accuracy, "reward model")
+    panel = Panel("", "episode", "share of held-out pairs predicted", (line, chance), (-0.03, 1.05))
+    return Curves("Preferences that the reward model predicts", (panel,))

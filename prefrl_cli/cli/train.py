@@ -1,0 +1,50 @@
+"""`prefrl-train`: options in, a run directory and an exit code out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from prefrl_cli.options import ConfigError
+
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: what was typed after the command; none takes it from the process.
+
+    Returns:
+        0 when every run finished, 1 when one failed, 2 for a wrong option, 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _answer(arguments)
+    except ConfigError as problem:
+        print(f"prefrl-train: {problem}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print("prefrl-train: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has left (`| head`); Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _answer(arguments: list[str]) -> int:
+    from prefrl_cli.cli import help as text
+
+    if "--help" in arguments or "-h" in arguments:
+        print(text.help_text(), flush=True)
+        return 0
+    if not arguments:
+        print("prefrl-train: which experiment? type prefrl-train experiment=NAME, or --help", file=sys.stderr)
+        print(text.experiment_list(), file=sys.stderr)
+        return REFUSED
+    from prefrl_cli.cli.hydra_app import run_hydra
+
+    return run_hydra(arguments)

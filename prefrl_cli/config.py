@@ -1,0 +1,168 @@
+"""From the options that a person chose to the algorithm that they describe.
+
+Each group of `conf/` is a class: its `_target_` names it, and every other key is an argument of its constructor.
+"""
+
+from __future__ import annotations
+
+import graphlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from prefrl_cli.choices import GROUPS, PARTS, not_set
+from prefrl_cli.groups import Group, is_optimizer, is_part, mapping
+from prefrl_cli.limits import Count, CountOrZero, Limits, Seed
+from prefrl_cli.options import ConfigError, check, check_value, show, signature, unknown
+
+if TYPE_CHECKING:
+    from prefrl_cli.algorithm import Algorithm
+
+_LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Options under `checkpoint`."""
+
+    every: CountOrZero = 50
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Options under `evaluation`."""
+
+    every: CountOrZero = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """The root options; `conf/config.yaml` says what each means and holds the same defaults."""
+
+    experiment: str
+    seed: Seed = 0
+    num_seeds: Annotated[int, Limits(1, 100_000)] = 1
+    steps: Count = 100
+    device: str = "cpu"
+    threads: Annotated[int, Limits(1, 1024)] | None = None
+    quiet: bool = False
+    output_dir: str | None = None
+    allow_targets: Sequence[str] = ()
+    checkpoint: Checkpoints = field(default_factory=Checkpoints)
+    evaluation: Evaluations = field(default_factory=Evaluations)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that are trained."""
+        return tuple(range(self.seed, self.seed + self.num_seeds))
+
+
+def check_run(config: Mapping[str, Any]) -> Run:
+    """The root options, checked.
+
+    Raises:
+        ConfigError: for a name or value that is not allowed.
+    """
+    given = {name: value for name, value in config.items() if name not in GROUPS}
+    allowed = signature(Run)
+    for name in given:
+        if name not in allowed:
+            raise unknown(str(name), str(name), [*allowed, *GROUPS], "option")
+    values: dict[str, Any] = {}
+    for one in fields(Run):
+        if one.name not in given:
+            continue
+        nested = one.default_factory
+        if isinstance(nested, type) and is_dataclass(nested):
+            values[one.name] = nested(**check(one.name, signature(nested), mapping(one.name, given[one.name])))
+        else:
+            values[one.name] = check_value(one.name, allowed[one.name], given[one.name])
+    run = Run(**values)
+    if run.seeds[-1] > _LARGEST_SEED:
+        raise ConfigError(
+            f"seed={run.seed} num_seeds={run.num_seeds}: seeds end at {_LARGEST_SEED};"
+            f" try seed={_LARGEST_SEED - run.num_seeds + 1}"
+        )
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", run.device):
+        raise ConfigError(f"device={show(run.device)}: must be cpu, cuda or cuda:N; try device=cpu")
+    return run
+
+
+def build(config: Mapping[str, Any]) -> Algorithm:
+    """The algorithm that a configuration describes, with every part it takes.
+
+    A constructor's parameter that has no default, or one that no YAML could hold, is given the thing of its name:
+    `seeds`, `device`, `steps`, a part. `<x>_optimizer` is the group `optimizer` on the parameters of `<x>_model` or
+    `<x>`, and `optimizer` that of the reward model.
+
+    Args:
+        config: plain mappings, lists and values, resolved; the root options with `experiment`, and the groups.
+
+    Raises:
+        ConfigError: for the first thing that is not allowed; nothing is written before.
+    """
+    run = check_run(config)
+    groups = {group: config[group] for group in GROUPS if config.get(group) is not None}
+    nodes = {group: Group(group, node, run.allow_targets) for group, node in groups.items()}
+    if "algorithm" not in nodes:
+        raise not_set("algorithm", "every experiment")
+    _check_use(nodes)
+    for node in nodes.values():
+        node.check_parts(nodes)
+    ready: dict[str, Any] = {"seeds": run.seeds, "device": _device(run.device), "steps": run.steps}
+    late = {group: None for group in GROUPS if group in nodes}
+    optimizers = [name for name in nodes["algorithm"].allowed if is_optimizer(name) and "optimizer" in nodes]
+    late |= {name: None for name in optimizers}
+    for node in nodes.values():  # every option is checked before the first part is built
+        node.check({*ready, *late, "parameters"} - {node.group})
+    for group in _order(nodes):
+        ready[group] = nodes[group].build(ready)
+    for name in optimizers:
+        ready[name] = nodes["optimizer"].build({**ready, "parameters": _parameters(name, ready)})
+    algorithm: Algorithm = nodes["algorithm"].build(ready)
+    return algorithm
+
+
+def _check_use(nodes: Mapping[str, Group]) -> None:
+    """Refuse a group that nothing takes: the person who set it expects an effect."""
+    taken = {"algorithm", "streams"}
+    for node in nodes.values():
+        taken |= {"optimizer" if is_optimizer(name) else name for name in node.allowed}
+    algorithm = nodes["algorithm"].name
+    for group in nodes:
+        if group not in taken:
+            raise ConfigError(f"{group}={nodes[group].name}: {algorithm} has no use for it; leave {group} out")
+
+
+def _order(nodes: Mapping[str, Group]) -> list[str]:
+    """The parts, each after those that it takes."""
+    takes = {
+        group: [name for name, option in nodes[group].allowed.items() if name in nodes and is_part(option)]
+        for group in PARTS
+        if group in nodes
+    }
+    try:
+        return list(graphlib.TopologicalSorter(takes).static_order())
+    except graphlib.CycleError as problem:
+        raise ConfigError(f"{' and '.join(problem.args[1][1:])} need each other; choose another one") from None
+
+
+def _parameters(name: str, ready: Mapping[str, Any]) -> Any:
+    owner = name.removesuffix("_optimizer") if name != "optimizer" else "reward"
+    model = ready.get(f"{owner}_model", ready.get(owner))
+    if model is None:
+        raise not_set(f"{owner}_model" if f"{owner}_model" in PARTS else owner, name)
+    return model.parameters
+
+
+def _device(name: str) -> Any:
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as problem:
+        reason = " ".join(str(problem).split())[:80]
+        raise ConfigError(f"device={name}: torch finds no such GPU here ({reason}); try device=cpu") from None
+    return device

@@ -1,0 +1,140 @@
+"""One group of a configuration: the class that its `_target_` names, with its options checked."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefrl_cli.choices import GROUPS, choices, conf_folder, not_set
+from prefrl_cli.options import MISSING, ConfigError, Option, check, show, signature
+
+_ALLOWED_TARGETS = ("prefrl_cli", "torch.optim")
+
+
+class Group:
+    """One group: its class and its options.
+
+    Args:
+        group: its name.
+        node: `_target_` and the options.
+        allow_targets: packages beside our own that `_target_` may name.
+
+    Attributes:
+        name: of the class.
+        given: the options; after `check` in the types that the constructor asks for.
+        allowed: the constructor's parameters.
+
+    Raises:
+        ConfigError: for a `_target_` that is missing, not allowed or not found.
+    """
+
+    def __init__(self, group: str, node: Any, allow_targets: Sequence[str]) -> None:
+        given = dict(mapping(group, node))
+        target = given.pop("_target_", None)
+        if target is None:
+            raise ConfigError(f"{group}: none is chosen for its options; type {group}={'|'.join(choices(group))}")
+        self.group, self.given, self.name = group, given, str(target).rpartition(".")[2]
+        self.target = _find(f"{group}._target_", target, allow_targets)
+        try:
+            self.allowed = signature(self.target)
+        except (NameError, TypeError, ValueError) as problem:
+            raise ConfigError(f"{group}._target_={target}: its signature cannot be read ({problem})") from None
+
+    def check(self, provided: set[str]) -> None:
+        """Check every option; `provided` names what will be there for the parameters that are not options."""
+        parts = {name for name, option in self.allowed.items() if name in provided and is_part(option)}
+        options = {name: option for name, option in self.allowed.items() if name not in parts and option.is_value}
+        self.given = check(self.group, options, self.given)
+        for name, option in self.allowed.items():
+            if option.default is MISSING and name not in self.given and name not in parts:
+                if name in GROUPS or is_optimizer(name):
+                    raise not_set(name if name in GROUPS else "optimizer", self.name)
+                raise ConfigError(f"{self.group}.{name}: {self.name} needs it; add {self.group}.{name}=VALUE")
+
+    def check_parts(self, nodes: Mapping[str, Group]) -> None:
+        """Refuse a part of ours that is of another class than this constructor asks for; a user's own may be any."""
+        for name, option in self.allowed.items():
+            wanted = _classes(option.annotation)
+            part = nodes.get(name)
+            if part is None or not wanted or part.target.__module__.partition(".")[0] != "prefrl_cli":
+                continue
+            if not issubclass(part.target, wanted):
+                fitting = [
+                    one for one in choices(name) if _target_name(name, one) in {each.__name__ for each in wanted}
+                ]
+                raise ConfigError(f"{name}={part.name}: {self.name} cannot use it; type {name}={'|'.join(fitting)}")
+
+    def build(self, ready: Mapping[str, Any]) -> Any:
+        """The thing itself."""
+        parts = {name: ready[name] for name, option in self.allowed.items() if name in ready and is_part(option)}
+        try:
+            return self.target(**parts, **self.given)
+        except ValueError as problem:
+            text = " ".join(str(problem).split())
+            name = text.partition("=")[0]
+            if name.partition(".")[0] in GROUPS:  # it names another group's option itself
+                raise ConfigError(text) from None
+            raise ConfigError(f"{self.group}{'.' if name in self.allowed else ': '}{text}") from None
+        except (MemoryError, RuntimeError) as problem:
+            text = str(problem).partition("\n")[0]
+            raise ConfigError(f"{self.group}: {self.name} cannot be built here ({text}); try smaller sizes") from None
+
+
+def _classes(annotation: Any) -> tuple[type, ...]:
+    """The classes that an annotation names; none where it names a Protocol, which says nothing about a class."""
+    named = typing.get_args(annotation) or (annotation,)
+    classes = tuple(one for one in named if isinstance(one, type) and one is not types.NoneType)
+    return () if any(getattr(one, "_is_protocol", False) for one in classes) else classes
+
+
+def _target_name(group: str, choice: str) -> str:
+    """The name of the class that a choice of a group stands for."""
+    text = (conf_folder() / group / f"{choice}.yaml").read_text(encoding="utf-8")
+    found = re.search(r"^_target_: .*\b(\w+)$", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def is_part(option: Option) -> bool:
+    """Whether a parameter is given what has its name, where there is such a thing, and is no option."""
+    return option.default is MISSING or not option.is_value
+
+
+def _find(where: str, target: Any, allow_targets: Sequence[str]) -> type:
+    """The class that a `_target_` names, from an allowed package only; an import of another one is never tried."""
+    allowed = (*_ALLOWED_TARGETS, *allow_targets)
+
+    def inside(module: str) -> bool:
+        return any(module == package or module.startswith(f"{package}.") for package in allowed)
+
+    module_name, _, name = str(target).rpartition(".")
+    if not inside(module_name):
+        own = module_name.partition(".")[0] or "my_package"
+        raise ConfigError(
+            f"{where}={show(target)}: only {', '.join(allowed)} are allowed; for your own code type"
+            f" 'allow_targets=[{own}]'"
+        )
+    try:
+        found = getattr(importlib.import_module(module_name), name, None)
+    except ImportError as problem:
+        raise ConfigError(f"{where}={show(target)}: cannot be imported ({problem})") from None
+    # A class that the module merely imported from elsewhere is not the module's own.
+    if not isinstance(found, type) or not inside(found.__module__):
+        raise ConfigError(f"{where}={show(target)}: {module_name} has no class of that name")
+    return found
+
+
+def mapping(where: str, node: Any) -> Mapping[str, Any]:
+    """The node itself, refused where a single value stands for a group of options."""
+    if not isinstance(node, Mapping):
+        cure = f"try {where}={choices(where)[0]}" if where in GROUPS else f"try {where}.every=10"
+        raise ConfigError(f"{where}={show(node)}: must be a group of options; {cure}")
+    return node
+
+
+def is_optimizer(name: str) -> bool:
+    """Whether a parameter is the group `optimizer` on some model's parameters."""
+    return name == "optimizer" or name.endswith("_optimizer")

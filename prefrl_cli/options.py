@@ -1,0 +1,211 @@
+"""Check options against the signature of what they are for, and say in one line what is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
+
+from prefrl_cli.limits import Limits
+
+MISSING = inspect.Parameter.empty
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", types.NoneType: "null"}
+
+
+class ConfigError(Exception):
+    """What a person typed, what is allowed, and what to type: one line."""
+
+
+class Option(NamedTuple):
+    """One parameter of a constructor.
+
+    Attributes:
+        annotation: what it may be, as `typing.get_type_hints` gives it with extras.
+        default: its default, or `MISSING`.
+        is_value: whether a configuration can hold it: numbers, words, truth values, null and lists of these.
+    """
+
+    annotation: Any
+    default: Any
+    is_value: bool
+
+
+def signature(target: Callable[..., Any]) -> dict[str, Option]:
+    """The parameters of a class's constructor, those that it passes on to its base class (`**parts`) included."""
+    found: dict[str, Option] = {}
+    for level in target.__mro__ if isinstance(target, type) else (target,):
+        initialise = vars(level).get("__init__") if isinstance(level, type) else level
+        if initialise is None:
+            continue
+        hints = typing.get_type_hints(initialise, include_extras=True)
+        parameters = list(inspect.signature(initialise).parameters.values())
+        for parameter in parameters[isinstance(level, type) :]:
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                annotation = hints.get(parameter.name, Any)
+                option = Option(annotation, parameter.default, _is_value(annotation))
+                found.setdefault(parameter.name, option)
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return found
+
+
+def check(path: str, allowed: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given options, each converted to the type that is asked for.
+
+    Args:
+        path: the group's name, empty for the root.
+        allowed: the options that exist.
+        given: names and values.
+
+    Raises:
+        ConfigError: for the first name or value that is not allowed.
+    """
+    checked = {}
+    for name, value in given.items():
+        where = f"{path}.{name}" if path else str(name)
+        if name not in allowed:
+            raise unknown(where, str(name), allowed, "option")
+        checked[name] = check_value(where, allowed[name], value)
+    return checked
+
+
+def check_value(where: str, option: Option, value: Any) -> Any:
+    """A value converted to an option's type.
+
+    Raises:
+        ConfigError: naming `where`, the value, what is allowed and what to type.
+    """
+    try:
+        return _convert(option.annotation, value)
+    except _Unfit:
+        sample = _sample(option, value)
+        cure = "" if sample is None else f"; try {where}={show(sample)}"
+        raise ConfigError(f"{where}={show(value)}: must be {describe(option.annotation)}{cure}") from None
+
+
+def unknown(where: str, name: str, allowed: Iterable[str], kind: str) -> ConfigError:
+    """The error for a name that does not exist, with the nearest that does, or all of them."""
+    names = sorted(allowed)
+    return ConfigError(f"{where}: there is no such {kind}; {suggest(name, names, where.removesuffix(name))}")
+
+
+def suggest(name: str, names: Sequence[str], prefix: str = "") -> str:
+    """`did you mean …?` where a name is near, else the list of names."""
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {prefix}{near[0]}?"
+    return f"choose one of {', '.join(names)}" if names else "it has no options"
+
+
+def show(value: Any) -> str:
+    """A value as it is typed."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(show, value))}]"
+    text = str(value)
+    shown = text if len(text) <= 60 else f"{text[:57]}..."
+    return repr(shown) if not text or not text.isprintable() else shown
+
+
+def describe(annotation: Any) -> str:
+    """What an annotation allows, in words."""
+    base, limits = _split(annotation)
+    origin = typing.get_origin(base)
+    if origin is Literal:
+        return "one of " + ", ".join(map(show, typing.get_args(base)))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(describe, typing.get_args(base)))
+    if origin is not None and issubclass(origin, Sequence):
+        return f"a list, each {describe(typing.get_args(base)[0])}"
+    words = _WORDS.get(base, "a value")
+    if limits is None:
+        return words
+    return f"{words} {limits}".rstrip() if str(limits) else f"{words} that is finite"
+
+
+class _Unfit(Exception):
+    """A value that an annotation does not allow."""
+
+
+def _convert(annotation: Any, value: Any) -> Any:
+    base, limits = _split(annotation)
+    origin = typing.get_origin(base)
+    if origin is Literal:
+        if not any(value == one and type(value) is type(one) for one in typing.get_args(base)):
+            raise _Unfit
+        return value
+    if origin in (typing.Union, types.UnionType):
+        for one in typing.get_args(base):
+            try:
+                return _convert(one, value)
+            except _Unfit:
+                continue
+        raise _Unfit
+    if origin is not None and issubclass(origin, Sequence):
+        if not isinstance(value, list | tuple):
+            raise _Unfit
+        return [_convert(typing.get_args(base)[0], one) for one in value]
+    if base is float and type(value) is int:
+        value = _as_float(value)
+    if type(value) is not base or (base is str and not value):  # type(), since true is an int to isinstance
+        raise _Unfit
+    if limits is not None and value not in limits:
+        raise _Unfit
+    return value
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise _Unfit from None
+
+
+def _split(annotation: Any) -> tuple[Any, Limits | None]:
+    """The type and the limits of an annotation."""
+    if typing.get_origin(annotation) is Annotated:
+        base, *extras = typing.get_args(annotation)
+        return base, next((extra for extra in extras if isinstance(extra, Limits)), None)
+    return annotation, None
+
+
+def _is_value(annotation: Any) -> bool:
+    base, _ = _split(annotation)
+    origin = typing.get_origin(base)
+    if origin is Literal:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return all(map(_is_value, typing.get_args(base)))
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
+        return all(map(_is_value, typing.get_args(base)))
+    return base in _WORDS
+
+
+def _sample(option: Option, value: Any) -> Any:
+    """A value to try instead: the limit that was passed, else the default, else the first that is allowed."""
+    choices = [part for part in _parts(option.annotation) if part is not types.NoneType]
+    for base, limits in map(_split, choices):
+        if base in (int, float) and limits is not None and type(value) in (int, float):
+            if value > limits.high:
+                return base(limits.high)
+            if value < limits.low and not limits.open_low:
+                return base(limits.low)
+    if option.default is not MISSING and option.default is not None and option.default != "":
+        return option.default
+    base, limits = _split(choices[0]) if choices else (str, None)
+    if typing.get_origin(base) is Literal:
+        words = [one for one in typing.get_args(base) if isinstance(one, str)]
+        near = difflib.get_close_matches(str(value), words, n=1)
+        return near[0] if near else typing.get_args(base)[0]
+    if base in (int, float):
+        return base(limits.low) if limits is not None and 0 <= limits.low and not limits.open_low else base(1)
+    return True if base is bool else None
+
+
+def _parts(annotation: Any) -> Sequence[Any]:
+    base, _ = _split(annotation)
+    return typing.get_args(base) if typing.get_origin(base) in (typing.Union, types.UnionType) else (annotation,)

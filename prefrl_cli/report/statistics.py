@@ -1,0 +1,186 @@
+"""Statistics over seeds after Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice"; NumPy only.
+
+A score is one number a seed. NaN means that a seed has no value (a metric that was never measured for it): it is left
+out, so say beside a result how many seeds it is over (`count`). Infinite scores are values and stay in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.floating]
+Statistic = Callable[[Array], Any]
+
+
+def count(scores: ArrayLike) -> Any:
+    """Seeds that have a value, along the last axis."""
+    return (~np.isnan(_floats(scores))).sum(-1)
+
+
+def mean(scores: ArrayLike) -> Any:
+    """Mean along the last axis of the values there are; NaN where there are none."""
+    values = _floats(scores)
+    there = ~np.isnan(values)
+    return _divide(np.where(there, values, 0.0).sum(-1), there.sum(-1))
+
+
+def interquartile_mean(scores: ArrayLike) -> Any:
+    """Mean of the middle half of the values along the last axis (IQM).
+
+    Of n values, the floor(n / 4) smallest and as many of the largest are left out and the others count alike, as
+    `scipy.stats.trim_mean(scores, 0.25)` does and rliable with it; no value has a fractional weight. With fewer than
+    four values it is the mean. NaN where there is no value.
+    """
+    ordered = np.sort(_floats(scores), -1)  # NaN comes last
+    number = count(ordered)[..., None]
+    cut = number // 4
+    place = np.arange(ordered.shape[-1])
+    middle = (place >= cut) & (place < number - cut)
+    return _divide(np.where(middle, ordered, 0.0).sum(-1), middle.sum(-1))
+
+
+def quantiles(values: ArrayLike, levels: tuple[float, ...]) -> Array:
+    """Quantiles over the seeds, by linear interpolation, of what values there are.
+
+    Args:
+        values: `[..., R]`; NaN where a seed has no value.
+        levels: between 0 and 1.
+
+    Returns:
+        `[L, ...]`; NaN where no seed has a value. The same as `numpy.nanquantile`, a hundred times faster where there
+        are NaNs.
+    """
+    ordered = np.sort(_floats(values), -1)
+    last = np.maximum(count(ordered) - 1, 0)
+    result = np.empty((len(levels), *ordered.shape[:-1]))
+    for row, level in enumerate(levels):
+        place = level * last
+        low = np.floor(place).astype(np.int64)
+        below = np.take_along_axis(ordered, low[..., None], -1)[..., 0]
+        above = np.take_along_axis(ordered, np.minimum(low + 1, last)[..., None], -1)[..., 0]
+        share = place - low
+        with np.errstate(invalid="ignore"):  # between two infinities
+            between = below + share * (above - below)
+        result[row] = np.where((share == 0) | (below == above), below, between)
+    return result
+
+
+def bootstrap_interval(
+    scores: ArrayLike,
+    statistic: Statistic = mean,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic, resampling seeds with replacement.
+
+    Args:
+        scores: `[R]`.
+        statistic: from `[..., R]` to `[...]`, such as `mean` or `interquartile_mean`.
+        level: share of the interval, between 0 and 1.
+        resamples: how often the seeds are drawn again.
+        seed: of a generator of its own, so that the same scores always give the same interval.
+
+    Returns:
+        The two ends; NaN both with fewer than two values, since one seed says nothing about the others.
+    """
+    _check(level, resamples)
+    values = _present(scores)
+    if len(values) < 2:
+        return np.nan, np.nan
+    drawn = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
+    return _interval(statistic(values[drawn]), level)
+
+
+def difference_interval(
+    first: ArrayLike,
+    second: ArrayLike,
+    paired: bool,
+    statistic: Statistic = mean,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of `statistic(first) - statistic(second)`.
+
+    Args:
+        first: `[R]`.
+        second: `[R]` where paired, else any number of seeds.
+        paired: entry i of both stands for the same seed, which is then drawn for both at once; pairs in which either
+            has no value are left out. Otherwise the two are drawn independently.
+        statistic: as in `bootstrap_interval`.
+        level: share of the interval, between 0 and 1.
+        resamples: how often the seeds are drawn again.
+        seed: of a generator of its own.
+
+    Returns:
+        The two ends; NaN both with fewer than two values (or pairs) on a side.
+
+    Raises:
+        ValueError: if paired scores differ in number.
+    """
+    _check(level, resamples)
+    generator = np.random.default_rng(seed)
+    if paired:
+        left, right = _floats(first), _floats(second)
+        if left.shape != right.shape:
+            raise ValueError(f"paired scores of {left.size} and {right.size} seeds: both need the same seeds")
+        both = ~(np.isnan(left) | np.isnan(right))
+        left, right = left[both], right[both]
+    else:
+        left, right = _present(first), _present(second)
+    if min(len(left), len(right)) < 2:
+        return np.nan, np.nan
+    drawn = generator.integers(0, len(left), (resamples, len(left)))
+    drawn_right = drawn if paired else generator.integers(0, len(right), (resamples, len(right)))
+    return _interval(np.asarray(statistic(left[drawn])) - statistic(right[drawn_right]), level)
+
+
+def probability_of_improvement(first: ArrayLike, second: ArrayLike) -> float:
+    """Chance that a seed of the first scores above a seed of the second, ties counted half (Mann-Whitney's U / nm).
+
+    Args:
+        first: `[R]`.
+        second: any number of seeds.
+
+    Returns:
+        Between 0 and 1; 0.5 for no difference, NaN if either has no value.
+    """
+    left, right = _present(first), np.sort(_present(second))
+    if not len(left) or not len(right):
+        return np.nan
+    below = np.searchsorted(right, left, "left")
+    not_above = np.searchsorted(right, left, "right")
+    return float((below + not_above).sum() / (2 * len(left) * len(right)))
+
+
+def _floats(scores: ArrayLike) -> Array:
+    return np.asarray(scores, dtype=np.float64)
+
+
+def _present(scores: ArrayLike) -> Array:
+    values = _floats(scores)
+    if values.ndim != 1:
+        raise ValueError(f"scores of shape {list(values.shape)}: one number a seed is wanted, [R]")
+    return values[~np.isnan(values)]
+
+
+def _divide(total: Array, number: Array) -> Any:
+    return np.divide(total, number, out=np.full(np.shape(total), np.nan), where=number > 0)[()]
+
+
+def _check(level: float, resamples: int) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}: a share between 0 and 1, such as 0.95")
+    if resamples < 1:
+        raise ValueError(f"resamples={resamples}: at least 1, such as 2000")
+
+
+def _interval(resampled: Any, level: float) -> tuple[float, float]:
+    tail = (1 - level) / 2
+    low, high = quantiles(resampled, (tail, 1 - tail))
+    return float(low), float(high)

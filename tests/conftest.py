@@ -1,0 +1,12 @@
+"""The plain loops of `benchmarks/` are what prefrl is held against; the settings of torch are the command's."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+torch.set_num_threads(1)
+torch.set_flush_denormal(True)

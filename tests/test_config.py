@@ -1,0 +1,128 @@
+"""Every experiment in `conf/` is built and run for a few steps; options, signatures and defaults agree."""
+
+import dataclasses
+import importlib
+from typing import Annotated, Literal
+
+import pytest
+import yaml
+
+from prefrl_cli.choices import GROUPS, choices, conf_folder
+from prefrl_cli.cli.train import main
+from prefrl_cli.config import Run
+from prefrl_cli.limits import Limits, Positive
+from prefrl_cli.options import ConfigError, check, signature
+
+EXPERIMENTS = choices("experiment")
+
+
+def test_the_experiments_are_found():
+    found = list((conf_folder() / "experiment").rglob("*.yaml"))
+    assert len(found) == len(EXPERIMENTS) >= 2
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_each_experiment_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([f"experiment={name}", "steps=3", "num_seeds=2", "quiet=true", "output_dir=run"]) == 0
+    rows = [row.split(",") for row in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
+    first = int(rows[1][1])  # the notebook's experiments begin at the notebook's seed
+    assert [row[:2] for row in rows[1:]] == [[str(step), str(first + seed)] for step in range(4) for seed in (0, 1)]
+    assert {path.suffix for path in (tmp_path / "run" / "charts").iterdir()} >= {".png", ".svg"}
+
+
+GROUP_CHOICES = [(group, choice) for group in GROUPS for choice in choices(group)]
+
+
+@pytest.mark.parametrize(("group", "choice"), GROUP_CHOICES, ids=lambda value: value)
+def test_each_option_of_a_group_is_an_argument_with_a_fitting_value(group, choice):
+    node = yaml.safe_load((conf_folder() / group / f"{choice}.yaml").read_text())
+    module, _, name = node.pop("_target_").rpartition(".")
+    allowed = signature(getattr(importlib.import_module(module), name))
+    node = {key: float(value) if isinstance(value, str) and "e-" in value else value for key, value in node.items()}
+    assert check(group, allowed, node) == node
+    # The other way round: every value that the constructor takes stands in the YAML, where a person looks for it.
+    parts = {*GROUPS, "seeds", "steps"} if group == "algorithm" else {"seeds"}
+    options = {name for name, option in allowed.items() if option.is_value}
+    assert options - parts == node.keys() - parts
+
+
+def test_the_root_options_have_the_defaults_that_the_yaml_says():
+    root = yaml.safe_load((conf_folder() / "config.yaml").read_text())
+    declared = dataclasses.asdict(Run("any"))
+    declared["allow_targets"] = list(declared["allow_targets"])
+    del declared["experiment"], root["hydra"]
+    groups = {key for entry in root.pop("defaults") if isinstance(entry, dict) for key in entry}
+    assert root == declared
+    assert groups >= {*GROUPS, "experiment"}
+
+
+class Base:
+    def __init__(self, size: Annotated[int, Limits(1, 9)] = 3, rate: Positive | None = None):
+        self.size, self.rate = size, rate
+
+
+class Child(Base):
+    def __init__(self, kind: Literal["a", "b"], **parts: object):
+        super().__init__(**parts)
+
+
+def test_a_signature_goes_through_to_the_base_class():
+    assert list(signature(Child)) == ["kind", "size", "rate"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [("size", 9, True), ("size", 10, False), ("size", 3.0, False), ("size", True, False), ("rate", 1, True)]
+    + [("rate", None, True), ("rate", 0.0, False), ("rate", float("inf"), False), ("rate", 10**400, False)]
+    + [("kind", "b", True), ("kind", "c", False), ("kind", 1, False), ("kind", [], False), ("size", {}, False)],
+)
+def test_values_are_held_against_annotations(name, value, allowed):
+    if allowed:
+        assert check("group", signature(Child), {name: value}) == {name: value}
+    else:
+        with pytest.raises(ConfigError, match=f"^group.{name}=.*: must be "):
+            check("group", signature(Child), {name: value})
+
+
+def test_an_int_becomes_the_float_that_is_asked_for():
+    assert type(check("", signature(Base), {"rate": 1})["rate"]) is float
+
+
+OPRL = ["experiment=oprl_maze", "steps=2", "num_seeds=2", "quiet=true", "output_dir=run"]
+
+
+@pytest.mark.parametrize(
+    "change", ["shaping=additive env.size=12 optimizer=adamw", "shaping=none policy_update=replay"]
+)
+def test_groups_are_exchanged_by_name(change, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*OPRL, *change.split()]) == 0
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    for typed in change.split():
+        name, _, value = typed.partition("=")
+        group, _, key = name.partition(".")
+        if key:
+            assert str(config[group][key]) == value
+        else:
+            expected = yaml.safe_load((conf_folder() / group / f"{value}.yaml").read_text())
+            assert config[group]["_target_"] == expected["_target_"]
+
+
+def test_a_sweep_makes_a_full_run_of_each_job(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["-m", "experiment=addition_linear", "steps=1", "seed=1,2", "quiet=true"]) == 0
+    (sweep,) = (tmp_path / "outputs" / "addition_linear" / "sweeps").iterdir()
+    assert sorted(path.name for path in sweep.iterdir()) == ["multirun.yaml", "seed=1,steps=1", "seed=2,steps=1"]
+    for seed in (1, 2):
+        run = sweep / f"seed={seed},steps=1"
+        assert yaml.safe_load((run / "status.json").read_text())["status"] == "finished"
+        assert yaml.safe_load((run / "config.yaml").read_text())["seed"] == seed
+
+
+def test_one_failing_job_leaves_the_others_running(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["-m", "experiment=oprl_maze", "steps=1", "env.size=2,8", "quiet=true"]) == 2
+    (sweep,) = (tmp_path / "outputs" / "oprl_maze" / "sweeps").iterdir()
+    assert (sweep / "env.size=8,steps=1" / "summary.json").is_file()
+    assert not (sweep / "env.size=2,steps=1").exists()
