@@ -65,23 +65,24 @@ class Replay:
         self, policy: Policy, optimizer: Optimizer, new: Trajectories, kept: Store, shape: Shape, streams: Streams
     ) -> Tensor:
         """Improve the policy; the mean loss `[R]` of the steps."""
+        drawn = Trajectories.of(kept.get(draw_places(streams, "replay", kept.count, self.updates)))
+        shaped = shape(drawn)
+        masks = drawn.mask
+        returns = standardise(discounted_returns(shaped.rewards, self.discount), masks, 1e-8)  # [R, updates, T]
         total = torch.zeros(len(streams.seeds), device=streams.device)
-        for _ in range(self.updates):
-            one = Trajectories.of(kept.get(draw_places(streams, "replay", kept.count, 1)))
-            mask = one.mask.squeeze(1)
-            shaped = shape(one)
-            returns = discounted_returns(shaped.rewards, self.discount).squeeze(1)
-            returns = standardise(returns, mask, 1e-8)  # [R, T]
-            log_probabilities, values = policy(one.states.squeeze(1))
-            taken = log_probabilities.gather(-1, one.actions.squeeze(1)[..., None]).squeeze(-1)
-            advantages = returns - values.detach()
+        for number in range(self.updates):
+            states, actions, mask, target = (of[:, number] for of in (drawn.states, drawn.actions, masks, returns))
+            log_probabilities, values = policy(states)
+            taken = log_probabilities.gather(-1, actions[..., None]).squeeze(-1)
+            advantages = target - values.detach()
             if shaped.advantages is not None:
-                advantages = advantages + shaped.advantages.squeeze(1)
-            loss = (
-                -masked_mean(taken * advantages, mask)
-                + self._value_weight * masked_mean((values - returns).square(), mask)
-                - self._entropy_weight * masked_mean(entropy(log_probabilities), mask)
+                advantages = advantages + shaped.advantages[:, number]
+            each = (
+                self._value_weight * (values - target).square()
+                - taken * advantages
+                - self._entropy_weight * entropy(log_probabilities)
             )
+            loss = masked_mean(each, mask)
             optimizer.step(loss)
             total += loss.detach()
         return total / self.updates
@@ -139,11 +140,12 @@ class PPO:
             taken = log_probabilities.gather(-1, actions[..., None]).squeeze(-1)
             ratio = (taken - before).exp()
             limited = ratio.clamp(1 - self.clip, 1 + self.clip)
-            loss = (
-                -masked_mean(torch.minimum(ratio * advantages, limited * advantages), mask)
-                + self._value_weight * masked_mean((values - targets).square(), mask)
-                - self._entropy_weight * masked_mean(entropy(log_probabilities), mask)
+            each = (
+                self._value_weight * (values - targets).square()
+                - torch.minimum(ratio * advantages, limited * advantages)
+                - self._entropy_weight * entropy(log_probabilities)
             )
+            loss = masked_mean(each, mask)
             optimizer.step(loss)
             total += loss.detach()
         return total / self.epochs

@@ -14,6 +14,8 @@ from prefrl_cli.limits import Count, Positive
 from prefrl_cli.replicas import Activation, Initialisation, Network, Parameters, at, look_up
 from prefrl_cli.streams import Streams
 
+Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
+
 
 class ProcessReward:
     """A reward for each state in (-1, 1), whose sum scores a trajectory: the tutorial's process reward model.
@@ -48,7 +50,7 @@ class ProcessReward:
         """Rewards `[R, ...]` of steps: those of the states they leave, whatever the action."""
         return self(states)
 
-    def follow(self, log_probabilities: Tensor) -> None:
+    def follow(self, policy: Policy) -> None:
         """A process reward model has no reference policy."""
 
 
@@ -83,8 +85,8 @@ class ImplicitReward:
         streams.restart("init/policy")
         self.parameters = self._network.parameters
         self.beta = beta
-        states = torch.arange(env.num_states, device=streams.device)
-        self._all = env.observe(states.expand(len(streams.seeds), -1))
+        self._states = torch.arange(env.num_states, device=streams.device).expand(len(streams.seeds), -1)
+        self._all = env.observe(self._states)
         self._reference = self._log_probabilities().detach()
 
     def __call__(self, states: Tensor) -> Tensor:
@@ -99,9 +101,10 @@ class ImplicitReward:
         flat = (states * ratio.shape[-1] + actions).flatten(1)
         return self.beta * ratio.flatten(1).gather(1, flat).view(states.shape)
 
-    def follow(self, log_probabilities: Tensor) -> None:
-        """Take the acting policy's log-probabilities `[R, S, A]` as the reference."""
-        self._reference = log_probabilities
+    @torch.no_grad()
+    def follow(self, policy: Policy) -> None:
+        """Take the policy that acted as the reference."""
+        self._reference, _ = policy(self._states)
 
     def _log_probabilities(self) -> Tensor:
         return at(self._network, self._all)[..., :-1].log_softmax(-1)

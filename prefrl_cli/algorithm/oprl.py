@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from prefrl_cli.advantage import standardise
 from prefrl_cli.algorithm import oprl_figures
 from prefrl_cli.data import Store, Trajectories, draw_pairs, draw_subset
 from prefrl_cli.env.maze import Maze
-from prefrl_cli.env.rollout import rollout, sampler
+from prefrl_cli.env.rollout import rollout
 from prefrl_cli.figures import Figure, History
 from prefrl_cli.limits import Count, CountOrZero, Fraction, NotNegative
 from prefrl_cli.loss import bradley_terry
@@ -143,9 +144,9 @@ class OPRL:
     def update(self) -> dict[str, Tensor]:
         """Play, ask, fit, improve; the metrics of this update, `[R]` each."""
         step = self.step
-        self.reward_model.follow(self._log_probabilities())
         new = self._play(self._episodes, self._exploration(step), "policy")
         self._remember(new)
+        self.reward_model.follow(self.policy)
         if self._queries.due(step):
             self._ask()
         metrics = {"return": new.returns.mean(-1), "success": (new.returns > 0).float().mean(-1)}
@@ -164,8 +165,7 @@ class OPRL:
 
     def _play(self, episodes: int, epsilon: float, purpose: str) -> Trajectories:
         drawn = self.streams.uniform(purpose, episodes, self.env.horizon)
-        act = sampler(self.probabilities(epsilon), drawn)
-        return rollout(self.env, act, (len(self.streams.seeds), episodes))
+        return rollout(self.env, self.probabilities(epsilon), drawn)
 
     def probabilities(self, epsilon: float = 0.0) -> Tensor:
         """The chance of each action in every state, `[R, S, A]`, with a share `epsilon` of uniform actions."""
@@ -247,9 +247,8 @@ class OPRL:
 
     def greedy_episode(self) -> Trajectories:
         """One episode a seed that takes the most probable action; of equals the first."""
-        best = self.probabilities().argmax(-1).cpu().numpy()
-        rows = torch.arange(len(best)).numpy()[:, None]
-        return rollout(self.env, lambda states, _: best[rows, states], (len(best), 1))
+        best = one_hot(self.probabilities().argmax(-1), self.env.num_actions)
+        return rollout(self.env, best, torch.zeros(len(best), 1, self.env.horizon))
 
     def _label_accuracy(self) -> Tensor:
         """Share of preferences over fresh episodes, half their actions random, that the model predicts."""
