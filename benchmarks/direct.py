@@ -17,10 +17,10 @@ from prefrl_cli.choices import conf_folder
 from prefrl_cli.config import build
 from prefrl_cli.env.addition import Addition
 from prefrl_cli.env.maze import Maze
+from prefrl_cli.optimizers import SGD, Adam
 from prefrl_cli.policy import ActorCritic, Ascent
 from prefrl_cli.policy_update import PPO, Replay
 from prefrl_cli.queries import NearGreedy, UniformTrajectories
-from prefrl_cli.replicas import SGD, Adam
 from prefrl_cli.reward_model import LinearReward, ProcessReward, RewardNet
 from prefrl_cli.shaping import AdditiveShaping, PotentialShaping
 from prefrl_cli.streams import NotebookStreams, PhiloxStreams

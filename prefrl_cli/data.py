@@ -130,21 +130,24 @@ def draw_pairs(streams: Streams, purpose: str, count: Tensor, pairs: int, recent
     return torch.stack([first, second], -1).long() + (count[:, None] - window)[..., None]
 
 
-def draw_subset(streams: Streams, purpose: str, count: Tensor, size: int, capacity: int) -> tuple[Tensor, Tensor]:
+def draw_subsets(
+    streams: Streams, purpose: str, count: Tensor, subsets: int, size: int, capacity: int
+) -> tuple[Tensor, Tensor]:
     """Different places in a store: those with the smallest of `capacity` random numbers, one a place.
 
     Args:
         streams: where from.
         purpose: the stream's purpose.
         count: items to choose among, `[R]`.
-        size: places wanted, at most `capacity`.
+        subsets: how many times to draw.
+        size: places wanted each time, at most `capacity`.
         capacity: the store's; so many numbers are drawn however many items there are.
 
     Returns:
-        Places `[R, size]`, and whether each exists: a seed with fewer items has them all, and 0 for the rest.
+        Places `[R, subsets, size]`, and whether each exists: a seed with fewer items has them all, then 0.
     """
-    drawn = streams.uniform(purpose, capacity)
-    drawn[torch.arange(capacity, device=count.device) >= count[:, None]] = 1.0
-    places = drawn.argsort(dim=1, stable=True)[:, :size]
-    exists = torch.arange(size, device=count.device) < count[:, None]
-    return torch.where(exists, places, 0), exists
+    drawn = streams.uniform(purpose, subsets, capacity)
+    drawn = drawn.where(torch.arange(capacity, device=count.device) < count[:, None, None], 1.0)
+    places = drawn.argsort(dim=-1, stable=True)[..., :size]
+    exists = torch.arange(size, device=count.device) < count[:, None, None]
+    return torch.where(exists, places, 0), exists.expand_as(places)

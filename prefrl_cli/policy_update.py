@@ -12,7 +12,7 @@ from prefrl_cli.advantage import discounted_returns, generalised_advantages, sta
 from prefrl_cli.data import Store, Trajectories, draw_places
 from prefrl_cli.limits import Count, Fraction, NotNegative, Positive
 from prefrl_cli.loss import masked_mean
-from prefrl_cli.replicas import Optimizer
+from prefrl_cli.optimizers import Optimizer
 from prefrl_cli.streams import Streams
 
 
@@ -105,13 +105,13 @@ class PPO:
 
     def __init__(
         self,
-        epochs: Count = 4,
+        epochs: Count = 8,
         clip: Positive = 0.2,
         discount: Fraction = 0.98,
         trace: Fraction = 0.95,
         value_weight: NotNegative = 0.5,
-        entropy_weight: NotNegative = 0.01,
-        least_deviation: Positive = 0.5,
+        entropy_weight: NotNegative = 0.02,
+        least_deviation: Positive = 0.1,
         reward_unit: Positive = 10.0,
     ) -> None:
         self.epochs, self.clip, self.discount, self.trace = epochs, clip, discount, trace

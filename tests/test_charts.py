@@ -348,10 +348,10 @@ def test_the_algorithm_gives_its_own_arrays_to_its_charts(tmp_path: Path) -> Non
 
     from prefrl_cli.algorithm.oprl import OPRL, Exploration, RewardUpdate
     from prefrl_cli.env.maze import Maze
+    from prefrl_cli.optimizers import Adam
     from prefrl_cli.policy import ActorCritic
     from prefrl_cli.policy_update import PPO
     from prefrl_cli.queries import UniformTrajectories
-    from prefrl_cli.replicas import Adam
     from prefrl_cli.reward_model import ProcessReward
     from prefrl_cli.shaping import PotentialShaping
     from prefrl_cli.streams import PhiloxStreams

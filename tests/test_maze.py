@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
 from plain_tutorial import PlainMaze
 
 from prefrl_cli.env.maze import Maze
-from prefrl_cli.env.rollout import rollout, sampler
+from prefrl_cli.env.rollout import rollout
 
 SIZES = range(4, 10)
 UP, RIGHT, DOWN, LEFT = range(4)
@@ -64,7 +63,7 @@ def test_the_plain_maze_has_the_same_table(size: int) -> None:
         seen, reward, done = plain.step(action)
         following = maze.transitions[row * size + column, action]
         assert seen.argmax() == following and seen.sum() == 1
-        assert reward == maze.rewards(following) == (10.0 if following == maze.goal else 0.0)
+        assert reward == (10.0 if following == maze.goal else 0.0)
         assert done == (following == maze.goal)
 
 
@@ -95,7 +94,7 @@ def test_episodes_end_on_the_goal_or_at_the_horizon(size: int) -> None:
     probabilities = torch.full((seeds, maze.num_states, 4), 0.25)
     probabilities[1:] = torch.tensor([0.1, 0.4, 0.4, 0.1])  # drifts towards the goal
     drawn = torch.rand(seeds, batch, maze.horizon, generator=torch.Generator().manual_seed(size))
-    played = rollout(maze, sampler(probabilities, drawn), (seeds, batch))
+    played = rollout(maze, probabilities, drawn)
     ended = set()
     for seed, episode in itertools.product(range(seeds), range(batch)):
         plain, done, rewards, states, length = PlainMaze(size), False, [], [], 0
@@ -116,22 +115,27 @@ def test_episodes_end_on_the_goal_or_at_the_horizon(size: int) -> None:
 
 @pytest.mark.parametrize("horizon", [6, 7])
 def test_an_episode_that_arrives_on_the_last_step_counts(horizon: int) -> None:
-    path = [RIGHT] * 3 + [DOWN] * 3 + [UP]
-    played = rollout(Maze(4, horizon=horizon), lambda states, step: np.full(states.shape, path[step]), (1, 1))
+    maze = Maze(4, horizon=horizon)
+    probabilities = torch.zeros(1, maze.num_states, 4)
+    probabilities[:, :, DOWN] = 1.0
+    probabilities[:, :3] = torch.tensor([0.0, 1.0, 0.0, 0.0])  # right along the first row
+    played = rollout(maze, probabilities, torch.zeros(1, 1, horizon))
     assert (played.lengths.item(), played.returns.item()) == (6, 10.0)
 
 
 def test_goal_reward_and_sampling_of_actions() -> None:
     maze = Maze(4, goal_reward=3.0)
-    assert maze.rewards(np.array([0, maze.goal])).tolist() == [0.0, 3.0]
+    down_the_last_column = torch.zeros(1, maze.num_states, 4)
+    down_the_last_column[:, :, RIGHT] = 1.0
+    down_the_last_column[:, 3::4] = torch.tensor([0.0, 0.0, 1.0, 0.0])
+    assert rollout(maze, down_the_last_column, torch.zeros(1, 1, 6)).returns.item() == 3.0
     probabilities = torch.zeros(2, maze.num_states, 4)
     probabilities[0, :] = torch.tensor([0.0, 0.5, 0.25, 0.25])
     probabilities[1, :] = torch.tensor([1.0, 0.0, 0.0, 0.0])
-    drawn = torch.tensor([0.0, 0.49, 0.5, 0.74, 0.75, 0.999], dtype=torch.float64).expand(2, 1, -1)
-    act = sampler(probabilities, drawn)
-    chosen = [act(np.zeros((2, 1), dtype=np.int64), step)[:, 0].tolist() for step in range(6)]
-    assert [row[0] for row in chosen] == [RIGHT, RIGHT, DOWN, DOWN, LEFT, LEFT]
-    assert {row[1] for row in chosen} == {UP}
+    drawn = torch.tensor([0.0, 0.49, 0.5, 0.74, 0.75, 0.999], dtype=torch.float64).expand(2, -1)
+    first, second = rollout(maze, probabilities, drawn[..., None]).actions[..., 0].tolist()
+    assert first == [RIGHT, RIGHT, DOWN, DOWN, LEFT, LEFT]
+    assert second == [UP] * 6
 
 
 def test_a_horizon_too_short_is_refused() -> None:

@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from prefrl_cli.advantage import discounted_returns, generalised_advantages, standardise
-from prefrl_cli.data import Store, Trajectories, draw_pairs, draw_places, draw_subset
+from prefrl_cli.data import Store, Trajectories, draw_pairs, draw_places, draw_subsets
 from prefrl_cli.loss import bradley_terry, masked_mean
 from prefrl_cli.policy_update import entropy
 from prefrl_cli.shaping import AdditiveShaping, NoShaping, PotentialShaping
@@ -194,11 +194,23 @@ def test_draw_places_are_uniform() -> None:
     assert chisquare(torch.bincount(places, minlength=7).numpy()).pvalue > 0.01
 
 
-def test_draw_subset_is_uniform_over_subsets() -> None:
-    streams, count = PhiloxStreams([3]), torch.tensor([5])
+def subset(streams: PhiloxStreams, counts: list[int], size: int, capacity: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """One subset a seed, `[R, size]`; the draws of several are checked to be those of one after the other."""
+    state = streams.state()
+    count = torch.tensor(counts)
+    places, exists = draw_subsets(streams, "p", count, 2, size, capacity)
+    streams.restore(state)
+    one = draw_subsets(streams, "p", count, 1, size, capacity)
+    other = draw_subsets(streams, "p", count, 1, size, capacity)
+    assert torch.equal(places, torch.cat([one[0], other[0]], 1)) and torch.equal(exists[:, :1], one[1])
+    return places[:, 0], exists[:, 0]
+
+
+def test_draw_subsets_is_uniform_over_subsets() -> None:
+    streams = PhiloxStreams([3])
     seen: dict[tuple[int, ...], int] = {}
     for _ in range(2000):
-        places, exists = draw_subset(streams, "p", count, 3, 9)
+        places, exists = subset(streams, [5], 3, 9)
         assert exists.all()
         chosen = tuple(sorted(places[0].tolist()))
         assert len(set(chosen)) == 3
@@ -207,8 +219,8 @@ def test_draw_subset_is_uniform_over_subsets() -> None:
     assert chisquare(list(seen.values())).pvalue > 0.01
 
 
-def test_draw_subset_of_fewer_items_than_wanted() -> None:
-    places, exists = draw_subset(PhiloxStreams([1, 2, 3, 4]), "p", torch.tensor([0, 2, 8, 30]), 8, 40)
+def test_draw_subsets_of_fewer_items_than_wanted() -> None:
+    places, exists = subset(PhiloxStreams([1, 2, 3, 4]), [0, 2, 8, 30], 8, 40)
     assert exists.sum(1).tolist() == [0, 2, 8, 8]
     for row, count in enumerate((0, 2, 8, 30)):
         chosen = places[row][exists[row]].tolist()
@@ -220,9 +232,9 @@ def test_draw_subset_of_fewer_items_than_wanted() -> None:
 
 def test_draws_do_not_depend_on_the_seeds_beside() -> None:
     counts = {1: 4, 2: 9, 3: 40}
-    together = draw_subset(PhiloxStreams(list(counts)), "p", torch.tensor(list(counts.values())), 6, 40)
+    together = subset(PhiloxStreams(list(counts)), list(counts.values()), 6, 40)
     for row, (seed, count) in enumerate(counts.items()):
-        alone = draw_subset(PhiloxStreams([seed]), "p", torch.tensor([count]), 6, 40)
+        alone = subset(PhiloxStreams([seed]), [count], 6, 40)
         assert torch.equal(alone[0][0], together[0][row]) and torch.equal(alone[1][0], together[1][row])
 
 

@@ -11,7 +11,8 @@ import torch
 from scipy.stats import kstest
 from torch import Tensor, nn
 
-from prefrl_cli.replicas import SGD, Adam, Network, Optimizer, RMSprop, at, look_up
+from prefrl_cli.optimizers import SGD, Adam, Optimizer, RMSprop
+from prefrl_cli.replicas import Network, at, look_up
 from prefrl_cli.streams import NotebookStreams, PhiloxStreams
 
 SEEDS = (4, 5, 6)

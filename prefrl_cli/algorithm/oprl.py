@@ -14,16 +14,16 @@ from torch.nn.functional import one_hot
 
 from prefrl_cli.advantage import standardise
 from prefrl_cli.algorithm import oprl_figures
-from prefrl_cli.data import Store, Trajectories, draw_pairs, draw_subset
+from prefrl_cli.data import Store, Trajectories, draw_pairs, draw_subsets
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.env.rollout import rollout
 from prefrl_cli.figures import Figure, History
 from prefrl_cli.limits import Count, CountOrZero, Fraction, NotNegative
 from prefrl_cli.loss import bradley_terry
+from prefrl_cli.optimizers import Optimizer
 from prefrl_cli.policy import ActorCritic
 from prefrl_cli.policy_update import PPO, Replay, Shaped
 from prefrl_cli.queries import UniformTrajectories
-from prefrl_cli.replicas import Optimizer
 from prefrl_cli.reward_model import ImplicitReward, ProcessReward
 from prefrl_cli.shaping import AdditiveShaping, NoShaping, PotentialShaping, StepAdvantage
 from prefrl_cli.streams import Streams
@@ -196,18 +196,18 @@ class OPRL:
 
     def _fit(self) -> Tensor:
         """Fit the process reward model to kept preferences; the mean loss `[R]`, NaN for a seed without any."""
-        size = self._reward_update.batch
+        of = self._reward_update
+        places, exists = draw_subsets(
+            self.streams, "reward_batch", self._preferences.count, of.updates, of.batch, of.keep
+        )
         total = torch.zeros(len(self.streams.seeds), device=self.streams.device)
-        for _ in range(self._reward_update.updates):
-            places, exists = draw_subset(
-                self.streams, "reward_batch", self._preferences.count, size, self._reward_update.keep
-            )
-            batch = self._preferences.get(places)
+        for number in range(of.updates):
+            batch = self._preferences.get(places[:, number])
             logits = self._margin(batch["states"], batch["actions"], batch["lengths"])
-            loss = bradley_terry(logits, batch["label"], exists.float())
+            loss = bradley_terry(logits, batch["label"], exists[:, number].float())
             self.reward_optimizer.step(loss)
             total += loss.detach()
-        mean = total / self._reward_update.updates
+        mean = total / of.updates
         return torch.where(self._preferences.count > 0, mean, torch.nan)
 
     def _margin(self, states: Tensor, actions: Tensor, lengths: Tensor) -> Tensor:

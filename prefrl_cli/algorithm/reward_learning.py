@@ -12,9 +12,9 @@ from prefrl_cli.env.addition import Addition
 from prefrl_cli.figures import Figure, History
 from prefrl_cli.limits import Count, Positive
 from prefrl_cli.loss import bradley_terry
+from prefrl_cli.optimizers import Optimizer
 from prefrl_cli.policy import Ascent, GridSearch
 from prefrl_cli.queries import NearGreedy, WholeRange
-from prefrl_cli.replicas import Optimizer
 from prefrl_cli.reward_model import LinearReward, RewardNet
 from prefrl_cli.streams import Streams
 from prefrl_cli.teacher import Closest

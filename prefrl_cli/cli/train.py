@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when every run finished, 1 when one failed, 2 for a wrong option, 130 when interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Threads of torch's OpenMP wait for each other by spinning, on a busy machine for longer than they work.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         return _answer(arguments)
     except ConfigError as problem:

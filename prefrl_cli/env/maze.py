@@ -58,17 +58,9 @@ class Maze:
         if horizon < shortest:
             raise ValueError(f"horizon={horizon}: the goal is {shortest} steps away; try horizon={4 * shortest}")
 
-    def rewards(self, next_states: np.ndarray) -> np.ndarray:
-        """The reward of a step into each of `next_states`."""
-        return np.where(next_states == self.goal, self.goal_reward, 0.0)
-
     def observe(self, states: Tensor) -> Tensor:
         """What models see of states `[...]`: their numbers, or one-hot vectors `[..., S]`."""
         return one_hot(states, self.num_states).float() if self.observation == "one_hot" else states
-
-    def cell(self, state: int) -> tuple[int, int]:
-        """Row and column of a state."""
-        return divmod(state, self.size)
 
     def _transitions(self) -> np.ndarray:
         rows, columns = np.divmod(np.arange(self.num_states), self.size)
