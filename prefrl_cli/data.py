@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -60,6 +61,11 @@ class Trajectories:
     def fields(self) -> dict[str, Tensor]:
         """The tensors by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def join(cls, some: Sequence[Trajectories]) -> Trajectories:
+        """Several batches of trajectories side by side."""
+        return cls(**{field.name: torch.cat([getattr(one, field.name) for one in some], 1) for field in fields(cls)})
 
     @classmethod
     def of(cls, items: dict[str, Tensor]) -> Trajectories:

@@ -251,11 +251,11 @@ class OPRL:
         return rollout(self.env, best, torch.zeros(len(best), 1, self.env.horizon))
 
     def _label_accuracy(self) -> Tensor:
-        """Share of preferences over fresh episodes, half their actions random, that the model predicts."""
+        """Share of preferences over fresh episodes, half of them of random actions, that the model predicts."""
         self.streams.restart("evaluation")
-        fresh = self._play(self._test_episodes, 0.5, "evaluation")
+        fresh = Trajectories.join([self._play(self._test_episodes // 2, share, "evaluation") for share in (0.0, 1.0)])
         score = self._score(fresh)
-        count = torch.full_like(fresh.lengths[:, 0], self._test_episodes)
+        count = torch.full_like(fresh.lengths[:, 0], fresh.lengths.shape[1])
         pairs = draw_pairs(self.streams, "evaluation", count, 8 * self._test_episodes)  # [R, K, 2]
         rows = torch.arange(len(pairs), device=pairs.device)[:, None, None]
         label, weight = self._teacher.label(*score[rows, pairs].unbind(-1))
