@@ -113,7 +113,7 @@ def _batched_update(states: Tensor, labels: Tensor) -> Callable[[], None]:
     weights = torch.ones_like(labels)
 
     def step() -> None:
-        logits = experiment._margin(states, lengths)
+        logits = experiment._margin(states, torch.zeros_like(states), lengths)
         experiment.reward_optimizer.step(bradley_terry(logits, labels, weights))
 
     return step
