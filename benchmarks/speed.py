@@ -7,6 +7,7 @@ compared is run in turn, round after round, and the median round counts, so that
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import statistics
 import subprocess
@@ -22,6 +23,7 @@ import torch
 from plain_tutorial import GlobalDraws, PlainLoop
 from torch import Tensor
 
+from prefrl_cli.algorithm.oprl import OPRL
 from prefrl_cli.env.addition import Addition
 from prefrl_cli.loss import bradley_terry
 from prefrl_cli.policy import Ascent
@@ -59,13 +61,18 @@ def training(options: argparse.Namespace) -> list[Row]:
     many: list[float] = []
     direct.tutorial_maze([0]).update()  # imports happen here
     for number in range(options.rounds):
-        started = time.perf_counter()
-        PlainLoop(GlobalDraws(42 + number)).train(options.episodes)
-        plain.append(time.perf_counter() - started)
-        one.append(_train([42 + number], options.episodes))
-        torch.set_num_threads(options.threads)
-        many.append(_train(range(64), options.episodes))
-        torch.set_num_threads(1)
+        loop, single_seed, all_seeds = (
+            PlainLoop(GlobalDraws(42 + number)), direct.tutorial_maze([42 + number]), direct.tutorial_maze(range(64))
+        )  # fmt: skip
+        seconds = [0.0, 0.0, 0.0]
+        for _ in range(10):  # a tenth of each in turn, so that a busy machine slows all alike
+            seconds[0] += _seconds(lambda loop=loop: loop.train(options.episodes // 10))
+            seconds[1] += _seconds(lambda one=single_seed: _train(one, options.episodes // 10))
+            torch.set_num_threads(options.threads)
+            seconds[2] += _seconds(lambda all_of=all_seeds: _train(all_of, options.episodes // 10))
+            torch.set_num_threads(1)
+        for times, spent in zip((plain, one, many), seconds, strict=True):
+            times.append(spent)
     loops, single, batch = map(statistics.median, (plain, one, many))
     return [
         Row(f"tutorial, {options.episodes} episodes, plain loop", f"{loops:.2f} s"),
@@ -78,13 +85,17 @@ def training(options: argparse.Namespace) -> list[Row]:
     ]
 
 
-def _train(seeds: Sequence[int], episodes: int) -> float:
-    """Seconds for so many episodes of each seed."""
-    experiment = direct.tutorial_maze(seeds)
+def _seconds(work: Callable[[], object]) -> float:
+    gc.collect()
+    gc.freeze()  # what another contestant keeps alive is not this one's to look through
     started = time.perf_counter()
-    for _ in range(episodes):
-        experiment.update()
+    work()
     return time.perf_counter() - started
+
+
+def _train(experiment: OPRL, updates: int) -> None:
+    for _ in range(updates):
+        experiment.update()
 
 
 def reward_update(options: argparse.Namespace) -> list[Row]:
@@ -96,7 +107,9 @@ def reward_update(options: argparse.Namespace) -> list[Row]:
         pair = [{"observations": torch.eye(64)[some]} for some in (first, second)]
         loop.preferences.append((pair[0], pair[1], float(labels[len(loop.preferences)])))
     step = _batched_update(states, labels.expand(seeds, -1))
+    torch.set_num_threads(options.threads)  # what the command uses from 16 seeds on; the loop's matrices are too small
     loops, batched = medians(10 * options.rounds, loop.fit_reward, step)
+    torch.set_num_threads(1)
     return [
         Row("reward-model update, plain loop", f"{1e3 * loops:.1f} ms"),
         Row(

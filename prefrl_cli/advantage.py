@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 
 def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
-    """Sum of the discounted rewards from each step on, `[..., T]`; rewards past the end must be zero.
+    """Sum of the discounted rewards `[R, B, T]` from each step on; rewards past the end must be zero."""
+    powers = _powers(rewards.shape[-1], discount, rewards.dtype, rewards.device)
+    return torch.bmm(rewards, powers.expand(len(rewards), -1, -1))
 
-    Each round adds what lies as far ahead as the sums already reach, so log2(T) rounds take the place of T steps.
-    """
-    total, reach, factor = rewards, 1, discount
-    while reach < rewards.shape[-1]:
-        total = torch.cat([total[..., :-reach] + factor * total[..., reach:], total[..., -reach:]], -1)
-        reach, factor = 2 * reach, factor * factor
-    return total
+
+@lru_cache(maxsize=8)
+def _powers(steps: int, discount: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The weight of a reward (row) in the sum from a step on (column): discount ** (row - column), `[T, T]`."""
+    steps_ahead = torch.arange(steps)[:, None] - torch.arange(steps)
+    powers = torch.tensor(discount, dtype=torch.float64) ** steps_ahead.clamp(min=0)
+    return powers.tril().to(device, dtype)
 
 
 def generalised_advantages(rewards: Tensor, values: Tensor, mask: Tensor, discount: float, trace: float) -> Tensor:
     """Generalised advantage estimation (Schulman et al. 2016, eq. 16); every episode's end is worth 0.
 
     Args:
-        rewards: `[..., T]`, zero past the end.
-        values: of the state before each step, `[..., T]`.
+        rewards: `[R, B, T]`, zero past the end.
+        values: of the state before each step, `[R, B, T]`.
         mask: 1 for the steps taken, 0 past the end.
         discount: gamma.
         trace: lambda.
 
     Returns:
-        Advantages `[..., T]`, zero past the end.
+        Advantages `[R, B, T]`, zero past the end.
     """
     values = values * mask
     following = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)

@@ -14,6 +14,7 @@ PARTS = (
     "policy",
     "teacher",
     "queries",
+    "loss",
     "reward_update",
     "shaping",
     "policy_update",

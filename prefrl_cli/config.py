@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import graphlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from prefrl_cli.choices import GROUPS, PARTS, not_set
@@ -17,9 +18,13 @@ from prefrl_cli.limits import Count, CountOrZero, Limits, Seed
 from prefrl_cli.options import ConfigError, check, check_value, show, signature, unknown
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from prefrl_cli.algorithm import Algorithm
+    from prefrl_cli.loggers import Trackers
 
 _LARGEST_SEED = 2**32 - 1
+_FOR_LOGGERS = ("directory", "experiment", "settings")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Run:
     threads: Annotated[int, Limits(1, 1024)] | None = None
     quiet: bool = False
     output_dir: str | None = None
+    objective: str | None = None
     allow_targets: Sequence[str] = ()
     checkpoint: Checkpoints = field(default_factory=Checkpoints)
     evaluation: Evaluations = field(default_factory=Evaluations)
@@ -64,7 +70,7 @@ def check_run(config: Mapping[str, Any]) -> Run:
     Raises:
         ConfigError: for a name or value that is not allowed.
     """
-    given = {name: value for name, value in config.items() if name not in GROUPS}
+    given = {name: value for name, value in config.items() if name not in (*GROUPS, "logger")}
     allowed = signature(Run)
     for name in given:
         if name not in allowed:
@@ -103,6 +109,7 @@ def build(config: Mapping[str, Any]) -> Algorithm:
         ConfigError: for the first thing that is not allowed; nothing is written before.
     """
     run = check_run(config)
+    check_loggers(config, run)
     groups = {group: config[group] for group in GROUPS if config.get(group) is not None}
     nodes = {group: Group(group, node, run.allow_targets) for group, node in groups.items()}
     if "algorithm" not in nodes:
@@ -122,6 +129,35 @@ def build(config: Mapping[str, Any]) -> Algorithm:
         ready[name] = nodes["optimizer"].build({**ready, "parameters": _parameters(name, ready)})
     algorithm: Algorithm = nodes["algorithm"].build(ready)
     return algorithm
+
+
+def check_loggers(config: Mapping[str, Any], run: Run) -> dict[str, Group]:
+    """The trackers that were chosen, `logger.<name>` each, with their options checked and their packages there.
+
+    Raises:
+        ConfigError: for the first thing that is not allowed or not installed.
+    """
+    nodes: dict[str, Group] = {}
+    if not config.get("logger"):
+        return nodes
+    from prefrl_cli.loggers import require
+
+    for name, node in mapping("logger", config["logger"]).items():
+        if "_target_" not in mapping(f"logger.{name}", node):
+            raise ConfigError(f"logger.{name}: is not chosen; type logger={name}")
+        nodes[name] = group = Group(f"logger.{name}", node, run.allow_targets)
+        group.check(set(_FOR_LOGGERS))
+        require(group.target)
+    return nodes
+
+
+def build_loggers(config: Mapping[str, Any], run: Run, directory: Path, warn: Callable[[str], None]) -> Trackers:
+    """The trackers of a run, made when its first step is logged; `warn` is told when one of them fails."""
+    from prefrl_cli.loggers import Trackers
+
+    ready = dict(zip(_FOR_LOGGERS, (directory, run.experiment, dict(config)), strict=True))
+    nodes = check_loggers(config, run)
+    return Trackers(run.seeds, {name: partial(node.build, ready) for name, node in nodes.items()}, warn)
 
 
 def _check_use(nodes: Mapping[str, Group]) -> None:

@@ -81,7 +81,7 @@ class Store:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._items: dict[str, Tensor] = {}
+        self._items: dict[str, Tensor] = {}  # [R * capacity, ...]
         self._written = torch.zeros(0, dtype=torch.int64)
 
     @property
@@ -89,26 +89,37 @@ class Store:
         """Items kept, `[R]`; empty before the first `add`."""
         return self._written.clamp(max=self.capacity)
 
-    def add(self, items: dict[str, Tensor], wanted: Tensor) -> None:
-        """Keep the items `[R, B, ...]` where `wanted` `[R, B]` is true; B may not exceed the capacity."""
-        replicas, batch = wanted.shape
+    def add(self, items: dict[str, Tensor], wanted: Tensor | None = None) -> None:
+        """Keep the items `[R, B, ...]`, or those where `wanted` `[R, B]` is true; B may not exceed the capacity."""
+        first = next(iter(items.values()))
+        replicas, batch = first.shape[:2]
         if batch > self.capacity:
             raise ValueError(f"{batch} items at once are more than the {self.capacity} that are kept")
         if not self._items:
-            self._written = torch.zeros(replicas, dtype=torch.int64, device=wanted.device)
-            self._items = {k: v.new_zeros(replicas, self.capacity, *v.shape[2:]) for k, v in items.items()}
-        place = (self._written[:, None] + wanted.cumsum(1) - 1) % self.capacity
-        replica, column = wanted.nonzero(as_tuple=True)
-        for name, value in items.items():
-            self._items[name][replica, place[replica, column]] = value[replica, column]
+            self._written = torch.zeros(replicas, dtype=torch.int64, device=first.device)
+            self._items = {k: v.new_zeros(replicas * self.capacity, *v.shape[2:]) for k, v in items.items()}
+        if wanted is None:
+            rows = self._rows(self._written[:, None] + torch.arange(batch, device=first.device))
+            self._written = self._written + batch
+            for name, value in items.items():
+                self._items[name].index_copy_(0, rows, value.flatten(0, 1))
+            return
+        rows = self._rows(self._written[:, None] + wanted.cumsum(1) - 1)
         self._written = self._written + wanted.sum(1)
+        chosen = wanted.flatten().nonzero().squeeze(1)
+        for name, value in items.items():
+            self._items[name].index_copy_(0, rows[chosen], value.flatten(0, 1)[chosen])
 
     def get(self, places: Tensor) -> dict[str, Tensor]:
         """The items `[R, K, ...]` at places `[R, K]`, which must be below the count (any value where it is 0)."""
         oldest = (self._written - self.count)[:, None]
-        rows = torch.arange(len(places), device=places.device)[:, None]
-        index = (oldest + places) % self.capacity
-        return {name: value[rows, index] for name, value in self._items.items()}
+        rows = self._rows(oldest + places)
+        return {name: v.index_select(0, rows).view(*places.shape, *v.shape[1:]) for name, v in self._items.items()}
+
+    def _rows(self, numbers: Tensor) -> Tensor:
+        """Where the items of these numbers, `[R, K]` and counted from the first ever written, lie: `[R * K]`."""
+        replicas = torch.arange(len(numbers), device=numbers.device)[:, None]
+        return (replicas * self.capacity + numbers % self.capacity).flatten()
 
     def state(self) -> dict[str, Any]:
         """The items and how many were ever written."""

@@ -12,8 +12,6 @@ from typing import Any
 from prefrl_cli.choices import GROUPS, choices, conf_folder, not_set
 from prefrl_cli.options import MISSING, ConfigError, Option, check, show, signature
 
-_ALLOWED_TARGETS = ("prefrl_cli", "torch.optim")
-
 
 class Group:
     """One group: its class and its options.
@@ -21,7 +19,7 @@ class Group:
     Args:
         group: its name.
         node: `_target_` and the options.
-        allow_targets: packages beside our own that `_target_` may name.
+        allow_targets: packages of the person's own that `_target_` may name beside what `conf/` names.
 
     Attributes:
         name: of the class.
@@ -38,7 +36,7 @@ class Group:
         if target is None:
             raise ConfigError(f"{group}: none is chosen for its options; type {group}={'|'.join(choices(group))}")
         self.group, self.given, self.name = group, given, str(target).rpartition(".")[2]
-        self.target = _find(f"{group}._target_", target, allow_targets)
+        self.target = _find(group, target, allow_targets)
         try:
             self.allowed = signature(self.target)
         except (NameError, TypeError, ValueError) as problem:
@@ -64,7 +62,9 @@ class Group:
                 continue
             if not issubclass(part.target, wanted):
                 fitting = [
-                    one for one in choices(name) if _target_name(name, one) in {each.__name__ for each in wanted}
+                    one
+                    for one in choices(name)
+                    if _target(name, one).rpartition(".")[2] in {each.__name__ for each in wanted}
                 ]
                 raise ConfigError(f"{name}={part.name}: {self.name} cannot use it; type {name}={'|'.join(fitting)}")
 
@@ -91,10 +91,10 @@ def _classes(annotation: Any) -> tuple[type, ...]:
     return () if any(getattr(one, "_is_protocol", False) for one in classes) else classes
 
 
-def _target_name(group: str, choice: str) -> str:
-    """The name of the class that a choice of a group stands for."""
+def _target(group: str, choice: str) -> str:
+    """The class that a choice of a group stands for."""
     text = (conf_folder() / group / f"{choice}.yaml").read_text(encoding="utf-8")
-    found = re.search(r"^_target_: .*\b(\w+)$", text, re.MULTILINE)
+    found = re.search(r"^_target_: ([\w.]+)$", text, re.MULTILINE)
     return found[1] if found else ""
 
 
@@ -103,27 +103,33 @@ def is_part(option: Option) -> bool:
     return option.default is MISSING or not option.is_value
 
 
-def _find(where: str, target: Any, allow_targets: Sequence[str]) -> type:
-    """The class that a `_target_` names, from an allowed package only; an import of another one is never tried."""
-    allowed = (*_ALLOWED_TARGETS, *allow_targets)
+def _find(group: str, target: Any, allow_targets: Sequence[str]) -> type:
+    """The class that a `_target_` names: one that `conf/` names for this group, or one of an allowed package.
 
-    def inside(module: str) -> bool:
-        return any(module == package or module.startswith(f"{package}.") for package in allowed)
+    Nothing else is imported, since a configuration may come from anyone.
+    """
+    where, known = f"{group}._target_={show(target)}", group.partition(".")[0]
+    ours = [name for choice in choices(known) if (name := _target(known, choice))]
+
+    def allowed(module: str) -> bool:
+        return any(module == package or module.startswith(f"{package}.") for package in allow_targets)
 
     module_name, _, name = str(target).rpartition(".")
-    if not inside(module_name):
+    if target not in ours and not allowed(module_name):
+        if module_name.partition(".")[0] == "prefrl_cli":
+            raise ConfigError(f"{where}: prefrl has no such {known}; type {known}={'|'.join(choices(known))}")
         own = module_name.partition(".")[0] or "my_package"
         raise ConfigError(
-            f"{where}={show(target)}: only {', '.join(allowed)} are allowed; for your own code type"
-            f" 'allow_targets=[{own}]'"
+            f"{where}: only prefrl's own classes are allowed; for code of your own, which then runs,"
+            f" type 'allow_targets=[{own}]'"
         )
     try:
         found = getattr(importlib.import_module(module_name), name, None)
     except ImportError as problem:
-        raise ConfigError(f"{where}={show(target)}: cannot be imported ({problem})") from None
+        raise ConfigError(f"{where}: cannot be imported ({problem})") from None
     # A class that the module merely imported from elsewhere is not the module's own.
-    if not isinstance(found, type) or not inside(found.__module__):
-        raise ConfigError(f"{where}={show(target)}: {module_name} has no class of that name")
+    if not isinstance(found, type) or not (target in ours or allowed(found.__module__)):
+        raise ConfigError(f"{where}: {module_name} has no class of that name")
     return found
 
 

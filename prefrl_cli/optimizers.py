@@ -49,8 +49,7 @@ class Optimizer:
         with torch.no_grad():
             self._losses += loss
             if self._clip is not None:
-                norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-                gradient *= (self._clip / (norm + 1e-6)).clamp_(max=1.0)
+                gradient.renorm_(p=2, dim=0, maxnorm=self._clip)  # each row has a norm of its own
             self._apply(gradient, self._rate())
 
     def state(self) -> dict[str, Any]:
@@ -58,7 +57,9 @@ class Optimizer:
         return {"flat": self.parameters.flat, "slots": self._slots, "count": self._count, "losses": self._losses}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state()`."""
+        """Go on from a `state()`; ValueError where it is of other sizes, which torch would stretch to fit."""
+        if state["flat"].shape != self.parameters.flat.shape:
+            raise ValueError(f"parameters {list(state['flat'].shape)} for {list(self.parameters.flat.shape)}")
         with torch.no_grad():
             self.parameters.flat.copy_(state["flat"])
         for mine, theirs in zip(self._slots, state["slots"], strict=True):

@@ -89,7 +89,8 @@ def check_value(where: str, option: Option, value: Any) -> Any:
 def unknown(where: str, name: str, allowed: Iterable[str], kind: str) -> ConfigError:
     """The error for a name that does not exist, with the nearest that does, or all of them."""
     names = sorted(allowed)
-    return ConfigError(f"{where}: there is no such {kind}; {suggest(name, names, where.removesuffix(name))}")
+    shown = where if where.isprintable() else repr(where)
+    return ConfigError(f"{shown}: there is no such {kind}; {suggest(name, names, where.removesuffix(name))}")
 
 
 def suggest(name: str, names: Sequence[str], prefix: str = "") -> str:

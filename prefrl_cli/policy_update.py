@@ -11,7 +11,6 @@ from torch import Tensor
 from prefrl_cli.advantage import discounted_returns, generalised_advantages, standardise
 from prefrl_cli.data import Store, Trajectories, draw_places
 from prefrl_cli.limits import Count, Fraction, NotNegative, Positive
-from prefrl_cli.loss import masked_mean
 from prefrl_cli.optimizers import Optimizer
 from prefrl_cli.streams import Streams
 
@@ -68,10 +67,11 @@ class Replay:
         drawn = Trajectories.of(kept.get(draw_places(streams, "replay", kept.count, self.updates)))
         shaped = shape(drawn)
         masks = drawn.mask
+        shares = masks / drawn.lengths[..., None]  # a step's share of the mean over its trajectory
         returns = standardise(discounted_returns(shaped.rewards, self.discount), masks, 1e-8)  # [R, updates, T]
         total = torch.zeros(len(streams.seeds), device=streams.device)
         for number in range(self.updates):
-            states, actions, mask, target = (of[:, number] for of in (drawn.states, drawn.actions, masks, returns))
+            states, actions, share, target = (of[:, number] for of in (drawn.states, drawn.actions, shares, returns))
             log_probabilities, values = policy(states)
             taken = log_probabilities.gather(-1, actions[..., None]).squeeze(-1)
             advantages = target - values.detach()
@@ -82,7 +82,7 @@ class Replay:
                 - taken * advantages
                 - self._entropy_weight * entropy(log_probabilities)
             )
-            loss = masked_mean(each, mask)
+            loss = (each * share).sum(-1)
             optimizer.step(loss)
             total += loss.detach()
         return total / self.updates
@@ -134,6 +134,7 @@ class PPO:
             advantages = standardise(advantages.flatten(1), mask, self._least_deviation, floor=True)
             if shaped.advantages is not None:
                 advantages = advantages + shaped.advantages.flatten(1)
+            shares = mask / mask.sum(1, keepdim=True)
         total = torch.zeros_like(mask[:, 0])
         for _ in range(self.epochs):
             log_probabilities, values = policy(states)
@@ -145,7 +146,7 @@ class PPO:
                 - torch.minimum(ratio * advantages, limited * advantages)
                 - self._entropy_weight * entropy(log_probabilities)
             )
-            loss = masked_mean(each, mask)
+            loss = (each * shares).sum(-1)
             optimizer.step(loss)
             total += loss.detach()
         return total / self.epochs

@@ -32,8 +32,12 @@ class Console:
 
     def line(self, text: str, *, shown: bool = True, error: bool = False) -> None:
         """Print a line, to standard error if it is one, and log it; `shown` false only logs it."""
-        with self._log.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+        try:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(text + "\n")
+        except OSError:
+            if not error:  # that nothing can be written must be told all the same
+                raise
         if error or (shown and not self.quiet):
             try:
                 print(text, file=sys.stderr if error else sys.stdout, flush=True)
@@ -47,10 +51,11 @@ class Progress:
     Args:
         steps: of the whole run.
         console: where the lines go.
+        start: steps done before.
     """
 
-    def __init__(self, steps: int, console: Console) -> None:
-        self._steps, self._console = steps, console
+    def __init__(self, steps: int, console: Console, start: int = 0) -> None:
+        self._steps, self._console, self._start = steps, console, start
         self._interval = max(1, steps // _LINES)
         self._terminal = sys.stderr.isatty() and not console.quiet
         self._bar: Any = None
@@ -60,7 +65,8 @@ class Progress:
         """Start the clock."""
         self._started = time.perf_counter()
         if self._terminal:
-            self._bar = tqdm(total=self._steps, unit="step", file=sys.stderr, dynamic_ncols=True, smoothing=0.1)
+            shown: dict[str, Any] = {"unit": "step", "file": sys.stderr, "dynamic_ncols": True, "smoothing": 0.1}
+            self._bar = tqdm(total=self._steps, initial=self._start, **shown)
         return self
 
     def __exit__(
@@ -81,7 +87,7 @@ class Progress:
             self._bar.update()
         if report:
             elapsed = time.perf_counter() - self._started
-            left = elapsed / step * (self._steps - step)
+            left = elapsed / (step - self._start) * (self._steps - step)
             text = f"step {step}/{self._steps}, {watched}, {_clock(elapsed)} so far, {_clock(left)} left"
             self._console.line(text, shown=not self._terminal)
 

@@ -6,35 +6,181 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from prefrl_cli.data import draw_pairs
+from prefrl_cli.data import Trajectories, draw_pairs
 from prefrl_cli.limits import Count, CountOrZero, NotNegative, Number, Positive
 from prefrl_cli.streams import Streams
 
+CANDIDATES = 10  # for each question of those that choose (Lee et al. 2021, section 4)
+
 
 class UniformTrajectories:
-    """Random pairs of kept trajectories.
+    """Random pairs of kept trajectories, or of segments of them.
 
     Args:
         questions: a call.
         every: updates from one call to the next.
         start: the first update at which it may be.
         recent: ask about this many of the newest trajectories; none asks about all that are kept.
+        segment: ask about so many steps at a random place of each; none asks about whole trajectories.
+        budget: answers in all for each seed (a skipped question costs nothing); none is without end.
     """
 
+    candidates = 1  # pairs drawn for each question
+    needs_members = False
+
     def __init__(
-        self, questions: Count = 1, every: Count = 1, start: CountOrZero = 0, recent: Count | None = None
+        self,
+        questions: Count = 1,
+        every: Count = 1,
+        start: CountOrZero = 0,
+        recent: Count | None = None,
+        segment: Count | None = None,
+        budget: CountOrZero | None = None,
     ) -> None:
         self.questions, self.every, self.start, self.recent = questions, every, start, recent
+        self.segment, self.budget = segment, budget
 
     def due(self, step: int) -> bool:
         """Whether questions are asked at this update (the first is 0)."""
         return step % self.every == 0 and step >= self.start
 
     def __call__(self, streams: Streams, count: Tensor) -> Tensor:
-        """Places `[R, questions, 2]` among `count` `[R]` kept trajectories."""
-        return draw_pairs(streams, "queries", count, self.questions, self.recent)
+        """Candidates: places `[R, C, 2]` among `count` `[R]` kept trajectories."""
+        return draw_pairs(streams, "queries", count, self.questions * self.candidates, self.recent)
+
+    def cut(self, streams: Streams, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """First steps and lengths `[R, K]` of the segments that are asked about, of trajectories of `lengths` steps."""
+        if self.segment is None:
+            return torch.zeros_like(lengths), lengths
+        places = (lengths - self.segment).clamp(min=0) + 1
+        drawn = streams.uniform("queries/segments", lengths.shape[1])
+        return (drawn * places).floor().long(), lengths.clamp(max=self.segment)
+
+    def choose(self, chances: Tensor, steps: Tensor) -> Tensor:
+        """Which candidates are asked.
+
+        Args:
+            chances: that the first is preferred, by each of M models, `[R, M, C]`.
+            steps: what happened, `[R, C, K]` whole numbers, a different one for each different step.
+
+        Returns:
+            Numbers `[R, questions]` of candidates.
+        """
+        return torch.arange(self.questions, device=steps.device).expand(len(steps), -1)
+
+    def within(self, answered: Tensor, used: Tensor) -> Tensor:
+        """Which of the answers `[R, Q]` are still paid for, `used` `[R]` having been before."""
+        if self.budget is None:
+            return answered
+        return answered & (answered.cumsum(1) <= (self.budget - used)[:, None])
+
+    def spent(self, used: Tensor) -> bool:
+        """Whether no seed may ask again."""
+        return self.budget is not None and bool((used >= self.budget).all())
+
+
+class Disagreement(UniformTrajectories):
+    """The candidates whose chance an ensemble of reward models disagrees on most (Christiano et al. 2017, 2.2.4).
+
+    Args:
+        centres: choose k centres among the better half instead, so that the questions differ.
+    """
+
+    candidates = CANDIDATES
+    needs_members = True
+
+    def __init__(self, centres: bool = False, **schedule: object) -> None:
+        super().__init__(**schedule)  # type: ignore[arg-type]
+        self.centres = centres
+
+    def choose(self, chances: Tensor, steps: Tensor) -> Tensor:
+        """Numbers `[R, questions]` of candidates, see `UniformTrajectories.choose`."""
+        order = self.value(chances).argsort(dim=-1, descending=True, stable=True)
+        if not self.centres:
+            return order[:, : self.questions]
+        half = order[:, : order.shape[1] // 2]
+        index = half[..., None].expand(-1, -1, steps.shape[-1])
+        return half.gather(1, k_centers(steps.gather(1, index), self.questions))
+
+    def value(self, chances: Tensor) -> Tensor:
+        """The standard deviation `[R, C]` over models of chances `[R, M, C]`."""
+        return (chances - chances.mean(1, keepdim=True)).square().mean(1).sqrt()
+
+
+class Entropy(Disagreement):
+    """The candidates whose answer is least certain by the models' mean chance.
+
+    Args:
+        centres: choose k centres among the better half instead, so that the questions differ.
+    """
+
+    needs_members = False
+
+    def value(self, chances: Tensor) -> Tensor:
+        """P (1 - p) `[R, C]` of the mean chance, which orders pairs as its entropy does."""
+        chance = chances.mean(1)
+        return chance * (1 - chance)
+
+
+class KCenter(UniformTrajectories):
+    """The candidates that cover all candidates best (Sener and Savarese 2018, algorithm 1)."""
+
+    candidates = CANDIDATES
+
+    def choose(self, chances: Tensor, steps: Tensor) -> Tensor:
+        """Numbers `[R, questions]` of candidates, see `UniformTrajectories.choose`."""
+        return k_centers(steps, self.questions)
+
+
+def segments(whole: Trajectories, first: Tensor, lengths: Tensor, width: int) -> Trajectories:
+    """Parts of trajectories `[R, B, T]`, padded to `width` steps.
+
+    Args:
+        whole: the trajectories.
+        first: the number of each part's first step, `[R, B]`.
+        lengths: steps of each part, `[R, B]`, at most `width`; none may pass its trajectory's end.
+        width: T of what comes back.
+    """
+    steps = torch.arange(width, device=first.device)
+    places = (first[..., None] + steps).clamp(max=whole.states.shape[-1] - 1)
+    end = first + lengths
+    after = whole.states.gather(-1, end.clamp(max=whole.states.shape[-1] - 1)[..., None]).squeeze(-1)
+    return Trajectories(
+        states=whole.states.gather(-1, places),
+        actions=whole.actions.gather(-1, places),
+        rewards=torch.where(steps < lengths[..., None], whole.rewards.gather(-1, places), 0.0),
+        lengths=lengths,
+        last=torch.where(end < whole.lengths, after, whole.last),
+    )
+
+
+def k_centers(points: Tensor, centers: int) -> Tensor:
+    """The first point, then each time the one farthest from those chosen (of equals the first).
+
+    Distances are Euclidean between one-hot vectors: the root of twice the number of places in which two points differ.
+
+    Args:
+        points: `[R, C, K]` whole numbers, each standing for a one-hot vector.
+        centers: how many are chosen, at most C.
+
+    Returns:
+        Numbers `[R, centers]` of points.
+    """
+    chosen = torch.zeros(len(points), centers, dtype=torch.int64, device=points.device)
+    rows = torch.arange(len(points), device=points.device)
+    nearest = torch.full(points.shape[:2], points.shape[2] + 1, device=points.device)
+    order = torch.arange(points.shape[1], device=points.device)
+    for number in range(centers):
+        last = chosen[:, number]
+        apart = (points != points[rows, last][:, None]).sum(-1)
+        nearest = torch.minimum(nearest, apart)
+        nearest[rows, last] = -1  # never again, even where all that is left equals it
+        if number + 1 < centers:
+            chosen[:, number + 1] = (nearest * points.shape[1] - order).argmax(1)
+    return chosen
 
 
 class AnswerRange(Protocol):

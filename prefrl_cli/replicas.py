@@ -34,28 +34,33 @@ _leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
 class Parameters:
     """Every parameter of one model, in a single `[R, P]` tensor that the layers look into.
 
+    Args:
+        initial: `[R * members, *shape]` each.
+        members: networks a replica, which an optimiser sees as one.
+
     Attributes:
         flat: `[R, P]`, the replicas' parameters side by side.
-        views: the layers' parameters `[R, *shape]`, each a window on `flat`.
+        views: the layers' parameters `[R * members, *shape]`, each a window on `flat`.
     """
 
-    def __init__(self, initial: Sequence[Tensor]) -> None:
+    def __init__(self, initial: Sequence[Tensor], members: int = 1) -> None:
         rows = [parameter.float().flatten(1) for parameter in initial]
         width = sum(row.shape[1] for row in rows)
         padding = rows[0].new_zeros(len(rows[0]), -width % _LANE)
-        self.flat = torch.cat([*rows, padding], 1)
+        flat = torch.cat([*rows, padding], 1)
         self._padding = padding
         self.views = []
         start = 0
         for parameter, row in zip(initial, rows, strict=True):
-            window = self.flat[:, start : start + row.shape[1]].view(parameter.shape)
+            window = flat[:, start : start + row.shape[1]].view(parameter.shape)
             self.views.append(window.requires_grad_())
             start += row.shape[1]
+        self.flat = flat.view(len(flat) // members, -1)
 
     def gradient(self, loss: Tensor) -> Tensor:
         """The gradient `[R, P]` of each replica's own loss `[R]`."""
         gradients = torch.autograd.grad(loss.sum(), self.views)
-        return torch.cat([*(gradient.flatten(1) for gradient in gradients), self._padding], 1)
+        return torch.cat([*(gradient.flatten(1) for gradient in gradients), self._padding], 1).view(self.flat.shape)
 
 
 class Network:
@@ -71,6 +76,7 @@ class Network:
         normalise: whether a LayerNorm (Ba et al. 2016) stands before each activation.
         initialisation: `uniform` in +-1/sqrt(fan-in) as torch's Linear, or `normal` with variance 0.1 (the notebook).
         zero_head: start the last layer at zero, so that an untrained network is silent.
+        members: networks a seed, of which the first is what it would be alone: R stands for R * members then.
     """
 
     def __init__(
@@ -85,18 +91,20 @@ class Network:
         normalise: bool = False,
         initialisation: Initialisation = "uniform",
         zero_head: bool = False,
+        members: int = 1,
     ) -> None:
         self._activation = _ACTIVATIONS[activation]
         self._normalise = normalise
         self.inputs = inputs
         sizes = [inputs, *hidden, outputs]
         initial: list[Tensor] = []
+        draws = streams if members == 1 else _Members(streams, members)
         for number, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
             zero = zero_head and number == len(hidden)
-            initial += _initial_layer(streams, purpose, fan_in, fan_out, initialisation, zero=zero)
+            initial += _initial_layer(draws, purpose, fan_in, fan_out, initialisation, zero=zero)
             if normalise and number < len(hidden):
                 initial += [torch.ones_like(initial[-1]), torch.zeros_like(initial[-1])]
-        self.parameters = Parameters(initial)
+        self.parameters = Parameters(initial, members)
         step = 4 if normalise else 2
         self._layers = [self.parameters.views[start : start + step] for start in range(0, len(initial), step)]
 
@@ -159,6 +167,24 @@ class Network:
         return hidden
 
 
+class _Members:
+    """Draws for every member of every seed, `[R * members, *shape]`, a member's own from a purpose of its own."""
+
+    def __init__(self, streams: Streams, members: int) -> None:
+        self._streams, self._members = streams, members
+
+    def uniform(self, purpose: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        drawn = [self._streams.uniform(name, *shape, low=low, high=high) for name in self._names(purpose)]
+        return torch.stack(drawn, 1).flatten(0, 1)
+
+    def normal(self, purpose: str, *shape: int, std: float = 1.0) -> Tensor:
+        drawn = [self._streams.normal(name, *shape, std=std) for name in self._names(purpose)]
+        return torch.stack(drawn, 1).flatten(0, 1)
+
+    def _names(self, purpose: str) -> list[str]:
+        return [purpose, *(f"{purpose}/{member}" for member in range(1, self._members))]
+
+
 def _affine(bias: Tensor, features: Tensor, weight: Tensor) -> Tensor:
     """`features @ weight + bias` for each replica, `[R, B, out]`.
 
@@ -184,7 +210,7 @@ class _SlopeLayer:
 
 
 def _initial_layer(
-    streams: Streams, purpose: str, fan_in: int, fan_out: int, initialisation: Initialisation, *, zero: bool
+    streams: Streams | _Members, purpose: str, fan_in: int, fan_out: int, initialisation: Initialisation, *, zero: bool
 ) -> list[Tensor]:
     """Weight `[R, in, out]` and bias `[R, 1, out]`, drawn in torch's order `[out, in]`."""
     if initialisation == "normal":

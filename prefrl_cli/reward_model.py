@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,14 @@ from prefrl_cli.replicas import Activation, Initialisation, Network, Parameters,
 from prefrl_cli.streams import Streams
 
 Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
+Combine = Literal["mean", "min"]
+
+
+def combine(rewards: Tensor, how: Combine) -> Tensor:
+    """One reward `[R, ...]` from those of the M members of an ensemble `[R, M, ...]`; `min` is the pessimist's."""
+    if rewards.shape[1] == 1:
+        return rewards.squeeze(1)
+    return rewards.amin(1) if how == "min" else rewards.mean(1)
 
 
 class ProcessReward:
@@ -26,6 +34,8 @@ class ProcessReward:
         hidden: units of each hidden layer.
         layers: hidden layers, each with LayerNorm and ReLU.
         zero_head: start at zero everywhere, so that an untrained model shapes nothing.
+        members: models in an ensemble, all fitted to the same preferences from different initial parameters.
+        combine: the reward is the mean of the members', or the least.
     """
 
     def __init__(
@@ -35,23 +45,45 @@ class ProcessReward:
         hidden: Count = 128,
         layers: Count = 2,
         zero_head: bool = False,
+        members: Count = 1,
+        combine: Combine = "mean",
     ) -> None:
         self._observe = env.observe
         self._network = Network(
-            streams, "init/reward_model", env.num_states, [hidden] * layers, 1, normalise=True, zero_head=zero_head
-        )
+            streams, "init/reward_model", env.num_states, [hidden] * layers, 1,
+            normalise=True, zero_head=zero_head, members=members,
+        )  # fmt: skip
         self.parameters = self._network.parameters
+        self.members, self._combine = members, combine
 
     def __call__(self, states: Tensor) -> Tensor:
         """Rewards `[R, ...]` of states `[R, ...]`."""
-        return at(self._network, self._observe(states)).squeeze(-1).tanh()
+        return combine(self._each(states), self._combine)
 
     def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, ...]` of steps: those of the states they leave, whatever the action."""
         return self(states)
 
+    def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Each member's rewards `[R, M, ...]` of steps."""
+        return self._each(states)
+
+    def _each(self, states: Tensor) -> Tensor:
+        replicas = len(states)
+        if self.members > 1:
+            states = states.repeat_interleave(self.members, 0)
+        rewards = at(self._network, self._observe(states)).squeeze(-1).tanh()
+        return rewards.view(replicas, self.members, *rewards.shape[1:])
+
     def follow(self, policy: Policy) -> None:
         """A process reward model has no reference policy."""
+
+    def state(self) -> dict[str, Any]:
+        """What changes while training beside the parameters: nothing."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state()`."""
 
 
 class ImplicitReward:
@@ -67,6 +99,9 @@ class ImplicitReward:
         layers: hidden layers, as the policy's.
         beta: how much reward one nat of log-ratio is worth.
         zero_head: as the policy's.
+        members: models in an ensemble; the first starts as the policy does, the others differently, so that they are
+            silent before any preference with `zero_head` only.
+        combine: the reward is the mean of the members', or the least.
     """
 
     def __init__(
@@ -77,37 +112,54 @@ class ImplicitReward:
         layers: Count = 2,
         beta: Positive = 0.5,
         zero_head: bool = False,
+        members: Count = 1,
+        combine: Combine = "mean",
     ) -> None:
         streams.restart("init/policy")
         self._network = Network(
-            streams, "init/policy", env.num_states, [hidden] * layers, env.num_actions + 1, zero_head=zero_head
-        )
+            streams, "init/policy", env.num_states, [hidden] * layers, env.num_actions + 1,
+            zero_head=zero_head, members=members,
+        )  # fmt: skip
         streams.restart("init/policy")
         self.parameters = self._network.parameters
-        self.beta = beta
+        self.beta, self.members, self._combine = beta, members, combine
         self._states = torch.arange(env.num_states, device=streams.device).expand(len(streams.seeds), -1)
-        self._all = env.observe(self._states)
-        self._reference = self._log_probabilities().detach()
+        self._all = env.observe(self._states.repeat_interleave(members, 0))
+        self._reference = self._log_probabilities()[:, 0].detach()
 
     def __call__(self, states: Tensor) -> Tensor:
         """The expected reward `[R, ...]` of a step of pi_phi in each state: beta times its divergence from pi_old."""
         learned = self._log_probabilities()
-        divergence = (learned.exp() * (learned - self._reference)).sum(-1, keepdim=True)
-        return self.beta * look_up(divergence, states).squeeze(-1)
+        divergence = (learned.exp() * (learned - self._reference[:, None])).sum(-1)
+        return self.beta * look_up(combine(divergence, self._combine)[..., None], states).squeeze(-1)
 
     def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, ...]` of taking `actions` `[R, ...]` in `states` `[R, ...]`."""
-        ratio = self._log_probabilities() - self._reference  # [R, S, A]
-        flat = (states * ratio.shape[-1] + actions).flatten(1)
-        return self.beta * ratio.flatten(1).gather(1, flat).view(states.shape)
+        return combine(self.member_rewards(states, actions), self._combine)
+
+    def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Each member's rewards `[R, M, ...]` of steps."""
+        ratio = self._log_probabilities() - self._reference[:, None]  # [R, M, S, A]
+        flat = (states * ratio.shape[-1] + actions).flatten(1)[:, None].expand(-1, self.members, -1)
+        return self.beta * ratio.flatten(2).gather(2, flat).view(len(states), self.members, *states.shape[1:])
 
     @torch.no_grad()
     def follow(self, policy: Policy) -> None:
         """Take the policy that acted as the reference."""
         self._reference, _ = policy(self._states)
 
+    def state(self) -> dict[str, Any]:
+        """What changes while training beside the parameters: the reference."""
+        return {"reference": self._reference}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state()`."""
+        self._reference = state["reference"]
+
     def _log_probabilities(self) -> Tensor:
-        return at(self._network, self._all)[..., :-1].log_softmax(-1)
+        """Of each member, `[R, M, S, A]`."""
+        logits = at(self._network, self._all)[..., :-1]
+        return logits.log_softmax(-1).view(-1, self.members, *logits.shape[1:])
 
 
 class ActionRange(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
 import os
@@ -10,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.options import ConfigError, show
 
 if TYPE_CHECKING:
@@ -19,22 +22,25 @@ if TYPE_CHECKING:
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 EVALUATION = "evaluation/"
-_KEPT_CHECKPOINTS = 2
+_LOCK = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)
 
 
 class RunDirectory:
-    """One run's folder; make it with `claim`.
+    """One run's folder, which one process at a time may write to: make it with `claim` or `reopen`, then `close`.
 
     Attributes:
         path: the folder.
         charts: where the charts go.
+        checkpoints: the checkpoints.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.charts = path / "charts"
-        self._checkpoints = path / "checkpoints"
+        self.checkpoints = Checkpoints(path / "checkpoints")
         self._started = _now()
+        self._lock: int | None = None
 
     @classmethod
     def claim(cls, wanted: Path, *, exact: bool) -> RunDirectory:
@@ -62,6 +68,7 @@ class RunDirectory:
                         raise
                     continue
                 directory = cls(path)
+                directory._take_lock()
                 directory.write_status("running", 0)
                 return directory
         except OSError as problem:
@@ -70,6 +77,51 @@ class RunDirectory:
                 f"output_dir={show(str(wanted))}: cannot be written ({reason}); type output_dir=FOLDER"
             ) from None
         raise ConfigError(f"output_dir={wanted}: no free name was found; type output_dir=FOLDER")
+
+    @classmethod
+    def reopen(cls, path: Path) -> RunDirectory:
+        """Take the folder of a run that has begun.
+
+        Raises:
+            ConfigError: when another process writes to it, or it cannot be written.
+        """
+        directory = cls(path)
+        try:
+            directory._take_lock()
+            for left in path.glob(".*.part"):
+                left.unlink()
+        except OSError as problem:
+            directory.close()
+            raise ConfigError(f"{show(str(path))}: cannot be written ({problem.strerror or problem})") from None
+        directory._started = str(read_status(path).get("started") or directory._started)
+        return directory
+
+    def close(self) -> None:
+        """Let another process take the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take_lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(lock, 20).decode(errors="replace").strip()
+            os.close(lock)
+            named = f"process {owner}" if owner.isdecimal() else "another process"
+            raise ConfigError(f"{self.path}: {named} is training in this folder; wait for it, or stop it") from None
+        except OSError as problem:
+            if problem.errno not in _NO_LOCKS:  # some network file systems have none
+                os.close(lock)
+                raise
+        self._lock = lock
+        os.truncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
 
     def write_status(self, status: Status, step: int, reason: str | None = None) -> None:
         """Say how the run stands; `reason` is one line."""
@@ -84,33 +136,15 @@ class RunDirectory:
     def write_text(self, name: str, text: str) -> None:
         """Write a file whole or not at all."""
         temporary = self.path / f".{name}.part"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.path / name)
-
-    def save_checkpoint(self, step: int, content: Mapping[str, Any]) -> Path:
-        """Write a checkpoint that a kill cannot tear, point `last` at it, and keep the one before.
-
-        Args:
-            step: updates done.
-            content: what `torch.load(weights_only=True)` reads back.
-        """
-        import torch
-
-        self._checkpoints.mkdir(exist_ok=True)
-        final = self._checkpoints / f"step_{step:06d}.pt"
-        temporary = final.with_suffix(".part")
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(final)
-        (self._checkpoints / "last.part").write_text(f"{final.name}\n", encoding="utf-8")
-        (self._checkpoints / "last.part").replace(self._checkpoints / "last")
-        _sync_folder(self._checkpoints)
-        steps = sorted(self._checkpoints.glob("step_*.pt"), key=lambda path: int(path.stem[len("step_") :]))
-        for old in steps[:-_KEPT_CHECKPOINTS]:
-            old.unlink()
-        return final
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                _sync(file)
+            temporary.replace(self.path / name)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
 
 
 class MetricsLog:
@@ -143,6 +177,47 @@ class MetricsLog:
         assert self._file is not None
         self._file.flush()
 
+    @classmethod
+    def read_back(cls, path: Path, seeds: Sequence[int], step: int, names: Sequence[str]) -> MetricsLog:
+        """The log as it stood after a step: later rows and columns are taken out of the file.
+
+        Args:
+            path: the file.
+            seeds: R seeds.
+            step: the last to keep.
+            names: the metrics known by then, in their order.
+
+        Raises:
+            ValueError: when a row or a metric up to there is missing or damaged.
+        """
+        log = cls(path, seeds)
+        with path.open(encoding="utf-8", newline="") as file:
+            header = file.readline().rstrip("\n").split(",")
+            if header[:2] != ["step", "seed"] or not set(names) <= set(header[2:]):
+                raise ValueError("metrics.csv has not the columns of the checkpoint")
+            for number in range(step + 1):
+                rows = [file.readline().rstrip("\n").split(",") for _ in log._seeds]
+                heads = [row[:2] for row in rows if len(row) == len(header)]
+                if heads != [[str(number), seed] for seed in log._seeds]:
+                    raise ValueError(f"metrics.csv has not all rows of step {number}")
+                columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+                texts = {name: columns[name] for name in names}
+                [float(text) for cells in texts.values() for text in cells if text]
+                log._rows.append((number, texts))
+        log._names = list(names)
+        log._rewrite()
+        return log
+
+    @property
+    def names(self) -> list[str]:
+        """The metrics so far, in the order of their columns."""
+        return list(self._names)
+
+    def sync(self) -> None:
+        """Make what was added last through a power cut."""
+        if self._file is not None:
+            _sync(self._file)
+
     def history(self) -> History:
         """Every metric as an array; see `Algorithm.figures` for the shapes."""
         import numpy as np
@@ -165,9 +240,9 @@ class MetricsLog:
 
     def close(self) -> None:
         """Close the file; a later `add` would write it anew."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _rewrite(self) -> None:
         """Write the file again with more columns; it happens a few times in a run, when a metric first appears."""
@@ -176,6 +251,7 @@ class MetricsLog:
         with temporary.open("w", encoding="utf-8", newline="") as file:
             file.write(",".join(["step", "seed", *self._names]) + "\n")
             file.writelines(self._lines(*row) for row in self._rows)
+            _sync(file)
         temporary.replace(self._path)
         self._file = self._path.open("a", encoding="utf-8", newline="")
 
@@ -183,6 +259,26 @@ class MetricsLog:
         empty = [""] * len(self._seeds)
         columns = [self._seeds, *(texts.get(name, empty) for name in self._names)]
         return "".join(f"{step},{','.join(cells)}\n" for cells in zip(*columns, strict=True))
+
+
+def read_plain(path: Path) -> bytes:
+    """A file of a run that someone else may have made.
+
+    Raises:
+        OSError: also for a link, which leads out of the run, and for a device or a pipe, which may never end.
+    """
+    if path.is_symlink() or not path.is_file():
+        raise OSError(errno.ENOENT, "not a plain file", str(path))
+    return path.read_bytes()
+
+
+def read_status(path: Path) -> dict[str, Any]:
+    """What `status.json` of a run says; empty where there is none that can be read."""
+    try:
+        content = json.loads(read_plain(path / "status.json"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _plain(content: Any) -> Any:
@@ -199,13 +295,6 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where folders can be opened (not on Windows)."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _sync(file: TextIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())

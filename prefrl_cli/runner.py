@@ -5,12 +5,15 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from prefrl_cli.checkpoints import CheckpointError
+from prefrl_cli.loggers import Trackers
 from prefrl_cli.progress import Progress
 from prefrl_cli.report.statistics import bootstrap_interval, interquartile_mean
 from prefrl_cli.run_directory import EVALUATION, MetricsLog, RunDirectory
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from prefrl_cli.algorithm import Algorithm
     from prefrl_cli.config import Run
 
-CHECKPOINT_FORMAT = 1
 _SEEDS_FOR_ALL_THREADS = 16
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -52,44 +54,93 @@ def keep_freed_memory() -> None:
         allocator.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def train(algorithm: Algorithm, run: Run, directory: RunDirectory, progress: Progress) -> dict[str, Any]:
+class Stopped(Exception):
+    """Training was asked to stop; a checkpoint of this step was written."""
+
+
+@dataclass
+class Record:
+    """What the end of a run needs of its beginning; part of every checkpoint.
+
+    Attributes:
+        initial: the evaluation before training, `[R]` each.
+        final: the last evaluation.
+        before: the first items of the evaluation before training, see `columns`.
+        seconds: of training so far.
+    """
+
+    initial: dict[str, np.ndarray]
+    final: dict[str, np.ndarray]
+    before: dict[str, list[list[float]]]
+    seconds: float = 0.0
+
+
+def train(
+    algorithm: Algorithm,
+    run: Run,
+    directory: RunDirectory,
+    progress: Progress,
+    resumed: tuple[Record, MetricsLog] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    trackers: Trackers | None = None,
+) -> dict[str, Any]:
     """Train to the end; the summary, which is also written to `summary.json`.
+
+    Args:
+        algorithm: what is trained.
+        run: the root options.
+        directory: where the files go.
+        progress: shows how far it is.
+        resumed: what `restore` gave; none begins at step 0.
+        stopping: whether to stop after this step.
+        trackers: get every step's metrics too.
 
     Raises:
         TrainingError: when a seed's loss is no longer a number.
+        Stopped: when `stopping` said so before the last step.
     """
-    log = MetricsLog(directory.path / "metrics.csv", run.seeds)
-    initial, examples = arrays(algorithm.evaluate()), {"before": columns(algorithm)}
-    final, saved = initial, 0
-    started = time.perf_counter()
-    with log, progress:
-        log.add(0, evaluation(initial))
+    record, log = resumed or begin(algorithm, run, directory)
+    with log, progress, trackers or Trackers() as trackers:
+        if resumed is None:
+            trackers.log(0, evaluation(record.initial))
+        started = time.perf_counter() - record.seconds  # a tracker may take seconds to begin
         while algorithm.step < algorithm.steps:
             metrics = arrays(algorithm.update())
             step, last = algorithm.step, algorithm.step == algorithm.steps
             if last or due(step, run.evaluation.every):
-                final = arrays(algorithm.evaluate())
-                metrics |= evaluation(final)
+                record.final = arrays(algorithm.evaluate())
+                metrics |= evaluation(record.final)
             log.add(step, metrics)
+            trackers.log(step, metrics)
             if not bool(algorithm.finite().all()):
                 raise TrainingError(not_finite(algorithm, run))
-            if last or due(step, run.checkpoint.every):
-                save(algorithm, run, directory)
-                saved = step
+            stop = not last and stopping()
+            if last or stop or due(step, run.checkpoint.every):
+                record.seconds = time.perf_counter() - started
+                save(algorithm, run, directory, record, log)
             progress.update(step, metrics)
-    seconds = time.perf_counter() - started
+            if stop:
+                raise Stopped
     draw(algorithm, log, directory)
     summary = {
         "experiment": run.experiment,
         "seeds": list(run.seeds),
-        "steps": saved,
-        "train_seconds": round(seconds, 3),
-        "initial": {name: statistics(values) for name, values in initial.items()},
-        "metrics": {name: statistics(values) for name, values in final.items()},
-        "examples": examples | {"after": columns(algorithm)},
+        "steps": algorithm.step,
+        "train_seconds": round(record.seconds, 3),
+        "initial": {name: statistics(values) for name, values in record.initial.items()},
+        "metrics": {name: statistics(values) for name, values in record.final.items()},
+        "examples": {"before": record.before, "after": columns(algorithm)},
     }
     directory.write_json("summary.json", summary)
     return summary
+
+
+def begin(algorithm: Algorithm, run: Run, directory: RunDirectory) -> tuple[Record, MetricsLog]:
+    """Evaluate before training."""
+    initial = arrays(algorithm.evaluate())
+    log = MetricsLog(directory.path / "metrics.csv", run.seeds)
+    log.add(0, evaluation(initial))
+    return Record(initial, initial, columns(algorithm)), log
 
 
 def arrays(metrics: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -112,10 +163,43 @@ def due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def save(algorithm: Algorithm, run: Run, directory: RunDirectory) -> None:
-    """Write a checkpoint: everything that the rest of the run depends on."""
-    content = {"format": CHECKPOINT_FORMAT, "step": algorithm.step, "seeds": list(run.seeds)}
-    directory.save_checkpoint(algorithm.step, {**content, "algorithm": algorithm.state()})
+def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record, log: MetricsLog) -> None:
+    """Write a checkpoint: everything that the rest of the run depends on and `metrics.csv` does not hold."""
+    log.sync()  # its rows must be there where the checkpoint is
+    content = {
+        "seeds": list(run.seeds),
+        "columns": log.names,
+        "initial": {name: torch.from_numpy(values) for name, values in record.initial.items()},
+        "final": {name: torch.from_numpy(values) for name, values in record.final.items()},
+        "before": record.before,
+        "examples": algorithm.examples,
+        "seconds": record.seconds,
+        "algorithm": algorithm.state(),
+    }
+    directory.checkpoints.save(algorithm.step, content)
+
+
+def restore(
+    algorithm: Algorithm, run: Run, directory: RunDirectory, content: dict[str, Any]
+) -> tuple[Record, MetricsLog]:
+    """Put an algorithm that was just built, and `metrics.csv`, where a checkpoint left them.
+
+    Raises:
+        CheckpointError: when something is missing or does not fit; the algorithm must be built again then.
+    """
+    step = content["step"]
+    try:
+        algorithm.restore(content["algorithm"])
+        algorithm.examples = dict(content["examples"])
+        initial, final = arrays(content["initial"]), arrays(content["final"])
+        record = Record(initial, final, content["before"], float(content["seconds"]))
+        log = MetricsLog.read_back(directory.path / "metrics.csv", run.seeds, step, content["columns"])
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError, FileNotFoundError) as problem:
+        reason = " ".join(str(problem).split())[:100] or type(problem).__name__
+        raise CheckpointError(f"checkpoint of step {step} does not fit ({reason})") from None
+    if algorithm.step != step:
+        raise CheckpointError(f"checkpoint of step {step} does not fit (it holds step {algorithm.step})")
+    return record, log
 
 
 def not_finite(algorithm: Algorithm, run: Run) -> str:

@@ -30,7 +30,7 @@ class StepAdvantage(NoShaping):
         weight: alpha, of the step advantage.
     """
 
-    def __init__(self, weight: NotNegative = 0.3) -> None:
+    def __init__(self, weight: NotNegative = 0.1) -> None:
         self.step_weight = weight
 
 
@@ -63,7 +63,7 @@ class PotentialShaping:
 
     step_weight = 0.0
 
-    def __init__(self, weight: NotNegative = 1.0, discount: Fraction = 0.98) -> None:
+    def __init__(self, weight: NotNegative = 3.0, discount: Fraction = 0.98) -> None:
         self.weight, self.discount = weight, discount
 
     def __call__(self, trajectories: Trajectories, process: ProcessReward) -> Tensor:

@@ -93,6 +93,14 @@ def test_the_caption_says_over_how_many_seeds() -> None:
     assert caption_of(Line(STEPS, noise(seeds=1), style="smooth"), note="Faint: raw.") == "1 seed. Faint: raw."
 
 
+def test_the_caption_says_when_some_seeds_have_no_value() -> None:
+    values = noise(seeds=7)
+    values[:10] = np.nan  # not measured yet, for any seed
+    assert caption_of(Line(STEPS, values)) == "Median and 10–90 % band of 7 seeds."
+    values[20, 3] = np.nan
+    assert caption_of(Line(STEPS, values)) == "Median and 10–90 % band of the seeds (of 7) that have a value."
+
+
 def test_one_seed_has_no_band() -> None:
     (axes,) = axes_of(panel(Line(STEPS, noise(seeds=1))))
     assert not axes.collections

@@ -113,7 +113,8 @@ def test_a_sweep_makes_a_full_run_of_each_job(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["-m", "experiment=addition_linear", "steps=1", "seed=1,2", "quiet=true"]) == 0
     (sweep,) = (tmp_path / "outputs" / "addition_linear" / "sweeps").iterdir()
-    assert sorted(path.name for path in sweep.iterdir()) == ["multirun.yaml", "seed=1,steps=1", "seed=2,steps=1"]
+    names = sorted(path.name for path in sweep.iterdir() if not path.name.startswith("."))
+    assert names == ["multirun.yaml", "seed=1,steps=1", "seed=2,steps=1", "sweep.csv", "sweep.yaml"]
     for seed in (1, 2):
         run = sweep / f"seed={seed},steps=1"
         assert yaml.safe_load((run / "status.json").read_text())["status"] == "finished"

@@ -44,7 +44,6 @@ def test_every_move_from_every_cell(size: int, layout: str) -> None:
     assert (maze.start, maze.goal) == (0, size * size - 1)
     for row, column in itertools.product(range(size), repeat=2):
         state = row * size + column
-        assert maze.cell(state) == (row, column)
         assert maze.walls[row, column] == is_wall(size, row, column, layout)
         for action in range(4):
             to_row, to_column = neighbour(size, row, column, action, layout)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from prefrl_cli.advantage import discounted_returns, generalised_advantages, standardise
 from prefrl_cli.data import Store, Trajectories, draw_pairs, draw_places, draw_subsets
-from prefrl_cli.loss import bradley_terry, masked_mean
+from prefrl_cli.loss import bradley_terry
 from prefrl_cli.policy_update import entropy
 from prefrl_cli.shaping import AdditiveShaping, NoShaping, PotentialShaping
 from prefrl_cli.streams import PhiloxStreams
@@ -73,15 +73,6 @@ def test_standardise() -> None:
             divisor = max(deviation, smallest) if floor else deviation + smallest
             expected = [*((some - some.mean()) / divisor), *[0.0] * (T - len(some))]
             assert mine[r, b].tolist() == pytest.approx(expected)
-
-
-def test_masked_mean() -> None:
-    mask, lengths = episodes()
-    values = numbers(R, B, T)
-    mine = masked_mean(values, mask)
-    for r, b in np.ndindex(R, B):
-        assert float(mine[r, b]) == pytest.approx(values[r, b, : lengths[r][b]].mean().item())
-    assert masked_mean(values, torch.zeros_like(values)).eq(0).all()
 
 
 def test_bradley_terry() -> None:

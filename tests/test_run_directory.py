@@ -31,7 +31,7 @@ def run(tmp_path_factory):
 
 def test_everything_is_there(run):
     expected = {"config.yaml", "overrides.yaml", "environment.json", "metrics.csv", "summary.json", "status.json"}
-    assert {path.name for path in run.iterdir()} == expected | {"train.log", "charts", "checkpoints"}
+    assert {path.name for path in run.iterdir()} == expected | {"train.log", ".lock", "charts", "checkpoints"}
     assert {path.suffix for path in (run / "charts").iterdir()} >= {".png", ".svg"}
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert (config["experiment"], config["seed"], config["steps"]) == ("tutorial/oprl_maze", 7, 30)
@@ -155,8 +155,9 @@ def test_an_interrupted_run_says_so(tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error.splitlines() == ["prefrl-train: interrupted"]
     status = json.loads((tmp_path / "run" / "status.json").read_text())
+    told = f"prefrl-train: interrupted at step {status['step']}; to go on type prefrl-train resume=run"
+    assert error.splitlines() == ["", "stopping after this step; once more stops at once", told]
     assert status["status"] == "interrupted" and status["step"] > 1
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import logsigmoid, one_hot
 
 from prefrl_cli.advantage import standardise
 from prefrl_cli.algorithm import oprl_figures
@@ -19,15 +20,16 @@ from prefrl_cli.env.maze import Maze
 from prefrl_cli.env.rollout import rollout
 from prefrl_cli.figures import Figure, History
 from prefrl_cli.limits import Count, CountOrZero, Fraction, NotNegative
-from prefrl_cli.loss import bradley_terry
+from prefrl_cli.loss import Davidson, RaoKupper, SkipTies, SoftTies
 from prefrl_cli.optimizers import Optimizer
 from prefrl_cli.policy import ActorCritic
 from prefrl_cli.policy_update import PPO, Replay, Shaped
-from prefrl_cli.queries import UniformTrajectories
+from prefrl_cli.quality import calibration_error, epic_distance, spearman
+from prefrl_cli.queries import Disagreement, Entropy, KCenter, UniformTrajectories, segments
 from prefrl_cli.reward_model import ImplicitReward, ProcessReward
 from prefrl_cli.shaping import AdditiveShaping, NoShaping, PotentialShaping, StepAdvantage
 from prefrl_cli.streams import Streams
-from prefrl_cli.teacher import Progress, Return
+from prefrl_cli.teacher import Teacher
 
 
 class RewardUpdate:
@@ -97,8 +99,8 @@ class OPRL:
         streams: Streams,
         policy: ActorCritic,
         reward_model: ProcessReward | ImplicitReward,
-        teacher: Return | Progress,
-        queries: UniformTrajectories,
+        teacher: Teacher,
+        queries: UniformTrajectories | Disagreement | Entropy | KCenter,
         reward_update: RewardUpdate,
         shaping: NoShaping | AdditiveShaping | PotentialShaping | StepAdvantage,
         policy_update: Replay | PPO,
@@ -111,6 +113,7 @@ class OPRL:
         policy_start: CountOrZero = 0,
         render_every: CountOrZero = 0,
         test_episodes: Count = 16,
+        loss: SoftTies | SkipTies | RaoKupper | Davidson | None = None,
     ) -> None:
         keep = reward_update.keep
         for name, value, most, limit in (
@@ -125,19 +128,28 @@ class OPRL:
             raise ValueError(f"{name}=1: a question needs two trajectories; try {name}=16")
         if episodes * (queries.start + 1) < 2:
             raise ValueError(f"queries.start={queries.start}: no two trajectories are kept then; try queries.start=1")
+        if queries.needs_members and reward_model.members < 2:
+            raise ValueError("reward_model.members=1: no two disagree; try reward_model.members=3")
+        if (queries.segment or 0) > env.horizon:
+            raise ValueError(
+                f"queries.segment={queries.segment}: an episode has at most {env.horizon} steps;"
+                f" try queries.segment={env.horizon}"
+            )
         self.env, self.streams, self.steps = env, streams, steps
         self.policy, self.reward_model = policy, reward_model
         self._teacher, self._queries, self._reward_update = teacher, queries, reward_update
         self._shaping, self._policy_update, self._exploration = shaping, policy_update, exploration
         self.policy_optimizer, self.reward_optimizer = policy_optimizer, reward_optimizer
         self._episodes, self._policy_start, self._render_every = episodes, policy_start, render_every
-        self._test_episodes = test_episodes
+        self._test_episodes, self._loss = test_episodes, loss or SoftTies()
+        self._distance = torch.from_numpy(env.distance).to(streams.device)
         self._trajectories = Store(memory)
         self._preferences = Store(keep)
         replicas = len(streams.seeds)
         self._labels_used = torch.zeros(replicas, dtype=torch.int64, device=streams.device)
         self._success = torch.zeros(replicas, 0, device=streams.device)
         self._asked = 0
+        self._sign = torch.tensor([[1.0], [-1.0]], device=streams.device)  # of the first and second of a pair
         self.step = 0
         self.examples: dict[str, Tensor] = {}
 
@@ -177,22 +189,53 @@ class OPRL:
         return self.policy(states.expand(len(self.streams.seeds), -1))[0]
 
     def _remember(self, new: Trajectories) -> None:
-        wanted = torch.ones_like(new.lengths, dtype=torch.bool)
-        self._trajectories.add({**new.fields(), "score": self._score(new)}, wanted)
+        self._trajectories.add({**new.fields(), "score": self._score(new)})
 
     def _score(self, trajectories: Trajectories) -> Tensor:
-        distance = torch.from_numpy(self.env.distance).to(trajectories.last.device)
-        return self._teacher.score(trajectories.rewards, distance[trajectories.last])
+        return self._teacher.score(trajectories.rewards, self._distance[trajectories.last])
 
     def _ask(self) -> None:
-        """Ask about pairs of kept trajectories; what the teacher does not skip is kept."""
-        pairs = self._queries(self.streams, self._trajectories.count)  # [R, Q, 2]
-        both = self._trajectories.get(pairs.flatten(1))
-        label, weight = self._teacher.label(*both["score"].unflatten(1, (-1, 2)).unbind(-1))
-        question = {name: both[name].unflatten(1, (-1, 2)) for name in ("states", "actions", "lengths")}
-        self._preferences.add({**question, "label": label}, weight > 0)
-        self._labels_used += (weight > 0).sum(1)
-        self._asked += self._queries.questions
+        """Ask about pairs of what is kept, within the budget; what the teacher does not skip is kept."""
+        self._asked += self._queries.questions  # a seed without budget counts on, whatever the seeds beside it do
+        if self._queries.spent(self._labels_used):
+            return
+        pairs = self._queries(self.streams, self._trajectories.count)  # [R, C, 2]
+        found = self._trajectories.get(pairs.flatten(1))
+        if self._queries.segment is not None:
+            whole = Trajectories.of(found)
+            part = segments(whole, *self._queries.cut(self.streams, whole.lengths), self._queries.segment)
+            found = {**part.fields(), "score": self._score(part)}
+        both = {name: value.unflatten(1, (-1, 2)) for name, value in found.items()}  # [R, C, 2, ...]
+        if self._queries.candidates > 1:
+            chosen = self._queries.choose(*self._candidates(both))  # [R, Q]
+            rows = torch.arange(len(chosen), device=chosen.device)[:, None]
+            both = {name: value[rows, chosen] for name, value in both.items()}
+        label, weight = self._teacher.answer(self.streams, both["score"], *self._impressions(both))
+        answered = self._queries.within(weight > 0, self._labels_used)
+        question = {name: both[name] for name in ("states", "actions", "lengths")}
+        self._preferences.add({**question, "label": label}, answered)
+        self._labels_used += answered.sum(1)
+
+    @torch.no_grad()
+    def _candidates(self, both: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What queries choose by: each member's chances `[R, M, C]`, and the steps as numbers `[R, C, 2 T]`."""
+        margins = self._margins(both["states"], both["actions"], both["lengths"])
+        steps = both["states"] * self.env.num_actions + both["actions"]
+        past = torch.arange(steps.shape[-1], device=steps.device) >= both["lengths"][..., None]
+        return logsigmoid(margins).exp(), torch.where(past, -1, steps).flatten(2)
+
+    def _impressions(self, both: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What the teacher thinks of trajectories `[R, Q, 2]`, and what is typical of those kept `[R]`."""
+        teacher, impressions, typical = self._teacher, both["score"], torch.zeros(len(both["score"]))
+        if teacher.gamma < 1:
+            last, visited = self._distance[both["last"]], self._distance[both["states"]]
+            impressions = teacher.impression(both["rewards"], last, visited, both["lengths"])
+        if teacher.skip or teacher.equal:
+            count = self._trajectories.count
+            places = torch.arange(self._trajectories.capacity, device=count.device).expand(len(count), -1)
+            share = (self._queries.segment or self.env.horizon) / self.env.horizon
+            typical = teacher.typical(self._trajectories.get(places)["score"], places < count[:, None], share)
+        return impressions, typical.to(impressions.device)
 
     def _fit(self) -> Tensor:
         """Fit the process reward model to kept preferences; the mean loss `[R]`, NaN for a seed without any."""
@@ -203,19 +246,25 @@ class OPRL:
         total = torch.zeros(len(self.streams.seeds), device=self.streams.device)
         for number in range(of.updates):
             batch = self._preferences.get(places[:, number])
-            logits = self._margin(batch["states"], batch["actions"], batch["lengths"])
-            loss = bradley_terry(logits, batch["label"], exists[:, number].float())
-            self.reward_optimizer.step(loss)
-            total += loss.detach()
+            margins = self._margins(batch["states"], batch["actions"], batch["lengths"])  # [R, M, K]
+            loss = self._loss(margins, batch["label"][:, None], exists[:, number, None].float())
+            self.reward_optimizer.step(loss.sum(1))  # each member has parameters and a loss of its own
+            total += loss.detach().mean(1)
         mean = total / of.updates
         return torch.where(self._preferences.count > 0, mean, torch.nan)
 
+    def _margins(self, states: Tensor, actions: Tensor, lengths: Tensor) -> Tensor:
+        """Each member's score of the first less that of the second, `[R, M, K]`, for steps `[R, K, 2, T]`."""
+        return self._differences(self.reward_model.member_rewards(states, actions), lengths[:, None])
+
     def _margin(self, states: Tensor, actions: Tensor, lengths: Tensor) -> Tensor:
         """Score of the first less that of the second, `[R, K]`, for states and actions `[R, K, 2, T]`."""
-        steps = torch.arange(states.shape[-1], device=states.device)
-        sign = torch.tensor([1.0, -1.0], device=states.device)[:, None]
-        signed = torch.where(steps < lengths[..., None], sign, 0.0)
-        return (self.reward_model.step_rewards(states, actions) * signed).flatten(2).sum(-1)
+        return self._differences(self.reward_model.step_rewards(states, actions), lengths)
+
+    def _differences(self, rewards: Tensor, lengths: Tensor) -> Tensor:
+        steps = torch.arange(rewards.shape[-1], device=rewards.device)
+        signed = torch.where(steps < lengths[..., None], self._sign, 0.0)
+        return (rewards * signed).flatten(-2).sum(-1)
 
     def _shape(self, trajectories: Trajectories) -> Shaped:
         """The environment's rewards with the learned process reward worked in."""
@@ -236,7 +285,8 @@ class OPRL:
         metrics = {
             "greedy_success": reached,
             "greedy_steps": greedy.lengths.float().squeeze(1),
-            "label_accuracy": self._label_accuracy(),
+            **self._held_out(),
+            **self._reward_quality(),
             "labels_used": self._labels_used.float(),
         }
         episodes = self._success.shape[1]
@@ -250,8 +300,12 @@ class OPRL:
         best = one_hot(self.probabilities().argmax(-1), self.env.num_actions)
         return rollout(self.env, best, torch.zeros(len(best), 1, self.env.horizon))
 
-    def _label_accuracy(self) -> Tensor:
-        """Share of preferences over fresh episodes, half of them of random actions, that the model predicts."""
+    def _held_out(self) -> dict[str, Tensor]:
+        """How the model predicts preferences over fresh episodes, half of them of random actions, `[R]` each.
+
+        `label_accuracy` is the share of right answers, a tossed coin where both have one score; `calibration_error`
+        compares sigmoid of the margin with the answers. The teacher makes no error here, and ties do not count.
+        """
         self.streams.restart("evaluation")
         fresh = Trajectories.join([self._play(self._test_episodes // 2, share, "evaluation") for share in (0.0, 1.0)])
         score = self._score(fresh)
@@ -263,7 +317,41 @@ class OPRL:
         with torch.no_grad():
             margin = self._margin(*(of[rows, pairs] for of in (fresh.states, fresh.actions, fresh.lengths)))
         right = torch.where(margin == 0, 0.5, ((margin > 0) == (label > 0.5)).float())
-        return (right * weight).sum(1) / weight.sum(1)
+        predicted, labels, weights = (
+            some.double().cpu().numpy() for some in (logsigmoid(margin.double()).exp(), label, weight)
+        )
+        return {
+            "label_accuracy": (right * weight).sum(1) / weight.sum(1),
+            "calibration_error": self._metric(calibration_error(predicted, labels, weights)),
+        }
+
+    @torch.no_grad()
+    def _reward_quality(self) -> dict[str, Tensor]:
+        """How near the learned step rewards are to the true reward and to the true distances, `[R]` each.
+
+        `epic_distance` is taken over all cells, actions and next cells, the goal being left with reward 0;
+        `distance_correlation` is Spearman's between the reward of a cell and minus its distance to the goal or, where
+        the reward depends on the action, between that of a step and how much nearer to the goal it leads.
+        """
+        env, cells = self.env, np.flatnonzero(self.env.distance >= 0)
+        steps = np.stack(np.meshgrid(cells, np.arange(env.num_actions), indexing="ij")).reshape(2, -1)
+        states, actions = torch.from_numpy(steps).to(self.streams.device)[:, None].expand(-1, len(self._success), -1)
+        learned = self.reward_model.step_rewards(states, actions).double().cpu().numpy()
+        learned = learned.reshape(len(learned), len(cells), -1).copy()  # [R, N, A]
+        leaves, distance = cells != env.goal, env.distance[cells]
+        learned[:, ~leaves] = 0.0
+        true = env.goal_reward * (cells == env.goal)[None]
+        nothing = np.zeros((1, len(cells)))
+        epic = epic_distance((learned, nothing[..., None]), (nothing, true), self._policy_update.discount)
+        if isinstance(self.reward_model, ImplicitReward):
+            nearer = distance[:, None] - env.distance[env.transitions[cells]]
+            ranks = spearman(learned[:, leaves].reshape(len(learned), -1), nearer[None, leaves].reshape(1, -1))
+        else:
+            ranks = spearman(learned[:, leaves, 0], -distance[None, leaves])
+        return {"epic_distance": self._metric(epic), "distance_correlation": self._metric(ranks)}
+
+    def _metric(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).float().to(self.streams.device)
 
     def figures(self, history: History) -> dict[str, Figure]:
         """The charts of this experiment, by file name."""
@@ -299,6 +387,7 @@ class OPRL:
             "success": self._success,
             "policy": self.policy_optimizer.state(),
             "reward_model": self.reward_optimizer.state(),
+            "reference": self.reward_model.state(),
             "trajectories": self._trajectories.state(),
             "preferences": self._preferences.state(),
             "streams": self.streams.state(),
@@ -310,6 +399,7 @@ class OPRL:
         self._labels_used, self._success = state["labels_used"], state["success"]
         self.policy_optimizer.restore(state["policy"])
         self.reward_optimizer.restore(state["reward_model"])
+        self.reward_model.restore(state["reference"])
         self._trajectories.restore(state["trajectories"])
         self._preferences.restore(state["preferences"])
         self.streams.restore(state["streams"])

@@ -7,7 +7,9 @@ import numpy as np
 from prefrl_cli.figures import Array, Curves, Figure, History, Line, Panel
 
 
-def reward_figures(history: History, before: dict[str, Array], after: dict[str, Array]) -> dict[str, Figure]:
+def reward_figures(
+    history: History, before: dict[str, Array], after: dict[str, Array], loss_label: str
+) -> dict[str, Figure]:
     """Charts of reward learning.
 
     Args:
@@ -15,24 +17,21 @@ def reward_figures(history: History, before: dict[str, Array], after: dict[str, 
         before: what the model said before training: `states` [4, 2], `actions` [G], `curve` [R, 4, G], `true` and
             `predicted` [R, N], `answers` and `greedy` [R, M].
         after: the same after training.
+        loss_label: what the training loss is, with its unit.
 
     Returns:
         Charts by file name: `training`, `predictions`, `reward_curves`.
     """
     return {
-        "training": Curves("Training", tuple(_training(history))),
+        "training": Curves("Training", tuple(_training(history, loss_label))),
         "predictions": Curves("Before and after training", _predictions(before, after)),
         "reward_curves": Curves("Learned reward along the action", _reward_curves(before, after)),
     }
 
 
-def _training(history: History) -> list[Panel]:
+def _training(history: History, loss_label: str) -> list[Panel]:
     steps = np.arange(1, len(history["loss"]) + 1)
-    panels = [
-        Panel(
-            "Training loss", "epoch", "loss (nats or squared reward)", (Line(steps, history["loss"], style="smooth"),)
-        )
-    ]
+    panels = [Panel("Training loss", "epoch", loss_label, (Line(steps, history["loss"], style="smooth"),))]
     if "theta_1" in history:
         lines = tuple(Line(steps, history[name], label) for name, label in (("theta_1", "θ₁"), ("theta_2", "θ₂")))
         panels.append(Panel("Weights of the linear reward", "epoch", "weight", lines))

@@ -31,6 +31,8 @@ class _RewardLearning:
         examples: the first few items of the last evaluation, a column `[R, K]` a name.
     """
 
+    _loss_label = ""
+
     def __init__(
         self,
         *,
@@ -154,11 +156,11 @@ class _RewardLearning:
     def figures(self, history: History) -> dict[str, Figure]:
         """The charts of this experiment, by file name."""
         with torch.no_grad():
-            after = self._snapshot()
-        before = self._before or after
-        return reward_figures(
-            history, *({name: value.cpu().numpy() for name, value in some.items()} for some in (before, after))
+            now = self._snapshot()
+        before, after = (
+            {name: value.cpu().numpy() for name, value in some.items()} for some in (self._before or now, now)
         )
+        return reward_figures(history, before, after, self._loss_label)
 
     def finite(self) -> Tensor:
         """Whether every loss so far was a number, `[R]`."""
@@ -182,6 +184,8 @@ class _RewardLearning:
 
 class RewardRegression(_RewardLearning):
     """Fit the reward model to the known reward by squared error, summed over a batch (the notebook's second part)."""
+
+    _loss_label = "sum of squared errors of a batch"
 
     def _loss(self, states: Tensor, step: int | None) -> Tensor:
         actions = self.env.draw_actions(self.streams, "actions", states.shape[1])
@@ -213,6 +217,7 @@ class RewardFromPreferences(_RewardLearning):
     def __init__(self, *, reduction: Literal["mean", "sum"] = "mean", swapped: bool = False, **parts: Any) -> None:
         super().__init__(**parts)
         self._reduction, self._swapped = reduction, swapped
+        self._loss_label = f"{reduction} cross-entropy of a batch (nats)"
 
     def _loss(self, states: Tensor, step: int | None) -> Tensor:
         _, _, *compared = self._compare(states, step)

@@ -19,6 +19,9 @@ examples:
     prefrl-train -m experiment=oprl_maze shaping=none,potential env.size=8,12
   your own my_conf/experiment/mine.yaml:
     prefrl-train --config-dir my_conf experiment=mine
+  go on with a run that was stopped or killed, by its folder or the newest:
+    prefrl-train resume=outputs/oprl_maze/2026-01-31_12-00-00
+    prefrl-train resume=latest experiment=oprl_maze
   every option with its value, without running:
     prefrl-train experiment=oprl_maze --cfg job
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
 import re
@@ -21,16 +20,21 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from prefrl_cli import sweep as sweeps
 from prefrl_cli.choices import choice_error, choices, conf_folder
-from prefrl_cli.cli.job import run_job
+from prefrl_cli.cli import trust
+from prefrl_cli.cli.job import run_job, run_or_resume
+from prefrl_cli.cli.sweep_launcher import ended_by_sigterm, launching, not_installed, run_sweep_job
 from prefrl_cli.config import build
 from prefrl_cli.options import ConfigError, show
 
-_LONGEST_NAME = 200
-_NOT_NAMED = ("experiment", "output_dir", "quiet")
+# What a sweep's record may choose: options and searches, neither code nor where things go.
+_FROM_A_FILE = re.compile(
+    r"(--config-dir=|\+{0,2}(?!hydra|allow_targets)\w|~\w|hydra/sweeper(/sampler)?=|hydra\.sweeper\.(n_trials|n_jobs|direction)=).*",
+    re.DOTALL,
+)
 _SWEEP_FLAGS = ("-m", "--multirun")
 _TYPED = "{}: options are typed NAME=VALUE, such as env.size=12; lists as 'optimizer.betas=[0.9,0.99]'"
-_HYDRA_RECORD = "multirun.yaml"
 
 
 def run_hydra(arguments: list[str]) -> int:
@@ -46,16 +50,13 @@ def run_hydra(arguments: list[str]) -> int:
         ConfigError: for a wrong option.
     """
     typed = _parse(arguments)
+    trust.check_flags(typed)
     try:
+        if (folder := _sweep_to_resume(typed.overrides)) is not None:
+            return _resume_sweep(folder, typed.overrides)
         if not typed.multirun:
             return _call_hydra(arguments, lambda config: run_job(_plain(config), _overrides()))
-        folder = _sweep_folder(typed.overrides)
-        try:
-            # Hydra writes a file of its own into this folder whatever its options say.
-            quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-            return _call_hydra([*arguments, f"hydra.sweep.dir='{quoted}'"], lambda config: _sweep_job(config, folder))
-        finally:
-            _drop_without_runs(folder)
+        return _run_sweep(arguments, typed)
     except (HydraException, OmegaConfBaseException) as problem:
         # An option that does not exist: add it all the same, so that our own check names the nearest that does.
         if match := re.match(r"Could not override '([^'@]+)'", str(problem)):
@@ -75,22 +76,28 @@ def _call_hydra(arguments: list[str], job: Callable[[DictConfig], int]) -> int:
 
     def task(config: DictConfig) -> None:
         try:
+            trust.check_allowed(config, arguments)
             codes.append(job(config))
         except Exception as problem:  # Hydra would print lines of its own
             raised.append(problem)
 
+    try:
+        _hydra_main(arguments, task)
+    except SystemExit as end:
+        codes.append(end.code if isinstance(end.code, int) else int(end.code is not None))
+    if raised:
+        raise raised[0]
+    return max(codes)
+
+
+def _hydra_main(arguments: list[str], task: Callable[[DictConfig], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error itself and ends the process
     before = sys.argv
     sys.argv = [before[0], *arguments]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(task)()
-    except SystemExit as end:
-        codes.append(end.code if isinstance(end.code, int) else int(end.code is not None))
     finally:
         sys.argv = before
-    if raised:
-        raise raised[0]
-    return max(codes)
 
 
 def _parse(arguments: list[str]) -> Any:
@@ -106,9 +113,11 @@ def _parse(arguments: list[str]) -> Any:
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     """The options as plain mappings, lists and values, the experiment's name among them."""
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    choice = config.get("hydra") or HydraConfig.get()  # a sweep's jobs are looked at before they run
+    own = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
+    plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
-    name = HydraConfig.get().runtime.choices.get("experiment")
+    name = choice.runtime.choices.get("experiment")
     if not name:
         raise ConfigError(f"experiment is not set; type experiment={'|'.join(choices('experiment'))}")
     if "experiment" in plain:
@@ -117,7 +126,8 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 
 def _overrides() -> list[str]:
-    return list(HydraConfig.get().overrides.task)
+    texts: Any = HydraConfig.get().overrides.task
+    return [str(text) for text in texts]
 
 
 def _only_check(config: DictConfig) -> int:
@@ -130,51 +140,90 @@ def _first_of_sweep(text: str) -> str:
     return re.sub(r"^([^=]+=[^,\[{(]*),.*$", r"\1", text)
 
 
-def _sweep_folder(overrides: list[str]) -> Path:
-    """Where a sweep goes: `output_dir` if it was typed, else by experiment and time."""
-    typed = dict(text.lstrip("+").split("=", 1) for text in overrides if "=" in text)
-    if typed.get("output_dir"):
-        return Path(typed["output_dir"])
-    experiment = typed.get("experiment", "")
-    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    one = re.fullmatch(r"[\w./-]+", experiment)
-    return Path("outputs", experiment if one else "", "sweeps", stamp)
+def _run_sweep(arguments: list[str], typed: Any) -> int:
+    """Start a sweep, or go on with the newest of the same overrides that is not finished."""
+    overrides = sweeps.what(typed.overrides)
+    values = dict(text.lstrip("+").split("=", 1) for text in typed.overrides if "=" in text)
+    quiet = values.get("quiet", "").lower() == "true"
+    before = None
+    if values.get("output_dir"):
+        folder = Path(values["output_dir"])
+    else:
+        experiment = values.get("experiment", "")
+        one = re.fullmatch(r"[\w./-]+", experiment)
+        parent = Path("outputs", experiment if one else "", "sweeps")
+        before = sweeps.find(parent, overrides)
+        if before is None or before[1]:
+            folder = sweeps.unused(parent / time.strftime("%Y-%m-%d_%H-%M-%S"))
+        else:
+            folder = before[0]
+    if before is not None and not quiet:
+        old, finished = before
+        print(f"sweep: {old} is finished; this is a new one" if finished else f"sweep: going on with {old}")
+    flags = [f"--config-dir={os.path.abspath(typed.config_dir)}"] if typed.config_dir else []
+    return _sweep(arguments, sweeps.Sweep(folder, overrides, flags), quiet=quiet)
 
 
-def _sweep_job(config: DictConfig, folder: Path) -> int:
-    """Run one job; a wrong option of it is told and leaves the others running."""
-    overrides = _overrides()
-    several = "sweeps" in folder.parts and folder.parts[:2] == ("outputs", "sweeps")
-    left_out = _NOT_NAMED[1:] if several else _NOT_NAMED
-    name = ",".join(sorted(text for text in overrides if text.split("=")[0] not in left_out))
-    name = name.replace(os.sep, "+").replace("/", "+") or "default"
-    if len(name.encode()) > _LONGEST_NAME:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-        name = f"{name.encode()[: _LONGEST_NAME - 13].decode(errors='ignore')}+{digest}"
-    try:
-        return run_job(_plain(config), overrides, folder / name)
-    except ConfigError as problem:
-        print(f"prefrl-train: job {name}: {problem}", file=sys.stderr)
+def _sweep_to_resume(overrides: list[str]) -> Path | None:
+    typed = [text.partition("=")[2] for text in overrides if sweeps.option(text) == "resume"]
+    return Path(typed[-1]) if typed and (Path(typed[-1]) / sweeps.RECORD).is_file() else None
+
+
+def _resume_sweep(folder: Path, overrides: list[str]) -> int:
+    """Go on with a sweep by its folder.
+
+    Raises:
+        ConfigError: for a record that cannot be read, and for other options than how it runs.
+    """
+    record = sweeps.read_record(folder)
+    if record is None:
+        raise ConfigError(f"resume={folder}: {sweeps.RECORD} cannot be read; type the sweep's own command again")
+    for text in (*record["overrides"], *record["flags"]):
+        if not _FROM_A_FILE.fullmatch(text):  # someone else may have written it
+            raise ConfigError(f"{folder / sweeps.RECORD}: has {show(text)}; type the sweep's own command again")
+    typed = sweeps.how(overrides)
+    others = [text for text in overrides if text not in typed and sweeps.option(text) != "resume"]
+    if others:
+        raise ConfigError(f"{others[0]}: a sweep goes on with its own options; leave it out, or start another sweep")
+    arguments = ["-m", *record["overrides"], *typed, *record["flags"]]
+    return _sweep(arguments, sweeps.Sweep(folder, record["overrides"], record["flags"]), quiet="quiet=true" in typed)
+
+
+def _sweep(arguments: list[str], sweep: sweeps.Sweep, *, quiet: bool) -> int:
+    """Run what is left of a sweep; its exit code."""
+    folder, parent = sweep.path, os.getpid()
+    several = sweep.several
+
+    def task(config: DictConfig) -> tuple[int, str | None]:
+        overrides = _overrides()
+        place = folder.absolute() / sweeps.job_name(overrides, with_experiment=several)
+        return run_sweep_job(lambda: _plain(config), overrides, place, run_or_resume, parent)
+
+    def plain(config: DictConfig) -> dict[str, Any]:
+        trust.check_allowed(config, arguments)
+        return _plain(config)
+
+    # Hydra writes a file of its own into this folder whatever its options say.
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    with sweep, ended_by_sigterm(), sweeps.Watch(sweep, quiet=quiet), launching(sweep, plain):
+        _hydra_main([*arguments, f"hydra.sweep.dir='{quoted}'"], task)
+        failures = sweep.failures()
+    if not folder.exists():  # each job had a wrong option, and was told
         return 2
-
-
-def _drop_without_runs(folder: Path) -> None:
-    """Leave nothing of a sweep none of whose jobs began."""
-    if not folder.is_dir() or any(path.name != _HYDRA_RECORD for path in folder.iterdir()):
-        return
-    (folder / _HYDRA_RECORD).unlink(missing_ok=True)
-    for empty in (folder, *folder.parents):
-        if empty in (Path(), Path("/")) or empty.is_absolute() and empty != folder:
-            break
-        try:
-            empty.rmdir()
-        except OSError:
-            break
+    if failures:
+        for line in sweeps.table_of_failures(failures):
+            print(line, file=sys.stderr)
+    if not quiet:
+        print(f"sweep: {folder}")
+    return 2 if sweep.refused else int(bool(failures))
 
 
 def _one_line(problem: Exception) -> str:
     """What Hydra or OmegaConf complain of, in our words where a person can cause it easily."""
     if isinstance(problem, MissingConfigException) and "/" in (problem.missing_cfg_file or ""):
+        group, _, name = str(problem.missing_cfg_file).rpartition("/")
+        if group.startswith("hydra/") and name.partition("_")[0] in ("optuna", "joblib", "submitit", "ray"):
+            return str(not_installed(f"{group}={name}", name))
         group, _, name = str(problem.missing_cfg_file).partition("/")
         return str(choice_error(group, name, sorted({*choices(group), *(problem.options or ())})))
     if isinstance(problem, OverrideParseException):

@@ -1,20 +1,30 @@
-"""One run of `prefrl-train`, once Hydra has composed its options."""
+"""One run of `prefrl-train`, once its options are known: begun, or resumed where its last good checkpoint stands."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefrl_cli.config import build, check_run
-from prefrl_cli.run_directory import RunDirectory
+from prefrl_cli.checkpoints import CheckpointError, Checkpoints
+from prefrl_cli.cli.record import config_differences, environment_differences, stored_config, stored_environment
+from prefrl_cli.cli.signals import Interrupted, Signals
+from prefrl_cli.config import build, build_loggers, check_run
+from prefrl_cli.options import ConfigError, show
+from prefrl_cli.run_directory import RunDirectory, Status, read_status
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm import Algorithm
     from prefrl_cli.config import Run
     from prefrl_cli.progress import Console
+    from prefrl_cli.run_directory import MetricsLog
+    from prefrl_cli.runner import Record
+
+FAILED = 1
+STARTED = ".started"  # in outputs/: the runs in the order of their start, which no clock tells for sure
 
 
 def run_job(config: Mapping[str, Any], overrides: Sequence[str], folder: Path | None = None) -> int:
@@ -30,19 +40,107 @@ def run_job(config: Mapping[str, Any], overrides: Sequence[str], folder: Path | 
 
     Raises:
         ConfigError: for a wrong option; nothing has been written then.
-        KeyboardInterrupt: passed on once the run is marked.
+        Interrupted: on SIGTERM or Ctrl-C, once a checkpoint is written and the run is marked.
     """
-    run = check_run(config)  # before torch is imported: most mistakes are answered at once
-    from prefrl_cli import runner
-
-    threads = runner.prepare(run)
-    algorithm = build(config)
+    run, algorithm, threads = _ready(config)
     exact = folder is None and run.output_dir is not None
+    named = folder is not None or exact
     if folder is None:
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
         folder = Path(run.output_dir) if run.output_dir is not None else Path("outputs", run.experiment, stamp)
     directory = RunDirectory.claim(folder, exact=exact)
-    return _train(algorithm, run, directory, config, overrides, threads)
+    with contextlib.closing(directory):
+        if not named:
+            _note_start(directory.path)
+        return _train(algorithm, run, directory, config, overrides, threads)
+
+
+def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: Path) -> int:
+    """Bring the run of a folder to its end, whatever became of it before: what a job of a sweep does.
+
+    An absent or empty folder begins a run. An interrupted or failed one, or one whose process is gone, goes on from
+    its last good checkpoint, or from the beginning where there is none; where its options differ from `config`, the
+    differences are printed first, and `config` counts. A finished one is left as it is. The folder is this one
+    exactly, never one with a suffix.
+
+    Args:
+        config: the resolved options, with `experiment`; `output_dir` has no effect.
+        overrides: what was typed.
+        folder: the run's own.
+
+    Returns:
+        0 when the run is finished, now or before; 1 when training failed (the reason is in `status.json`).
+
+    Raises:
+        ConfigError: for a wrong option, or when another process trains in the folder; one line, nothing is written.
+        Interrupted: a `KeyboardInterrupt` with `exit_code` 130 or 143, once a checkpoint is written and the run
+            is marked.
+    """
+    status = read_status(folder).get("status")
+    if status == "finished":
+        return 0
+    if not (folder / "status.json").exists():
+        run, algorithm, threads = _ready(config)
+        with contextlib.closing(RunDirectory.claim(folder, exact=True)) as directory:
+            return _train(algorithm, run, directory, config, overrides, threads)
+    return resume_run(folder, config, overrides)
+
+
+def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str], *, extend: bool = False) -> int:
+    """Go on with a run; see `run_or_resume`, which has the same arguments and results.
+
+    Args:
+        folder: holds `status.json`.
+        config: the options that count from now on.
+        overrides: what was typed for them.
+        extend: whether a finished run may go on when `steps` has grown.
+
+    Raises:
+        ConfigError: also for a finished run, for options that its checkpoint does not fit, and for another format.
+    """
+    check_run(config)
+    with contextlib.closing(RunDirectory.reopen(folder)) as directory:
+        status, step = read_status(folder).get("status"), read_status(folder).get("step")
+        if status == "finished" and not (extend and type(step) is int and config["steps"] > step):
+            raise ConfigError(
+                f"resume={show(str(folder))}: the run is finished at step {step}; to extend it type a larger steps=N"
+            )
+        run, algorithm, threads = _ready(config)
+        said = [f"resuming {folder}"]
+        resumed = None
+        for path in directory.checkpoints.newest_first():
+            from prefrl_cli import runner
+
+            try:
+                content = Checkpoints.load(path, run.device)
+                _check_fit(folder, run, content)
+                resumed = runner.restore(algorithm, run, directory, content)
+            except CheckpointError as problem:
+                said.append(f"{problem}; the one before it is used")
+                algorithm = build(config)
+            else:
+                break
+        if resumed is None:
+            said = [line.replace("; the one before it is used", "") for line in said]
+        said.append(f"going on from step {algorithm.step}" if resumed else "no checkpoint to go on from: from step 0")
+        return _train(algorithm, run, directory, config, overrides, threads, resumed=resumed, said=said)
+
+
+def _ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
+    """The checked options, the algorithm and the number of threads."""
+    run = check_run(config)  # before torch is imported: most mistakes are answered at once
+    from prefrl_cli import runner
+
+    threads = runner.prepare(run)
+    return run, build(config), threads
+
+
+def _check_fit(folder: Path, run: Run, content: Mapping[str, Any]) -> None:
+    """Refuse what no checkpoint of this run can be used for, older ones included."""
+    if content.get("seeds") != list(run.seeds):
+        raise ConfigError(f"resume={show(str(folder))}: its checkpoint is of other seeds; start a new run for these")
+    if content["step"] > run.steps:
+        raise ConfigError(f"steps={run.steps}: {folder} is at step {content['step']}; try steps={content['step']}")
 
 
 def _train(
@@ -52,36 +150,102 @@ def _train(
     config: Mapping[str, Any],
     overrides: Sequence[str],
     threads: int,
+    *,
+    resumed: tuple[Record, MetricsLog] | None = None,
+    said: Sequence[str] = (),
 ) -> int:
-    import yaml
-
     from prefrl_cli import runner
-    from prefrl_cli.environment import environment
     from prefrl_cli.progress import Console, Progress, table
 
     console = Console(directory.path / "train.log", quiet=run.quiet)
     try:
-        directory.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-        directory.write_text("overrides.yaml", yaml.safe_dump(list(overrides), sort_keys=False))
-        directory.write_json("environment.json", environment(threads, run.device))
-        summary = runner.train(algorithm, run, directory, Progress(run.steps, console))
+        with Signals() as signals:
+            _write_record(directory, console, config, overrides, threads, algorithm.step, said)
+            directory.checkpoints.drop_after(algorithm.step)
+            progress = Progress(run.steps, console, algorithm.step)
+            trackers = build_loggers(config, run, directory.path, lambda text: console.line(text, error=True))
+            summary = runner.train(
+                algorithm, run, directory, progress, resumed, lambda: signals.caught is not None, trackers
+            )
+            directory.write_status("finished", algorithm.step)
+            for line in table(summary, directory.path):
+                console.line(line)
+        if signals.caught is not None:  # this run is done all the same; what comes after it is not wanted
+            raise Interrupted(signals.caught, f"stopped; finished all the same: {directory.path}")
     except runner.TrainingError as problem:
         return _stop(directory, console, algorithm.step, str(problem))
+    except runner.Stopped:
+        assert signals.caught is not None
+        message = f"interrupted at step {algorithm.step}; to go on type prefrl-train resume={directory.path}"
+        _mark(directory, "interrupted", algorithm.step, "stopped from outside")
+        console.line(message, shown=False)
+        raise Interrupted(signals.caught, message) from None
     except KeyboardInterrupt:
-        directory.write_status("interrupted", algorithm.step, "interrupted from the keyboard")
-        console.line(f"interrupted at step {algorithm.step}; run: {directory.path}", shown=False)
+        if read_status(directory.path).get("status") == "running":
+            _mark(directory, "interrupted", algorithm.step, "stopped from outside, at once")
         raise
+    except OSError as problem:
+        return _stop(directory, console, algorithm.step, f"step {algorithm.step}: {_cannot_write(directory, problem)}")
     except Exception as problem:  # a fault of the program: its trace belongs in the log, one line on the console
-        console.line(traceback.format_exc().rstrip(), shown=False)
+        with contextlib.suppress(OSError):
+            console.line(traceback.format_exc().rstrip(), shown=False)
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())
         return _stop(directory, console, algorithm.step, f"step {algorithm.step}: {reason}")
-    directory.write_status("finished", algorithm.step)
-    for line in table(summary, directory.path):
-        console.line(line)
     return 0
 
 
+def _write_record(
+    directory: RunDirectory,
+    console: Console,
+    config: Mapping[str, Any],
+    overrides: Sequence[str],
+    threads: int,
+    step: int,
+    said: Sequence[str],
+) -> None:
+    """Write what runs and on what; for a resumed run also what differs from what ran before."""
+    import yaml
+
+    from prefrl_cli.environment import environment
+
+    now = environment(threads, config.get("device", "cpu"))
+    content: dict[str, Any] = now
+    if said:
+        differences = []
+        with contextlib.suppress(ConfigError):  # a run that ended before its record was written has none
+            differences = config_differences(stored_config(directory.path), config)
+        before = stored_environment(directory.path)
+        differences += environment_differences(before, now) if before else []
+        for line in (*said, *differences):
+            console.line(line)
+        earlier = before.get("resumed")
+        again = [*(earlier if isinstance(earlier, list) else []), {"step": step, "differences": differences}]
+        content = {**(before or now), "resumed": again}
+    directory.write_status("running", step)
+    directory.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    directory.write_text("overrides.yaml", yaml.safe_dump(list(overrides), sort_keys=False))
+    directory.write_json("environment.json", content)
+
+
+def _note_start(folder: Path) -> None:
+    with contextlib.suppress(OSError), Path("outputs", STARTED).open("a", encoding="utf-8") as file:
+        file.write(f"{folder.relative_to('outputs').as_posix()}\n")
+
+
+def _cannot_write(directory: RunDirectory, problem: OSError) -> str:
+    if not directory.path.is_dir():
+        return f"the run directory {directory.path} is gone, so nothing more can be written"
+    where = f" ({problem.filename})" if problem.filename else ""
+    return f"{directory.path}: cannot be written: {problem.strerror or problem}{where}; to go on type resume=FOLDER"
+
+
+def _mark(directory: RunDirectory, status: Status, step: int, reason: str) -> None:
+    with contextlib.suppress(OSError):  # what stops the run may be that nothing can be written
+        directory.write_status(status, step, reason)
+
+
 def _stop(directory: RunDirectory, console: Console, step: int, reason: str) -> int:
-    directory.write_status("failed", step, reason)
-    console.line(f"prefrl-train: {reason}; see {directory.path / 'train.log'}", error=True)
-    return 1
+    _mark(directory, "failed", step, reason)
+    seen = f"; see {directory.path / 'train.log'}" if directory.path.is_dir() else ""
+    console.line(f"prefrl-train: {reason}{seen}", error=True)
+    return FAILED

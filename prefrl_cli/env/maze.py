@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from prefrl_cli.limits import Count, Limits, Positive
+from prefrl_cli.env.layouts import layout as walls_of
+from prefrl_cli.limits import Limits, Positive, Seed
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left: the tutorial's numbering
 
@@ -24,8 +25,8 @@ class Maze:
         size: cells of one side.
         horizon: most steps of an episode.
         goal_reward: reward of the step that reaches the goal; every other step gives 0.
-        layout: `wall`, a vertical wall in column size // 2 that leaves the first row and the last two rows open (the
-            tutorial's), or `open`, no wall.
+        layout: `wall` (the tutorial's), `open`, `rooms` or `random`, see `prefrl_cli.env.layouts`.
+        layout_seed: which random maze.
         observation: what models see of a state: `cell`, its number, or `one_hot`, the same as a vector.
 
     Attributes:
@@ -40,18 +41,17 @@ class Maze:
     def __init__(
         self,
         size: Annotated[int, Limits(4, 256)] = 8,
-        horizon: Count = 60,
+        horizon: Annotated[int, Limits(1, 100_000)] = 60,
         goal_reward: Positive = 10.0,
-        layout: Literal["wall", "open"] = "wall",
+        layout: Literal["wall", "open", "rooms", "random"] = "wall",
+        layout_seed: Seed = 0,
         observation: Literal["cell", "one_hot"] = "cell",
     ) -> None:
         self.size, self.horizon, self.goal_reward = size, horizon, goal_reward
         self.observation = observation
         self.num_states = size * size
         self.start, self.goal = 0, size * size - 1
-        self.walls = np.zeros((size, size), dtype=bool)
-        if layout == "wall":
-            self.walls[1 : size - 2, size // 2] = True
+        self.walls = walls_of(layout, size, layout_seed)
         self.transitions = self._transitions()
         self.distance = self._distance()
         shortest = int(self.distance[self.start])

@@ -121,12 +121,20 @@ def _caption(figure: Curves) -> str:
     if seeds == 1:
         words = ["1 seed."]
     elif styles & {"band", "smooth"}:
-        words = [f"Median and 10–90 % band of {seeds} seeds."]
+        fewer = any(_some_missing(line) for line in lines if line.style != "points")
+        whom = f"the seeds (of {seeds}) that have a value" if fewer else f"{seeds} seeds"
+        words = [f"Median and 10–90 % band of {whom}."]
     else:
         words = [f"{seeds} seeds, all shown."] if seeds else []
     if "points" in styles and len(styles) > 1:
         words.append("Dots: every seed.")
     return " ".join([*words, figure.note]).strip()
+
+
+def _some_missing(line: Line) -> bool:
+    """Whether some seeds have a value where others have none."""
+    missing = np.isnan(line.y)
+    return bool((missing.any(1) & ~missing.all(1)).any())
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> int:

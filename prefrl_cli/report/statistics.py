@@ -7,6 +7,7 @@ out, so say beside a result how many seeds it is over (`count`). Infinite scores
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -92,8 +93,9 @@ def bootstrap_interval(
     values = _present(scores)
     if len(values) < 2:
         return np.nan, np.nan
-    drawn = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
-    return _interval(statistic(values[drawn]), level)
+    if (values == values[0]).all():  # as of shares that are all 1: every resample is the same
+        return (float(statistic(values)),) * 2
+    return _interval(statistic(values[_draws(len(values), resamples, seed)]), level)
 
 
 def difference_interval(
@@ -156,6 +158,13 @@ def probability_of_improvement(first: ArrayLike, second: ArrayLike) -> float:
     below = np.searchsorted(right, left, "left")
     not_above = np.searchsorted(right, left, "right")
     return float((below + not_above).sum() / (2 * len(left) * len(right)))
+
+
+@lru_cache(maxsize=8)  # a report asks for the same ones hundreds of times
+def _draws(number: int, resamples: int, seed: int) -> NDArray[np.integer]:
+    draws = np.random.default_rng(seed).integers(0, number, (resamples, number))
+    draws.flags.writeable = False
+    return draws
 
 
 def _floats(scores: ArrayLike) -> Array:

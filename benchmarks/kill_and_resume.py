@@ -1,0 +1,171 @@
+"""Kill runs at random moments, resume each until it is finished, and compare with the run that was left alone.
+
+`python benchmarks/kill_and_resume.py` kills 100 times over all experiments; `--kills 32 --seed 1` another number at
+other moments. Each life of a run is a forked child of this process, which has imported everything and computed
+nothing, so that a start costs milliseconds and a kill falls anywhere in a run: before the first checkpoint, while a
+file is written, while charts are drawn. Compared byte for byte: metrics.csv, the charts, config.yaml, and
+summary.json but for its seconds; checkpoints tensor by tensor, since they hold the seconds too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+import prefrl_cli.algorithm.oprl
+import prefrl_cli.algorithm.reward_learning
+import prefrl_cli.report.charts  # noqa: F401  imported here once, for all children
+from prefrl_cli.checkpoints import Checkpoints
+from prefrl_cli.choices import choices, conf_folder
+from prefrl_cli.cli.job import run_or_resume
+
+# Short runs in which everything happens that happens in a long one: questions, evaluations, several checkpoints.
+COMMON = ["num_seeds=2", "threads=1", "quiet=true"]
+SHORT = {
+    "oprl_maze": ["steps=12", "checkpoint.every=3"],
+    "tutorial/oprl_maze": ["steps=150", "checkpoint.every=10", "queries.start=20"],
+    "addition_linear": ["steps=60", "checkpoint.every=7"],
+    "rewardnet_mse": ["steps=150", "checkpoint.every=20", "evaluation.every=30"],
+    "rewardnet_prefs": ["steps=150", "checkpoint.every=20", "evaluation.every=30"],
+    "notebook/addition_linear": ["steps=20", "checkpoint.every=3"],
+    "notebook/rewardnet_mse": ["steps=60", "checkpoint.every=7"],
+    "notebook/rewardnet_prefs": ["steps=20", "checkpoint.every=3"],
+}
+
+
+def config_of(experiment: str, *options: str) -> tuple[dict[str, Any], list[str]]:
+    """The options of a short run, and what one would type for them."""
+    overrides = [f"experiment={experiment}", *COMMON, *SHORT.get(experiment, ["steps=10"]), *options]
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config: Any = OmegaConf.to_container(compose("config", overrides), resolve=True)
+    return {"experiment": experiment, **config}, overrides
+
+
+def start(config: Mapping[str, Any], overrides: list[str], folder: Path) -> int:
+    """Begin or resume a run in a child; its process id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 70
+    try:
+        sys.stdout.flush()
+        code = run_or_resume(config, overrides, folder)
+    except BaseException as problem:
+        print(f"child: {type(problem).__name__}: {problem}", file=sys.stderr)
+    finally:
+        os._exit(code)
+
+
+def to_the_end(config: Mapping[str, Any], overrides: list[str], folder: Path) -> float:
+    """Run undisturbed; the seconds it took.
+
+    Raises:
+        RuntimeError: when it failed.
+    """
+    began = time.perf_counter()
+    _, status = os.waitpid(start(config, overrides, folder), 0)
+    if status:
+        raise RuntimeError(f"{folder}: ended with {status}")
+    return time.perf_counter() - began
+
+
+def kill_once(config: Mapping[str, Any], overrides: list[str], folder: Path, after: float) -> bool:
+    """Run and kill after some seconds; whether it was still alive then."""
+    child = start(config, overrides, folder)
+    time.sleep(after)
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two checkpoints' contents are equal bit for bit."""
+    import torch
+
+    if isinstance(one, torch.Tensor):
+        return (
+            isinstance(other, torch.Tensor)
+            and (one.dtype, one.shape) == (other.dtype, other.shape)
+            and one.contiguous().numpy().tobytes() == other.contiguous().numpy().tobytes()
+        )
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one if name != "seconds")
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return repr(one) == repr(other)  # NaN equals itself here
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """The files of two runs that are not the same; the record of when and on what they ran is left out."""
+    kept = re.compile(r"(config\.yaml|overrides\.yaml|metrics\.csv|summary\.json|charts/.*|checkpoints/.*)")
+    found: list[set[str]] = []
+    for folder in (one, other):
+        names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        found.append({name for name in names if kept.fullmatch(name) or name.endswith(".part")})
+    different = sorted(found[0] ^ found[1])
+    for name in sorted(found[0] & found[1]):
+        mine, theirs = one / name, other / name
+        if name.endswith(".pt"):
+            equal = same(Checkpoints.load(mine, "cpu"), Checkpoints.load(theirs, "cpu"))
+        elif name == "summary.json":
+            some, others = (json.loads(path.read_text()) | {"train_seconds": None} for path in (mine, theirs))
+            equal = some == others
+        else:
+            equal = mine.read_bytes() == theirs.read_bytes()
+        if not equal:
+            different.append(name)
+    return different
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--experiments", nargs="*", default=choices("experiment"))
+    options = parser.parse_args()
+    chosen = random.Random(options.seed)
+    identical = kills = 0
+    with tempfile.TemporaryDirectory() as place:
+        whole = {}
+        for number, name in enumerate(options.experiments):
+            config, overrides = config_of(name)
+            folder = Path(place, f"whole_{number}")
+            seconds = to_the_end(config, overrides, folder)
+            whole[name] = (config, overrides, folder, seconds)
+            print(f"{name}: {seconds:.1f} s undisturbed", flush=True)
+        runs = 0
+        while kills < options.kills:
+            name = options.experiments[runs % len(options.experiments)]
+            config, overrides, expected, seconds = whole[name]
+            folder = Path(place, f"killed_{runs}")
+            mine = 0
+            # Some lives end at once, some while charts are drawn; what a kill interrupts is worth up to three kills.
+            for _ in range(min(chosen.randint(1, 3), options.kills - kills)):
+                share = chosen.random() * chosen.choice((0.4, 1.0))  # charts take the second half of a short run
+                if not kill_once(config, overrides, folder, seconds * share):
+                    break
+                mine += 1
+            to_the_end(config, overrides, folder)
+            different = differences(expected, folder)
+            runs, kills = runs + 1, kills + mine
+            identical += 0 if different else mine
+            if different:
+                print(f"  {name}, run {runs}, killed {mine} times: {', '.join(different)} differ", flush=True)
+    print(f"identical: {identical} of {kills} kills, over {runs} runs of {len(whole)} experiments")
+    return int(identical < kills)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""What a run wrote of itself, read back without trusting it, and how it differs from what is here now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prefrl_cli.options import ConfigError, show
+from prefrl_cli.run_directory import read_plain
+
+# How a run was started rather than what it is; allow_targets has to be typed each time.
+_NOT_COMPARED = ("quiet", "output_dir", "allow_targets")
+_LARGEST = 1 << 20  # bytes; a config of ours has two thousand
+
+
+def stored_config(folder: Path) -> dict[str, Any]:
+    """The options that a run recorded, but for `quiet` and `allow_targets`, which are typed anew.
+
+    A file may not allow itself code.
+
+    Raises:
+        ConfigError: when they cannot be read.
+    """
+    path = folder / "config.yaml"
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError("too large")
+        config = yaml.safe_load(read_plain(path))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
+        reason = " ".join(str(getattr(problem, "strerror", None) or problem).split())[:100]
+        raise ConfigError(f"{path}: cannot be read ({reason}); is {show(str(folder))} a run?") from None
+    if not isinstance(config, dict) or not isinstance(config.get("experiment"), str):
+        raise ConfigError(f"{path}: holds no options of a run")
+    return {str(name): value for name, value in config.items()} | {"allow_targets": [], "quiet": False}
+
+
+def stored_environment(folder: Path) -> dict[str, Any]:
+    """What a run recorded of the machine and the software; empty where it cannot be read."""
+    try:
+        content = json.loads(read_plain(folder / "environment.json"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def config_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A line for each option that differs: `config differs: optimizer.lr 0.001 -> 0.01`."""
+    return _differences("config", dict(_flat(before)), dict(_flat(now)), _NOT_COMPARED)
+
+
+def environment_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A line for each version, platform, device or commit that differs; the number of threads changes no result."""
+    kept = ("python", "platform", "machine", "device", "packages", "git")
+    some, others = ({name: one.get(name) for name in kept} for one in (before, now))
+    return _differences("environment", dict(_flat(some)), dict(_flat(others)), ())
+
+
+def _differences(what: str, before: Mapping[str, Any], now: Mapping[str, Any], left_out: tuple[str, ...]) -> list[str]:
+    names = [name for name in {**before, **now} if name not in left_out and before.get(name) != now.get(name)]
+    return [f"{what} differs: {name} {_shown(before, name)} -> {_shown(now, name)}" for name in names]
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    return show(values[name]) if name in values else "nothing"
+
+
+def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`a.b`, value for each value of nested mappings."""
+    for name, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

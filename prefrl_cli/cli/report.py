@@ -1,0 +1,85 @@
+"""`prefrl-report`: run directories in, one HTML page and one table out; starts without torch."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+_TEXT = """Statistics, learning curves and comparisons of runs, on one page that needs no network.
+
+PATH is a run, a sweep, or a folder of them at any depth. Nothing in it is changed, and nothing in it is executed."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(REFUSED)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: what was typed after the command; none takes it from the process.
+
+    Returns:
+        0 when the report was written, 1 when it could not be, 2 for a wrong argument, 130 when interrupted.
+    """
+    parser = _Parser(prog="prefrl-report", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help="a run, a sweep, or a folder of them")
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, default=Path("report"), help="where to write; default: ./report"
+    )
+    try:
+        typed = parser.parse_args(arguments)
+        return _report(typed.paths, typed.output)
+    except SystemExit as end:
+        return int(end.code or 0)
+    except KeyboardInterrupt:
+        print("prefrl-report: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _report(paths: list[Path], output: Path) -> int:
+    for path in paths:
+        if not path.is_dir():
+            print(f"prefrl-report: {path}: there is no such folder; type a run directory or a folder", file=sys.stderr)
+            return REFUSED
+    # Matrices of a report are small: threads would only wait for each other. Before numpy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from prefrl_cli.report.page import page
+    from prefrl_cli.report.results import results, table
+    from prefrl_cli.report.runs import load
+
+    runs = load(paths)
+    if not runs:
+        print(f"prefrl-report: no run in {', '.join(map(str, paths))}; a run has a status.json", file=sys.stderr)
+        return FAILED
+    inside = [run.path for run in runs if output.resolve().is_relative_to(run.path.resolve())]
+    if inside:
+        print(f"prefrl-report: --output {output} lies in the run {inside[0]}; type another folder", file=sys.stderr)
+        return REFUSED
+    found = results(runs)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, text in (("report.html", page(found)), ("report.csv", table(found))):
+            temporary = output / f".{name}.part"
+            # Names of files may hold bytes that are no text.
+            temporary.write_text(text, encoding="utf-8", errors="replace", newline="")
+            temporary.replace(output / name)
+    except OSError as problem:
+        print(f"prefrl-report: {output}: cannot be written ({problem.strerror}); type -o DIR", file=sys.stderr)
+        return FAILED
+    unfinished = sum(run.status != "finished" for run in runs)
+    told = f", {unfinished} of them failed, missing, unreadable or not finished" if unfinished else ""
+    print(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}{told}")
+    print(f"page:  {output / 'report.html'}\ntable: {output / 'report.csv'}")
+    return 0

@@ -1,0 +1,140 @@
+"""`prefrl-reproduce RUN_DIR`: run it again from its own record, and compare."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefrl_cli.cli.record import environment_differences, stored_config, stored_environment
+from prefrl_cli.options import ConfigError, show
+
+IDENTICAL, DIFFERENT, REFUSED, INTERRUPTED = 0, 1, 2, 130
+USAGE = """\
+prefrl-reproduce: run a run again from its own record, and compare metrics.csv.
+
+usage: prefrl-reproduce RUN_DIR [OPTION=VALUE ...]
+
+Prints `identical`, or the first step, seed and metric that differ, with what
+differs in the environment. Exit code 0 when identical, 1 when not (or when the
+run failed), 2 for a wrong argument. A run that ended early is compared as far
+as it goes.
+
+options:
+  output_dir=FOLDER   where the new run goes; else outputs/<experiment>/<time>
+  threads=N           processor threads; they change no result
+  quiet=true          no progress
+  allow_targets=[...] packages of your own that the run's config may use
+"""
+_OPTIONS = ("output_dir", "threads", "quiet", "allow_targets")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: what was typed after the command; none takes it from the process.
+
+    Returns:
+        0 when identical, 1 when not or when the run failed, 2 for a wrong argument, 130 or 143 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as prefrl-train
+    if "--help" in arguments or "-h" in arguments:
+        print(USAGE, end="")
+        return IDENTICAL
+    try:
+        return reproduce(arguments)
+    except ConfigError as problem:
+        print(f"prefrl-reproduce: {problem}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt as problem:
+        print(f"prefrl-reproduce: {str(problem) or 'interrupted'}", file=sys.stderr)
+        return getattr(problem, "exit_code", INTERRUPTED)
+
+
+def reproduce(arguments: Sequence[str]) -> int:
+    """Run and compare; see `main`.
+
+    Raises:
+        ConfigError: for a wrong argument; nothing has been written then.
+    """
+    from prefrl_cli.cli.job import run_job
+    from prefrl_cli.cli.resume import change, overrides
+
+    folders = [text for text in arguments if "=" not in text]
+    if len(folders) != 1:
+        raise ConfigError("which run? type prefrl-reproduce RUN_DIR, or --help")
+    old = Path(folders[0])
+    output = [text.partition("=")[2] for text in arguments if text.startswith("output_dir=")]
+    typed = overrides([text for text in arguments if "=" in text and not text.startswith("output_dir=")])
+    for name in typed:
+        if name not in _OPTIONS:
+            raise ConfigError(f"{name}: a run is repeated with its own options; only {', '.join(_OPTIONS)} may change")
+    config = change(stored_config(old), {"output_dir": output[-1] if output else None, **typed})
+    if not (old / "metrics.csv").is_file():
+        raise ConfigError(f"{show(str(old))}: holds no metrics.csv to compare with")
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    new = Path(output[-1] if output else Path("outputs", config["experiment"], stamp))
+    if new.exists() and (output or new.resolve() == old.resolve()):
+        raise ConfigError(f"output_dir={new}: is there already; type another folder")
+    while new.exists():  # started in the same second as another run
+        new = new.with_name(f"{new.name}_1")
+    code = run_job({**config, "output_dir": str(new)}, [f"experiment={config['experiment']}"])
+    if code:
+        return code
+    for step in _changed_on_the_way(old):
+        print(f"note: its options were changed at step {step}; this repeats the last ones from step 0")
+    difference, rows = first_difference(old / "metrics.csv", new / "metrics.csv")
+    if difference is None:
+        print(f"identical: {rows} rows of {old / 'metrics.csv'} and {new / 'metrics.csv'}")
+    else:
+        print(f"different: {difference}")
+    for line in environment_differences(stored_environment(old), stored_environment(new)):
+        print(f"  {line}")
+    return IDENTICAL if difference is None else DIFFERENT
+
+
+def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
+    """The first value that differs, in words, and the number of rows that were compared.
+
+    Args:
+        old: a `metrics.csv`; one that ends early is compared as far as it goes.
+        new: the other.
+
+    Raises:
+        ConfigError: when one cannot be read.
+    """
+    count = 0
+    try:
+        with old.open(encoding="utf-8", newline="") as one, new.open(encoding="utf-8", newline="") as other:
+            mine, theirs = csv.DictReader(one), csv.DictReader(other)
+            names, others = mine.fieldnames or [], theirs.fieldnames or []
+            for row in mine:
+                if None in row.values() or None in row:
+                    break  # the last line of a run that was killed
+                again = next(theirs, None)
+                where = f"step {row.get('step')}, seed {row.get('seed')}"
+                if again is None:
+                    return f"{where}: only {old} goes so far", count
+                for name in [*names, *(name for name in others if name not in names)]:
+                    if row.get(name, "") != again.get(name, ""):
+                        return f"{where}, {name}: {row.get(name, '')!r} became {again.get(name, '')!r}", count
+                count += 1
+    except (OSError, ValueError, csv.Error) as problem:
+        raise ConfigError(f"metrics.csv cannot be compared ({problem})") from None
+    return (None, count) if count else (f"{old} holds no rows", 0)
+
+
+def _changed_on_the_way(folder: Path) -> list[object]:
+    """The steps at which a run was resumed with other options."""
+    resumed = stored_environment(folder).get("resumed")
+    found = []
+    for one in resumed if isinstance(resumed, list) else []:
+        differences = one.get("differences") if isinstance(one, dict) else None
+        if any(str(line).startswith("config differs: ") for line in differences or ()):
+            found.append(one.get("step"))
+    return found

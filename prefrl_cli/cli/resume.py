@@ -1,0 +1,138 @@
+"""`prefrl-train resume=RUN_DIR` and `resume=latest`: go on with a run from its own record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefrl_cli.choices import GROUPS
+from prefrl_cli.cli.job import STARTED, resume_run
+from prefrl_cli.cli.record import stored_config
+from prefrl_cli.options import ConfigError, check_value, show, signature, suggest
+from prefrl_cli.run_directory import read_status
+
+LATEST = "latest"
+_OUTPUTS = Path("outputs")
+_SWEEPS = "sweeps"
+
+
+def typed_resume(arguments: Sequence[str]) -> str | None:
+    """What `resume=` was given among the arguments, if it was typed."""
+    given = [text.partition("=")[2] for text in arguments if text.startswith("resume=")]
+    return given[-1] if given else None
+
+
+def resume(arguments: Sequence[str]) -> int:
+    """Go on with a run.
+
+    Args:
+        arguments: `resume=RUN_DIR` or `resume=latest`, with `experiment=NAME` for that experiment's latest, and
+            options that are to differ from now on.
+
+    Returns:
+        The exit code of training.
+
+    Raises:
+        ConfigError: for a folder that holds no run, a finished one, or an option that is not allowed.
+        Interrupted: as for any run.
+    """
+    wanted = typed_resume(arguments)
+    typed = overrides([text for text in arguments if not text.startswith("resume=")])
+    experiment = typed.pop("experiment", None)
+    if not wanted:
+        raise ConfigError("resume='': which run? type resume=RUN_DIR, or resume=latest")
+    folder = latest(experiment) if wanted == LATEST else Path(wanted)
+    if not (folder / "status.json").exists():
+        raise ConfigError(f"resume={show(wanted)}: holds no run; type the folder that prefrl-train printed")
+    config = stored_config(folder)
+    if experiment not in (None, config["experiment"]):
+        raise ConfigError(f"experiment={show(experiment)}: {folder} is a run of {config['experiment']}")
+    changed = change(config, typed)
+    options = [text for text in arguments if not text.startswith(("resume=", "experiment="))]
+    return resume_run(folder, changed, [f"experiment={config['experiment']}", *options], extend="steps" in typed)
+
+
+def latest(experiment: str | None) -> Path:
+    """The run under `outputs/` that was started last of those that are not finished, sweeps left out.
+
+    Args:
+        experiment: only runs of this one; none takes them all.
+
+    Raises:
+        ConfigError: when there is none.
+    """
+    for folder in _newest_first():
+        if read_status(folder).get("status") == "finished":
+            continue
+        try:
+            name = stored_config(folder)["experiment"]
+        except ConfigError:
+            continue
+        if experiment in (None, name):
+            return folder
+    of = f" of {experiment}" if experiment else ""
+    raise ConfigError(f"resume=latest: outputs/ holds no unfinished run{of}; type resume=RUN_DIR")
+
+
+def _newest_first() -> Iterator[Path]:
+    try:
+        started = (_OUTPUTS / STARTED).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        started = []
+    for name in reversed(started):
+        if not Path(name).is_absolute() and ".." not in Path(name).parts and (_OUTPUTS / name).is_dir():
+            yield _OUTPUTS / name
+    others = [path.parent for path in _OUTPUTS.rglob("status.json") if _SWEEPS not in path.parts]
+    yield from sorted((one for one in others if one.relative_to(_OUTPUTS).as_posix() not in started), reverse=True)
+
+
+def overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """Names and values of options typed as for a new run; groups cannot be chosen anew.
+
+    Raises:
+        ConfigError: for what is no `NAME=VALUE`.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    values: dict[str, Any] = {}
+    for text in arguments:
+        try:
+            one = OverridesParser.create().parse_override(text)
+        except HydraException:
+            raise ConfigError(f"{show(text)}: beside a run type only NAME=VALUE, such as steps=200") from None
+        name = one.key_or_group
+        if one.is_sweep_override() or one.is_delete() or one.package is not None:
+            raise ConfigError(f"{show(text)}: a run that has begun takes only NAME=VALUE, such as steps=200")
+        if name in GROUPS or name == "output_dir":
+            raise ConfigError(f"{show(text)}: a run keeps its {name}; start a new run for another")
+        values[name] = one.value()
+    return values
+
+
+def change(config: dict[str, Any], typed: dict[str, Any]) -> dict[str, Any]:
+    """The options of a run with those that were typed in their places.
+
+    Raises:
+        ConfigError: for an option that the run does not have.
+    """
+    from prefrl_cli.config import Run
+
+    config = {name: _copy(value) for name, value in config.items()}
+    for name, value in typed.items():
+        *path, last = name.split(".")
+        node: Any = config
+        for key in path:
+            node = node.get(key) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or (last not in node and path) or (not path and last not in signature(Run)):
+            known = sorted(node) if isinstance(node, dict) else sorted(config)
+            raise ConfigError(f"{name}: the run has no such option; {suggest(last, [str(one) for one in known])}")
+        if not path:
+            value = check_value(name, signature(Run)[last], value)
+        node[last] = value
+    return config
+
+
+def _copy(value: Any) -> Any:
+    return {name: _copy(inner) for name, inner in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,59 @@
+"""Ctrl-C and SIGTERM: the first lets the step end and a checkpoint be written, the second stops at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+FINISHING = b"\nstopping after this step; once more stops at once\n"
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was stopped from outside; the message is one line.
+
+    Args:
+        number: the signal.
+        message: what to tell.
+
+    Attributes:
+        exit_code: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+class Signals:
+    """While it is entered, signals are noted in `caught` instead of stopping the process.
+
+    Attributes:
+        caught: the first signal; none so far.
+    """
+
+    def __init__(self) -> None:
+        self.caught: int | None = None
+        self._before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+
+    def __enter__(self) -> Signals:
+        """Listen, where Python lets us: only its main thread may."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `&` leave it
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the signals as they were."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.caught is not None:
+            raise Interrupted(number, "interrupted")
+        self.caught = number
+        os.write(2, FINISHING)  # print may be in the middle of a line

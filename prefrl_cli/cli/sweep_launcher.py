@@ -1,0 +1,284 @@
+"""Between Hydra's sweeper and its launcher: which jobs are still to be done, and what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import TaskFunction
+from omegaconf import DictConfig
+
+from prefrl_cli.config import build, check_run
+from prefrl_cli.options import ConfigError
+from prefrl_cli.sweep import Job, Sweep, read_json, set_aside
+
+_EXTRAS = {"joblib": "joblib", "submitit": "submitit", "ray": "ray", "optuna": "optuna"}
+_DIED = "its process ended without a word (killed, or out of memory?)"
+_ELSEWHERE = "the launcher lost sight of it; it may still be waiting or running there: type the command again later"
+
+Compose = Callable[[DictConfig], dict[str, Any]]
+Run = Callable[[Mapping[str, Any], Sequence[str], Path], int]
+
+
+class SweepLauncher(Launcher):
+    """Launches, through another launcher, the jobs that are not finished.
+
+    Args:
+        inner: the launcher that was chosen.
+        sweep: the jobs.
+        compose: from a job's composed configuration to its plain options.
+        loader: Hydra's, which composes a job.
+        config: of the whole sweep.
+    """
+
+    def __init__(self, inner: Launcher, sweep: Sweep, compose: Compose, loader: Any, config: DictConfig) -> None:
+        self._inner, self._sweep, self._compose, self._loader, self._config = inner, sweep, compose, loader, config
+
+    def setup(self, **_: Any) -> None:
+        """Nothing: `inner` is set up."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run a batch; a job's value is what a search goes by, none for a job that did not end.
+
+        Args:
+            job_overrides: a list a job.
+            initial_job_idx: the number of the first.
+        """
+        jobs, objectives, to_do = [], [], {}
+        self._sweep.expected = max(self._sweep.expected, len(job_overrides))
+        for overrides in job_overrides:
+            config = self._loader.load_sweep_config(self._config, list(overrides))
+            job = self._sweep.add(list(config.hydra.overrides.task))
+            jobs.append(job)
+            objectives.append(config.get("objective"))
+            if self._sweep.standing(job).status == "finished" or job.name in to_do:
+                continue
+            if (problem := self._problem(config)) is None:
+                to_do[job.name] = (job, overrides)
+            else:
+                self._refuse(job, problem)
+        for batch in self._batches(list(to_do.values())):
+            self._run(batch, initial_job_idx)
+        return [self._return(job, name) for job, name in zip(jobs, objectives, strict=True)]
+
+    def _refuse(self, job: Job, reason: str) -> None:
+        self._sweep.refused = True
+        job.reason = reason
+        print(f"prefrl-train: job {job.name}: {reason}", file=sys.stderr)
+
+    def _problem(self, config: DictConfig) -> str | None:
+        """What is wrong with a job's options, found before any job begins; another machine may have its device."""
+        try:
+            plain = self._compose(config)
+            check_run(plain)
+            build({**plain, "device": "cpu"})
+        except ConfigError as problem:
+            return str(problem)
+        return None
+
+    def _batches(self, jobs: list[Any]) -> Iterator[list[Any]]:
+        """All at once; as many as there are processors where a launcher would start every job together."""
+        at_once = len(jobs)
+        if type(self._inner).__name__ == "LocalLauncher":
+            at_once = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        for first in range(0, len(jobs), max(1, at_once)):
+            yield jobs[first : first + at_once]
+
+    def _run(self, jobs: list[Any], number: int) -> None:
+        """Launch jobs; where one takes its worker and with it the others down, those are launched again."""
+        if not jobs:
+            return
+        try:
+            returns = self._inner.launch([list(overrides) for _, overrides in jobs], number)
+        except Exception as problem:  # of the launcher: the jobs themselves never raise
+            self._lost(jobs, number, problem)
+            return
+        for (job, _), done in zip(jobs, returns, strict=True):
+            code, reason = done.return_value
+            job.reason = reason
+            if code == 2:
+                self._refuse(job, reason or _DIED)
+
+    def _lost(self, jobs: list[Any], number: int, problem: Exception) -> None:
+        states = [self._sweep.standing(job).status for job, _ in jobs]
+        left = [(one, status) for one, status in zip(jobs, states, strict=True) if status not in ("finished", "failed")]
+        began = [one for one, status in left if status == "running"]
+        if type(problem).__name__ not in ("TerminatedWorkerError", "BrokenProcessPool"):
+            reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:300]
+            for (job, _), _status in left:
+                job.reason = f"{_ELSEWHERE} ({reason})" if began else reason
+        elif len(jobs) == 1:
+            jobs[0][0].reason = _DIED
+        else:
+            alone = began or [one for one, _ in left]  # to find the one that dies
+            for one in alone:
+                self._run([one], number)
+            self._run([one for one, _ in left if one not in alone], number)
+
+    def _return(self, job: Job, objective: str | None) -> JobReturn:
+        done = JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED)
+        done.return_value = None
+        standing = self._sweep.standing(job)
+        if objective is not None and standing.status == "finished":
+            done.return_value = standing.metrics.get(objective)
+            if done.return_value is None:
+                known = ", ".join(standing.metrics)
+                job.reason = f"objective={objective}: the run has no such metric; choose one of {known}"
+                print(f"prefrl-train: job {job.name}: {job.reason}", file=sys.stderr)
+        return done
+
+
+@contextlib.contextmanager
+def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
+    """Within it, Hydra's sweepers get a `SweepLauncher` around the launcher that was chosen.
+
+    Raises:
+        ConfigError: when the launcher's package is not installed.
+    """
+    original, original_sweeper = Plugins.instantiate_launcher, Plugins.instantiate_sweeper
+
+    def with_search(self: Plugins, **given: Any) -> Sweeper:
+        sweeper = original_sweeper(self, **given)
+        search: Any = getattr(sweeper, "sweeper", None)
+        if type(search).__name__ == "OptunaSweeperImpl" and search.storage and search.study_name:
+            sweep.expected = search.n_trials
+            go_on_searching(search)
+        return sweeper
+
+    def ours(self: Plugins, hydra_context: Any, task_function: TaskFunction, config: DictConfig) -> Launcher:
+        target = str(config.hydra.launcher.get("_target_"))
+        if not target.startswith("hydra._internal.") and not _found(target):
+            raise not_installed(f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}", target)
+        inner = original(self, hydra_context, task_function, config)
+        return SweepLauncher(inner, sweep, compose, hydra_context.config_loader, config)
+
+    # On the class: Hydra sends the one instance to other processes.
+    with (
+        patch.object(Plugins, "instantiate_launcher", ours),
+        patch.object(Plugins, "instantiate_sweeper", with_search),
+    ):
+        yield
+
+
+def go_on_searching(search: Any) -> None:
+    """Take an Optuna study up where it stands: what was cut off or failed is tried again, and finished trials count.
+
+    Optuna's sweeper alone would add as many trials as before, and leave the ones that were cut off.
+
+    Args:
+        search: the sweeper, with its study's name and storage.
+    """
+    import optuna
+    from optuna.trial import TrialState
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    study = optuna.create_study(
+        study_name=search.study_name,
+        storage=search.storage,
+        directions=search._get_directions(),
+        load_if_exists=True,
+    )
+    trials = study.get_trials()
+    complete = [trial.params for trial in trials if trial.state == TrialState.COMPLETE]
+    known = [*complete, *(one.system_attrs.get("fixed_params") for one in trials if one.state == TrialState.WAITING)]
+    for trial in trials:
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
+        if trial.state in (TrialState.RUNNING, TrialState.FAIL) and trial.params and trial.params not in known:
+            study.enqueue_trial(trial.params)
+            known.append(trial.params)
+    search.n_trials = max(0, search.n_trials - len(complete))
+    if trials and hasattr(search.sampler, "reseed_rng"):
+        search.sampler.reseed_rng()  # with its seed it would draw the first trials again
+
+
+def _found(target: str) -> bool:
+    """Whether the package of a plugin and what it needs are installed."""
+    package = ".".join(target.split(".")[:2])
+    library = next((name for name in _EXTRAS if name in package), None)
+    try:
+        return all(importlib.util.find_spec(name) is not None for name in (package, library) if name)
+    except ModuleNotFoundError:
+        return False
+
+
+def not_installed(typed: str, name: str) -> ConfigError:
+    """The error for a launcher or sweeper whose package is missing."""
+    extra = next((extra for word, extra in _EXTRAS.items() if word in name), None)
+    cure = f"type pip install 'prefrl[{extra}]'" if extra else "install the package that has it"
+    return ConfigError(f"{typed}: is not installed; {cure}")
+
+
+def run_sweep_job(
+    plain: Callable[[], dict[str, Any]], overrides: Sequence[str], folder: Path, run: Run, parent: int
+) -> tuple[int, str | None]:
+    """Start, resume, repeat or skip one job, in whatever process a launcher runs it; it never raises an `Exception`.
+
+    Args:
+        plain: gives the options.
+        overrides: of the job.
+        folder: its run directory, absolute.
+        run: starts or resumes a run in a folder.
+        parent: the process of the sweep.
+
+    Returns:
+        The exit code, and the reason where the folder does not tell it.
+
+    Raises:
+        KeyboardInterrupt: in the process of the sweep, to end it.
+    """
+    said = io.StringIO()
+    try:
+        status = read_json(folder / "status.json").get("status")
+        if status == "finished":
+            return 0, None
+        if status == "failed":
+            set_aside(folder)
+        # A sweep has a line of its own; what a job says is in its train.log.
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = run(plain(), overrides, folder)
+    except ConfigError as problem:
+        return 2, str(problem)
+    except KeyboardInterrupt:
+        if os.getpid() == parent:
+            raise
+        return 1, None
+    except Exception as problem:
+        (folder.parent / f"{folder.name}.error.log").write_text(traceback.format_exc(), encoding="utf-8")
+        return 1, " ".join(f"{type(problem).__name__}: {problem}".split())
+    if code and not read_json(folder / "status.json").get("reason"):
+        return code, (said.getvalue().strip().splitlines() or ["see its train.log"])[-1]
+    return code, None
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Within it, SIGTERM ends the sweep in order: the workers of this process end too."""
+
+    def end(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

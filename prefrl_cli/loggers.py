@@ -1,0 +1,276 @@
+"""Trackers beside `metrics.csv`: every step's metrics, of each seed and their median, where a person watches them.
+
+A tracker is a convenience. One that fails is told once and left out; training never waits for it or ends with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from prefrl_cli.options import ConfigError
+
+_MLFLOW_BATCH = 1000  # the most that MLflow takes at once
+_MLFLOW_PARAMETERS = 100
+
+
+class Tracker(Protocol):
+    """What follows a run.
+
+    Attributes:
+        extra: the extra of our package that brings what the tracker needs, as in `pip install 'prefrl[extra]'`.
+        needs: the modules that must be there.
+        per_seed: whether it is given each seed's values, or only the median.
+    """
+
+    extra: ClassVar[str]
+    needs: ClassVar[Sequence[str]]
+    per_seed: bool
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take the metrics of a step that have a value, named `<metric>/median` and `<metric>/seed_<seed>`."""
+
+    def close(self) -> None:
+        """Write out what is still kept."""
+
+
+class TensorBoard:
+    """Event files in `tensorboard/` of the run directory.
+
+    Args:
+        directory: of the run.
+        per_seed: whether each seed has a curve.
+    """
+
+    extra: ClassVar[str] = "tensorboard"
+    needs: ClassVar[Sequence[str]] = ("tensorboard",)
+
+    def __init__(self, directory: Path, per_seed: bool = True) -> None:
+        self.per_seed = per_seed
+        self._folder = directory / "tensorboard"
+        self._writer: Any = None
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add a point to each curve."""
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # A resumed run begins at its checkpoint: what an earlier process wrote past it is not shown.
+            self._writer = SummaryWriter(str(self._folder), purge_step=step)
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write out what is still kept."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+class MLflow:
+    """A run in an MLflow store.
+
+    Args:
+        directory: of the run, whose path names the run; a resumed one goes on in the same.
+        experiment: its name.
+        settings: every option with its value.
+        store: where MLflow keeps its runs: `sqlite:///PATH`, or a server's address.
+        per_seed: whether each seed has a curve.
+    """
+
+    extra: ClassVar[str] = "mlflow"
+    needs: ClassVar[Sequence[str]] = ("mlflow", "sqlalchemy", "alembic")
+
+    def __init__(
+        self,
+        directory: Path,
+        experiment: str,
+        settings: Mapping[str, Any],
+        store: str = "sqlite:///outputs/mlflow.db",
+        per_seed: bool = True,
+    ) -> None:
+        from mlflow.entities import Metric, Param
+        from mlflow.tracking import MlflowClient
+
+        self.per_seed, self._metric = per_seed, Metric
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells every table that it makes
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        name = str(directory.resolve())
+        with _alone(store) as folder:
+            self._client = MlflowClient(tracking_uri=store)
+            known = self._client.get_experiment_by_name(experiment)
+            place = (folder / "mlflow_artifacts").as_uri() if folder else None
+            number = known.experiment_id if known else self._client.create_experiment(experiment, place)
+        quoted = name.replace("\\", "\\\\").replace("'", "\\'")
+        before = self._client.search_runs([number], f"tags.`prefrl.directory` = '{quoted}'", max_results=1)
+        if before:
+            self._run = before[0].info.run_id
+            self._client.update_run(self._run, status="RUNNING")
+            return
+        tags = {"prefrl.directory": name}
+        self._run = self._client.create_run(number, run_name=directory.name, tags=tags).info.run_id
+        parameters = [Param(key, str(value)[:6000]) for key, value in _flat(settings).items()]
+        for first in range(0, len(parameters), _MLFLOW_PARAMETERS):
+            self._client.log_batch(self._run, params=parameters[first : first + _MLFLOW_PARAMETERS])
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add a point to each curve."""
+        # The step as time of day: a step that a resumed run repeats replaces itself instead of being there twice.
+        points = [self._metric(name, value, step, step) for name, value in metrics.items()]
+        for first in range(0, len(points), _MLFLOW_BATCH):
+            self._client.log_batch(self._run, metrics=points[first : first + _MLFLOW_BATCH])
+
+    def close(self) -> None:
+        """Mark the run as ended; how it ended stands in `status.json`."""
+        self._client.set_terminated(self._run)
+
+
+class WandB:
+    """A Weights & Biases run, kept in `wandb/` of the run directory.
+
+    Args:
+        directory: of the run.
+        experiment: its name, the group of the run.
+        settings: every option with its value.
+        mode: `offline` keeps it here until `wandb sync`; `online` sends it, for which wandb must be logged in.
+        project: the project's name.
+        per_seed: whether each seed has a curve.
+    """
+
+    extra: ClassVar[str] = "wandb"
+    needs: ClassVar[Sequence[str]] = ("wandb",)
+
+    def __init__(
+        self,
+        directory: Path,
+        experiment: str,
+        settings: Mapping[str, Any],
+        mode: Literal["offline", "online"] = "offline",
+        project: str = "prefrl",
+        per_seed: bool = True,
+    ) -> None:
+        import wandb
+
+        self.per_seed = per_seed
+        self._run = wandb.init(
+            project=project,
+            group=experiment,
+            name=directory.name,
+            dir=str(directory),
+            config=dict(settings),
+            mode=mode,
+            reinit="create_new",
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add a point to each curve."""
+        self._run.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        """Write out what is still kept."""
+        self._run.finish()
+
+
+class Trackers:
+    """The trackers of a run, each made when the first step is logged.
+
+    Args:
+        seeds: R seeds.
+        makers: a name and what makes the tracker.
+        warn: told once for each tracker that fails, in one line.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[int] = (),
+        makers: Mapping[str, Callable[[], Tracker]] | None = None,
+        warn: Callable[[str], None] = print,
+    ) -> None:
+        self._seeds, self._warn = seeds, warn
+        self._makers = dict(makers or {})
+        self._open: dict[str, Tracker] = {}
+
+    def log(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
+        """Pass on the metrics of a step, `[R]` each."""
+        for name in list(self._makers):
+            with self._contained(name):
+                self._open[name] = self._makers.pop(name)()
+        for name, tracker in list(self._open.items()):
+            with self._contained(name):
+                tracker.log(step, dict(_points(metrics, self._seeds if tracker.per_seed else ())))
+
+    def __enter__(self) -> Trackers:
+        """The trackers themselves."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close every tracker."""
+        for name, tracker in list(self._open.items()):
+            with self._contained(name):
+                tracker.close()
+        self._open.clear()
+
+    @contextlib.contextmanager
+    def _contained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as problem:  # whatever a tracker raises: its makers' code, a network, a full disk
+            self._open.pop(name, None)
+            reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:200]
+            self._warn(f"logger={name} failed and is left out from here on ({reason}); metrics.csv has everything")
+
+
+def require(tracker: type[Tracker]) -> None:
+    """Refuse a tracker whose package is not installed.
+
+    Raises:
+        ConfigError: with the command that installs it.
+    """
+    extra = getattr(tracker, "extra", "")
+    missing = [name for name in getattr(tracker, "needs", ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"logger={extra}: {missing[0]} is not installed; type pip install 'prefrl[{extra}]'")
+
+
+def _points(metrics: Mapping[str, np.ndarray], seeds: Sequence[int]) -> Iterator[tuple[str, float]]:
+    """Each metric's median over the seeds that have a value, and the value of each of `seeds` that has one."""
+    for name, values in metrics.items():
+        present = values[~np.isnan(values)]
+        if len(present):
+            yield f"{name}/median", float(np.median(present))
+        for seed, value in zip(seeds, values, strict=False):
+            if value == value:
+                yield f"{name}/seed_{seed}", float(value)
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested options as `group.option`."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{before}{name}.")
+        else:
+            found[f"{before}{name}"] = value
+    return found
+
+
+@contextlib.contextmanager
+def _alone(store: str) -> Iterator[Path | None]:
+    """The folder of a sqlite store, held by one process at a time: several that make the tables at once would crash."""
+    path = store.removeprefix("sqlite:///")
+    if path == store:
+        yield None
+        return
+    import fcntl  # what sqlite itself locks with, where prefrl runs
+
+    file = Path(path).resolve()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with (file.parent / f".{file.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield file.parent

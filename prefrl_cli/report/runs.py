@@ -1,0 +1,177 @@
+"""Run directories as data: found at any depth, read without trusting them, and never written to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prefrl_cli.report.metrics import Table, read_metrics
+from prefrl_cli.report.safe_files import UnreadableError, flat, read, read_json, read_yaml
+
+_MARKS = ("status.json", "config.yaml", "metrics.csv", "summary.json")
+_SWEEP = "sweep.csv"
+_SET_ASIDE = ".failed"  # where a sweep keeps failed tries of jobs that it ran again
+_MOST_TABLE = 1 << 26
+_MOST_SEEDS = 100_000
+STATUSES = ("finished", "running", "failed", "interrupted")
+
+
+@dataclass
+class Run:
+    """One run directory.
+
+    Attributes:
+        path: the folder.
+        status: one of `STATUSES`, `missing` for a sweep's job without a run, or `unreadable`.
+        reason: why it is not finished, in a line.
+        step: updates done.
+        experiment: its name.
+        options: dotted name -> value of the resolved configuration.
+        seeds: R of them.
+        scores: final evaluation, metric -> `[R]`, NaN where a seed has no value; of finished runs only.
+        table: what `metrics.csv` holds, of finished runs only.
+        environment: commit and versions, name -> text.
+        seconds: of training.
+    """
+
+    path: Path
+    status: str
+    reason: str = ""
+    step: int = 0
+    experiment: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=list)
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+    table: Table | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    seconds: float | None = None
+
+
+def load(paths: Iterable[Path]) -> list[Run]:
+    """Every run at or below the paths, each once, and every job of a sweep that has no run.
+
+    What cannot be read comes back too, as `unreadable` with the reason.
+    """
+    folders: list[Path] = []
+    sweeps: list[Path] = []
+    seen: set[Path] = set()
+    for path in paths:
+        for folder, is_run in _walk(path):
+            real = folder.resolve()
+            if real not in seen:
+                seen.add(real)
+                (folders if is_run else sweeps).append(folder)
+    runs = [read_run(folder) for folder in folders]
+    for sweep in sweeps:
+        runs += missing_jobs(sweep)
+    return runs
+
+
+def _walk(top: Path) -> Iterator[tuple[Path, bool]]:
+    """Run directories (true) and sweeps (false), in the order of their names; links below are not followed."""
+    unlisted: list[OSError] = []
+    for folder, inside, files in os.walk(top, onerror=unlisted.append):
+        inside.sort()
+        if _SWEEP in files:
+            yield Path(folder), False
+        elif any(name in files or name in inside for name in _MARKS):
+            inside.clear()
+            yield Path(folder), True
+    for problem in unlisted:  # a folder that may not be opened might hold a run
+        yield Path(problem.filename), True
+
+
+def read_run(folder: Path) -> Run:
+    """A run directory; `unreadable` with the reason where it cannot be used."""
+    run = Run(folder, "unreadable")
+    try:
+        _read(run)
+    except UnreadableError as problem:
+        run.status, run.reason = "unreadable", str(problem)
+    except Exception as problem:  # promised: a folder made by someone else never ends the report
+        run.status, run.reason = "unreadable", f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
+    return run
+
+
+def _read(run: Run) -> None:
+    status = read_json(run.path, "status.json")
+    if status.get("status") not in STATUSES:
+        raise UnreadableError("status.json: no status")
+    options = flat(read_yaml(run.path, "config.yaml"), "config.yaml")
+    run.experiment = str(options.get("experiment") or "")
+    if not run.experiment:
+        raise UnreadableError("config.yaml names no experiment")
+    run.options = options
+    run.seeds = _configured_seeds(options)
+    run.environment = _environment(run.path)
+    run.step = status["step"] if isinstance(status.get("step"), int) else 0
+    run.reason = " ".join(str(status.get("reason") or "").split())[:400]
+    if status["status"] == "finished":
+        _read_results(run)
+    if status["status"] == "running":
+        run.reason = "still running, or killed"
+    if run.path.parent.name == _SET_ASIDE:
+        run.reason = f"an earlier try: {run.reason}"
+    run.status = status["status"]
+
+
+def _configured_seeds(options: dict[str, Any]) -> list[int]:
+    first, number = options.get("seed"), options.get("num_seeds")
+    if not isinstance(first, int) or not isinstance(number, int) or not 0 < number <= _MOST_SEEDS:
+        raise UnreadableError("config.yaml: no seed and num_seeds")
+    return list(range(first, first + number))
+
+
+def _read_results(run: Run) -> None:
+    summary = read_json(run.path, "summary.json")
+    metrics = summary.get("metrics")
+    if summary.get("seeds") != run.seeds or not isinstance(metrics, dict):
+        raise UnreadableError("summary.json: its seeds are not those of config.yaml")
+    for name, values in metrics.items():
+        per_seed = values.get("per_seed") if isinstance(values, dict) else None
+        if not isinstance(per_seed, list) or len(per_seed) != len(run.seeds):
+            raise UnreadableError(f"summary.json: {str(name)[:80]} has not a value a seed")
+        if not all(value is None or isinstance(value, int | float) for value in per_seed):
+            raise UnreadableError(f"summary.json: {str(name)[:80]} holds what is not a number")
+        run.scores[str(name)[:80]] = np.array([np.nan if value is None else value for value in per_seed], np.float64)
+    run.seconds = summary["train_seconds"] if isinstance(summary.get("train_seconds"), int | float) else None
+    run.table = read_metrics(run.path, run.seeds)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Commit and versions; a record that cannot be read is a difference too."""
+    try:
+        content = read_json(folder, "environment.json")
+    except UnreadableError as problem:
+        return {"record": str(problem)}
+    git = content.get("git")
+    found = {"commit": "none"}
+    if isinstance(git, dict):
+        found["commit"] = str(git.get("commit"))[:12] + ("+changes" if git.get("dirty") else "")
+    found["python"] = str(content.get("python"))[:40]
+    packages = content.get("packages")
+    if isinstance(packages, dict):
+        found |= {str(name)[:40]: str(version)[:40] for name, version in list(packages.items())[:200]}
+    return found
+
+
+def missing_jobs(sweep: Path) -> list[Run]:
+    """The jobs that a sweep's `sweep.csv` lists, a row each with its folder's name, and that left no run."""
+    missing = []
+    try:
+        rows = csv.DictReader(io.StringIO(read(sweep, _SWEEP, _MOST_TABLE).decode("utf-8")))
+        for row in rows:
+            path = sweep / Path(row.get("job") or "").name  # a name that leads elsewhere is not followed
+            if path != sweep and not any((path / mark).exists() for mark in _MARKS):
+                said = " ".join(f"{row.get('status') or ''} {row.get('reason') or ''}".split())
+                missing.append(Run(path, "missing", f"no run; {_SWEEP} says: {said[:400]}"))
+    except (UnreadableError, ValueError, csv.Error) as problem:
+        missing.append(Run(sweep, "unreadable", f"{_SWEEP}: {' '.join(str(problem).split())[:200]}"))
+    return missing

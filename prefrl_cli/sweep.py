@@ -1,0 +1,399 @@
+"""A sweep's folder: which jobs there are, how each stands, and what a person is told of them.
+
+The jobs' own folders say how they stand, whatever process or machine ran them; a sweep that is typed again reads them.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import yaml
+
+from prefrl_cli.options import ConfigError
+
+RECORD, TABLE = "sweep.yaml", "sweep.csv"
+FAILED_BEFORE = ".failed"
+_LONGEST_NAME = 200
+_NOT_NAMED = ("experiment", "hparams_search", "output_dir", "quiet")
+_HOW = ("hydra/launcher=", "hydra.launcher.", "quiet=")  # how a sweep runs, not what it is
+_SECONDS_BETWEEN_LOOKS = 0.5
+_LONGEST_LIST = 20
+
+JobStatus = Literal["waiting", "running", "finished", "failed", "interrupted"]
+
+
+def option(override: str) -> str:
+    """The option that an override sets: `env.size` of `+env.size=8`."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def job_name(overrides: Sequence[str], *, with_experiment: bool = False) -> str:
+    """A job's folder: its overrides in one order, in characters that every file system takes, of bounded length.
+
+    Args:
+        overrides: of the job, each `NAME=VALUE`.
+        with_experiment: whether the sweep goes over experiments.
+    """
+    left_out = _NOT_NAMED[1:] if with_experiment else _NOT_NAMED
+    text = ",".join(sorted(one for one in overrides if option(one) not in left_out)) or "default"
+    name = re.sub(r"[^\w.,=+~\[\]-]", "+", text.replace(", ", ","), flags=re.ASCII).lstrip(".")
+    if name == text and len(name) <= _LONGEST_NAME:
+        return name
+    # Another job's overrides may read the same once cut or made safe.
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"{name[: _LONGEST_NAME - 13]}+{digest}"
+
+
+@dataclass
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        name: its folder's.
+        overrides: that make it.
+        reason: why it did not run or did not end, where its folder cannot say so.
+    """
+
+    name: str
+    overrides: list[str]
+    reason: str | None = None
+
+
+@dataclass
+class Standing:
+    """How a job stands."""
+
+    status: JobStatus
+    reason: str = ""
+    seconds: float | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+
+
+class Sweep:
+    """A sweep's folder, held by one process at a time: use it in a `with`.
+
+    Attributes:
+        path: the folder.
+        several: whether it goes over experiments.
+        jobs: by name, as they become known.
+        refused: whether a job had a wrong option.
+        expected: jobs in all, where a search makes them one after another.
+
+    Args:
+        path: the folder.
+        overrides: what was typed, as a list that two equal sweeps have in common.
+        flags: other arguments that it needs, such as `--config-dir`.
+    """
+
+    def __init__(self, path: Path, overrides: Sequence[str], flags: Sequence[str] = ()) -> None:
+        self.path = path
+        self.jobs: dict[str, Job] = {}
+        self.refused = False
+        self.expected = 0
+        self._finished: dict[str, Standing] = {}
+        self.several = any(option(one) == "experiment" and "," in one for one in overrides)
+        self._record: dict[str, Any] = {"overrides": list(overrides), "flags": list(flags), "finished": False}
+        self._began = 0.0
+        self._lock: Any = None
+
+    def __enter__(self) -> Sweep:
+        """Take the folder.
+
+        Raises:
+            ConfigError: when another process has it, it holds another sweep, or it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = _hold(self.path / ".lock")
+            before = read_record(self.path)
+            if before is not None and same(before) != same(self._record):
+                raise ConfigError(f"{self.path}: holds another sweep; type another output_dir")
+            self._began = _changed(self.path / ".lock")  # by the clock of the disk, which the jobs' folders share
+            self._remember()
+            self._write(RECORD, yaml.safe_dump(self._record, sort_keys=False))
+        except ConfigError:
+            self._lock.close()
+            raise
+        except BlockingIOError:
+            raise ConfigError(f"{self.path}: this sweep is running in another process; wait until it ends") from None
+        except OSError as problem:
+            raise ConfigError(f"{self.path}: cannot be written ({problem.strerror}); type output_dir=FOLDER") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write how the jobs stand, and let the folder go; a sweep none of whose jobs began leaves nothing."""
+        if self._nothing_began():
+            self._clear()
+        elif self.path.is_dir():
+            self.save()
+            standings = [self.standing(job).status for job in self.jobs.values()]
+            self._record["finished"] = kind is None and all(status == "finished" for status in standings)
+            self._write(RECORD, yaml.safe_dump(self._record, sort_keys=False))
+        if self._lock is not None:
+            self._lock.close()
+
+    def add(self, overrides: Sequence[str]) -> Job:
+        """The job of these overrides."""
+        name = job_name(overrides, with_experiment=self.several)
+        self.jobs[name] = Job(name, list(overrides))
+        return self.jobs[name]
+
+    def folder(self, job: Job) -> Path:
+        """The job's run directory, whether it is there or not."""
+        return (self.path / job.name).absolute()
+
+    def standing(self, job: Job) -> Standing:
+        """How a job stands, by its folder; one that a killed process left as running is interrupted."""
+        if job.name in self._finished:
+            return self._finished[job.name]
+        folder = self.folder(job)
+        status = read_json(folder / "status.json")
+        said = status.get("status")
+        if said == "finished":
+            summary = read_json(folder / "summary.json")
+            means = {name: found.get("mean") for name, found in summary.get("metrics", {}).items()}
+            seconds = summary.get("train_seconds")
+            self._finished[job.name] = Standing("finished", job.reason or "", seconds, means)
+            return self._finished[job.name]
+        if job.reason is not None:
+            return Standing("failed", job.reason)
+        if said is None:
+            return Standing("waiting")
+        fresh = _changed(folder / "status.json") >= self._began
+        if said == "running":
+            return Standing("running" if fresh else "interrupted")
+        if said == "failed" and not fresh:
+            return Standing("waiting")  # it runs again
+        return Standing(said, status.get("reason") or "")
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs have each status."""
+        found: dict[str, int] = {}
+        for job in list(self.jobs.values()):  # another thread may add to it
+            status = self.standing(job).status
+            found[status] = found.get(status, 0) + 1
+        return found
+
+    def save(self) -> None:
+        """Write `sweep.csv`, whole or not at all."""
+        rows = [(job, self.standing(job)) for job in list(self.jobs.values())]
+        names = list(dict.fromkeys(name for _, standing in rows for name in standing.metrics))
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["job", "overrides", "status", "reason", "seconds", *names])
+        for job, one in rows:
+            values = [one.metrics.get(name) for name in names]
+            table.writerow([job.name, " ".join(job.overrides), one.status, one.reason, one.seconds, *values])
+        self._write(TABLE, text.getvalue())
+
+    def failures(self) -> list[tuple[str, str]]:
+        """Names and reasons of the jobs that did not finish."""
+        standings = [(job.name, self.standing(job)) for job in self.jobs.values()]
+        return [
+            (name, one.reason or f"{one.status}: see its train.log")
+            for name, one in standings
+            if one.status != "finished"
+        ]
+
+    def _remember(self) -> None:
+        """The jobs of the last time: a search does not name all of them again."""
+        try:
+            rows = list(csv.DictReader(io.StringIO((self.path / TABLE).read_text(encoding="utf-8"))))
+        except (OSError, UnicodeDecodeError, csv.Error):
+            return
+        for row in rows:
+            name = row.get("job") or ""
+            if name == Path(name).name:  # nothing outside of this folder
+                self.jobs[name] = Job(name, [row.get("overrides") or ""])
+
+    def _nothing_began(self) -> bool:
+        return not any((self.path / name).exists() for name in (*self.jobs, FAILED_BEFORE, "study.db"))
+
+    def _clear(self) -> None:
+        for name in ("multirun.yaml", RECORD, TABLE, ".lock"):
+            (self.path / name).unlink(missing_ok=True)
+        for empty in (self.path, *self.path.parents):
+            if empty in (Path(), Path("/")) or (empty.is_absolute() and empty != self.path):
+                break
+            try:
+                empty.rmdir()
+            except OSError:
+                break
+
+    def _write(self, name: str, text: str) -> None:
+        temporary = self.path / f".{name}.part"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.path / name)
+
+
+class Watch:
+    """The line of how many jobs are done, and `sweep.csv`, kept up to date in a thread while a launcher is busy.
+
+    Args:
+        sweep: whose folders are read.
+        quiet: whether nothing is printed.
+    """
+
+    def __init__(self, sweep: Sweep, *, quiet: bool = False) -> None:
+        self._sweep, self._quiet = sweep, quiet
+        self._stream = sys.stderr  # of now: jobs in this process get another
+        self._terminal = self._stream.isatty()
+        self._said = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Say the last state and end."""
+        self._stop.set()
+        self._thread.join()
+        self._tell()
+        if self._terminal and self._said:
+            print(file=self._stream)
+
+    def _look(self) -> None:
+        while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
+            self._tell()
+
+    def _tell(self) -> None:
+        counts = self._sweep.counts()
+        if not counts.keys() - {"waiting", "interrupted"}:
+            return
+        text = (
+            f"sweep: {counts.get('finished', 0)} done, {counts.get('running', 0)} running,"
+            f" {counts.get('failed', 0)} failed of {max(len(self._sweep.jobs), self._sweep.expected)}"
+        )
+        if text == self._said:
+            return
+        news = self._terminal or text.partition("running")[2] != self._said.partition("running")[2]
+        news |= not text.startswith(self._said.partition(",")[0])
+        self._said = text
+        try:
+            self._sweep.save()
+        except OSError:
+            pass  # the folder has gone, or the disk is full: the jobs themselves tell
+        if self._quiet or not news:
+            return
+        try:
+            print(f"\r{text}\033[K" if self._terminal else text, end="" if self._terminal else "\n", file=self._stream)
+            self._stream.flush()
+        except (BrokenPipeError, ValueError):
+            self._quiet = True
+
+
+def find(parent: Path, overrides: Sequence[str]) -> tuple[Path, bool] | None:
+    """The newest sweep of these overrides, and whether it is finished.
+
+    Args:
+        parent: the folder of the sweeps.
+        overrides: as a `Sweep` takes them.
+    """
+    for folder in sorted(parent.glob(f"*/{RECORD}"), reverse=True):
+        record = read_record(folder.parent)
+        if record is not None and record.get("overrides") == list(overrides):
+            return folder.parent, bool(record.get("finished"))
+    return None
+
+
+def unused(folder: Path) -> Path:
+    """The folder, or with a number where it is taken."""
+    names = (folder.with_name(f"{folder.name}_{number}") if number else folder for number in range(10_000))
+    return next(path for path in names if not path.exists())
+
+
+def what(overrides: Sequence[str]) -> list[str]:
+    """The overrides that say what a sweep is, in one order: neither the launcher nor where it goes."""
+    return sorted(one for one in overrides if not one.startswith(_HOW) and option(one) != "output_dir")
+
+
+def how(overrides: Sequence[str]) -> list[str]:
+    """The overrides that only say how a sweep runs."""
+    return [one for one in overrides if one.startswith(_HOW)]
+
+
+def same(record: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What two records of one sweep have in common."""
+    return list(record.get("overrides", [])), list(record.get("flags", []))
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """A sweep's `sweep.yaml`; none where there is no readable one."""
+    try:
+        record = yaml.safe_load((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    texts = isinstance(record, dict) and all(
+        isinstance(record.get(name), list) and all(isinstance(one, str) for one in record[name])
+        for name in ("overrides", "flags")
+    )
+    return record if texts else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file's object; empty where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def table_of_failures(failures: Sequence[tuple[str, str]]) -> list[str]:
+    """The lines that end a sweep with failures."""
+    lines = [f"  {name}\n      {reason}" for name, reason in failures[:_LONGEST_LIST]]
+    if len(failures) > _LONGEST_LIST:
+        lines.append(f"  and {len(failures) - _LONGEST_LIST} more in {TABLE}")
+    return [f"{len(failures)} failed:", *lines]
+
+
+def set_aside(folder: Path) -> None:
+    """Move a failed run out of the way of the next try; nothing of it is lost."""
+    kept = folder.parent / FAILED_BEFORE
+    kept.mkdir(exist_ok=True)
+    number = 1
+    while (kept / f"{folder.name}.{number}").exists():
+        number += 1
+    folder.rename(kept / f"{folder.name}.{number}")
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _hold(path: Path) -> Any:
+    """Keep others out until the process ends or closes the file, where the system can (not on Windows)."""
+    file = path.open("a")
+    try:
+        import fcntl
+    except ImportError:
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise
+    os.utime(path)
+    return file

@@ -1,0 +1,154 @@
+"""The launchers and the search: each for real where its package is installed, and one line where it is not."""
+
+import importlib.util
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from kill_a_sweep import SCRIPT
+from test_sweep import sweeps, table
+
+from prefrl_cli.choices import conf_folder
+from prefrl_cli.cli.train import main
+from prefrl_cli.sweep import read_json
+
+INSTALLED = {
+    name: importlib.util.find_spec(package) is not None and importlib.util.find_spec(name) is not None
+    for name, package in (
+        ("joblib", "hydra_plugins.hydra_joblib_launcher"),
+        ("submitit", "hydra_plugins.hydra_submitit_launcher"),
+        ("ray", "hydra_plugins.hydra_ray_launcher"),
+        ("optuna", "hydra_plugins.hydra_optuna_sweeper"),
+    )
+    if importlib.util.find_spec("hydra_plugins") is not None
+}
+CHOICES = {
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=slurm": "submitit",
+    "hydra/launcher=slurm_local": "submitit",
+    "hydra/launcher=ray_local": "ray",
+    "hydra/launcher=ray_cluster": "ray",
+    "hparams_search=oprl_maze_optuna": "optuna",
+    "hparams_search=rewardnet_prefs_optuna": "optuna",
+}
+
+
+def needs(extra):
+    return pytest.mark.skipif(not INSTALLED.get(extra), reason=f"needs pip install 'prefrl[{extra}]'")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(folder, *arguments):
+    """The command in a process of its own: launchers leave threads and handlers behind."""
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_every_preset_is_tried():
+    files = {path.stem for path in (conf_folder() / "hydra" / "launcher").iterdir()}
+    searches = {path.stem for path in (conf_folder() / "hparams_search").iterdir()}
+    assert files | {"joblib"} == {one.partition("=")[2] for one in CHOICES if "launcher" in one}
+    assert searches == {one.partition("=")[2] for one in CHOICES if "search" in one}
+
+
+@pytest.mark.parametrize(("choice", "extra"), CHOICES.items())
+def test_a_missing_package_is_one_line(choice, extra, here, capsys):
+    if INSTALLED.get(extra):
+        pytest.skip(f"{extra} is installed")
+    assert main(["-m", "experiment=oprl_maze", "steps=1", choice]) == 2
+    said = capsys.readouterr()
+    assert re.fullmatch(rf"prefrl-train: hydra/\S+: is not installed; type pip install 'prefrl\[{extra}\]'\n", said.err)
+    assert said.out == "" and list(here.iterdir()) == []
+
+
+def test_the_presets_avoid_what_loses_work():
+    presets = {path.stem: yaml.safe_load(path.read_text()) for path in (conf_folder() / "hydra/launcher").iterdir()}
+    for name in ("ray_local", "ray_cluster"):
+        assert presets[name]["ray"]["remote"] == {"num_cpus": 1, "max_retries": 0}
+    assert presets["ray_cluster"]["ray"]["init"]["object_store_memory"] is None
+    assert presets["slurm"]["timeout_min"] >= 1440 and presets["slurm"]["max_num_timeout"] > 0
+    assert presets["slurm_local"]["timeout_min"] >= 1440
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param("joblib", marks=needs("joblib")),
+        pytest.param("slurm_local", marks=needs("submitit")),
+        pytest.param("ray_local", marks=needs("ray")),
+    ],
+)
+def test_a_launcher_runs_each_job_and_leaves_finished_ones(launcher, here):
+    arguments = ["-m", "experiment=addition_linear", "steps=1", "seed=1,2", "output_dir=sweep"]
+    assert main([*arguments[:3], "seed=1", "output_dir=alone"]) == 0
+    for _ in range(2):
+        done = run(here, *arguments, f"hydra/launcher={launcher}")
+        assert done.returncode == 0, done.stderr
+        assert [row["status"] for row in table(here / "sweep").values()] == ["finished", "finished"]
+        states = [read_json(path) for path in sorted((here / "sweep").glob("*/status.json"))]
+        assert "Warning" not in done.stderr
+    assert len(states) == 2
+    names = ("alone/seed=1,steps=1", "sweep/seed=1,steps=1")
+    one, other = ((here / name / "metrics.csv").read_bytes() for name in names)
+    assert one == other
+
+
+DIES = """
+import os, signal
+from prefrl_cli.shaping import NoShaping
+class Dies(NoShaping):
+    def __init__(self):
+        if os.environ.get("LOKY_WORKER") or "loky" in " ".join(open("/proc/self/cmdline").read().split("\\0")):
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@needs("joblib")
+def test_a_job_that_takes_its_process_down_is_told_and_the_others_run(here, monkeypatch):
+    (here / "mine.py").write_text(DIES)
+    monkeypatch.setenv("PYTHONPATH", str(here))
+    targets = "shaping._target_=prefrl_cli.shaping.NoShaping,mine.Dies"
+    arguments = ["experiment=oprl_maze", "shaping=none", targets, "allow_targets=[mine]", "steps=1", "output_dir=sweep"]
+    done = run(here, "-m", *arguments, "hydra/launcher=joblib")
+    assert done.returncode == 1, done.stderr
+    assert "1 failed:" in done.stderr and "Traceback" not in done.stderr
+    rows = {("Dies" in name): row for name, row in table(here / "sweep").items()}
+    assert rows[False]["status"] == "finished"
+    assert rows[True]["status"] == "failed" and "its process ended without a word" in rows[True]["reason"]
+
+
+@needs("optuna")
+def test_a_search_that_was_killed_goes_on_where_it_was(here):
+    arguments = ["-m", "experiment=rewardnet_prefs", "hparams_search=rewardnet_prefs_optuna", "num_seeds=1"]
+    arguments += ["steps=400", "checkpoint.every=20", "hydra.sweeper.n_trials=3"]
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], cwd=here, start_new_session=True)
+    began = time.monotonic()
+    while time.monotonic() - began < 200:
+        states = [read_json(path) for path in here.glob("outputs/*/sweeps/*/*/status.json")]
+        if len(states) == 2 and list(here.glob("outputs/*/sweeps/*/*/checkpoints/step_*.pt")):
+            break
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = run(here, *arguments)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = sweeps(here)
+    with sqlite3.connect(sweep / "study.db") as study:
+        states = [state for (state,) in study.execute("select state from trials")]
+    study.close()
+    assert states.count("COMPLETE") == 3 and "RUNNING" not in states
+    assert [row["status"] for row in table(sweep).values()] == ["finished"] * 3
+    best = yaml.safe_load((sweep / "optimization_results.yaml").read_text())["best_value"]
+    assert best == min(float(row["answer_error"]) for row in table(sweep).values())

@@ -1,0 +1,178 @@
+"""The layers of the package: imports go down only, the parts do not know each other, the README's commands are real."""
+
+import ast
+import graphlib
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from prefrl_cli.cli import hydra_app, train
+from prefrl_cli.config import build
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "prefrl_cli"
+
+# From the top down. A name stands for the module, or for the folder and everything in it.
+LAYERS = {
+    "cli": ["cli"],
+    "config": ["config", "groups", "choices"],
+    "runner": ["runner", "progress", "environment", "loggers"],
+    "report": ["report"],
+    "algorithm": ["algorithm"],
+    "parts": [
+        "env",
+        "reward_model",
+        "policy",
+        "policy_update",
+        "teacher",
+        "queries",
+        "shaping",
+        "loss",
+        "advantage",
+        "quality",
+    ],
+    "run directory": ["run_directory", "checkpoints", "sweep"],
+    # `options` holds the one error that every layer may raise, and reads nothing but signatures.
+    "ground": ["options", "streams", "replicas", "optimizers", "data", "figures", "limits"],
+}
+FUNCTIONS = {"loss", "advantage"}  # pure: any part may use them
+# What a lower layer is handed from above and therefore names in a type, and imports for nothing else.
+TYPED_UPWARD = {("runner", "config")}
+
+PLACE = {name: (rank, layer) for rank, (layer, names) in enumerate(LAYERS.items()) for name in names}
+
+
+def modules():
+    return {
+        path.relative_to(PACKAGE).with_suffix("").as_posix().removesuffix("/__init__").replace("/", "."): path
+        for path in PACKAGE.rglob("*.py")
+        if path != PACKAGE / "__init__.py"
+    }
+
+
+def imports(source, known):
+    """The modules of ours that a source imports anywhere, and whether each is only imported for the type checker."""
+    tree = ast.parse(source)
+    checked = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are written out, from prefrl_cli"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            package, _, name = name.partition(".")
+            if package == "prefrl_cli":
+                # `from module import name`: the longest beginning that is a module.
+                while name and name not in known:
+                    name = name.rpartition(".")[0]
+                if name:
+                    yield name, id(node) in checked
+
+
+def wrong(module, imported, only_typed):
+    """Why a module may not import another one; nothing where it may."""
+    top, other = module.partition(".")[0], imported.partition(".")[0]
+    if top == other:
+        return None
+    (rank, layer), (below, its_layer) = PLACE[top], PLACE[other]
+    if below < rank:
+        return None if only_typed and (top, other) in TYPED_UPWARD else f"{its_layer} is above {layer}"
+    if layer == its_layer == "parts" and other not in FUNCTIONS:
+        return "parts do not import each other"
+    return None
+
+
+FOUND = modules()
+
+
+def test_every_module_has_a_layer():
+    tops = {name.partition(".")[0] for name in FOUND}
+    assert tops == set(PLACE), "LAYERS above and the package differ"
+
+
+@pytest.mark.parametrize("module", FOUND)
+def test_imports_go_down(module):
+    reasons = [
+        f"{module} imports {imported}: {reason}"
+        for imported, only_typed in imports(FOUND[module].read_text(encoding="utf-8"), FOUND)
+        if (reason := wrong(module, imported, only_typed))
+    ]
+    assert not reasons
+
+
+def test_no_circle():
+    graph = {
+        module: {name for name, only_typed in imports(path.read_text(encoding="utf-8"), FOUND) if not only_typed}
+        for module, path in FOUND.items()
+    }
+    # A folder's own __init__ counts as what its modules need.
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert len(order) == len(FOUND)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "reason"),
+    [
+        ("data", "import prefrl_cli.teacher", "parts is above ground"),
+        ("policy", "def late():\n    from prefrl_cli.teacher import Return", "parts do not import each other"),
+        ("algorithm.oprl", "from prefrl_cli import runner", "runner is above algorithm"),
+        ("runner", "from prefrl_cli.config import Run", "config is above runner"),
+        ("data", "if TYPE_CHECKING:\n    from prefrl_cli.config import Run", "config is above ground"),
+        ("policy_update", "from prefrl_cli.loss import bradley_terry", None),
+        ("env.maze", "from prefrl_cli.env.rollout import rollout", None),
+        ("runner", "if TYPE_CHECKING:\n    from prefrl_cli.config import Run", None),
+    ],
+)
+def test_the_rule_itself(module, source, reason):
+    ((imported, only_typed),) = imports(source, FOUND)
+    assert wrong(module, imported, only_typed) == reason
+
+
+def commands():
+    """The lines of the README's shell blocks that begin with one of our commands, comments and continuations joined."""
+    blocks = re.findall(r"^```(?:bash|sh)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True)) and words[0].startswith("prefrl-")]
+
+
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+COMMANDS = commands()
+
+
+def test_the_readme_shows_commands():
+    assert len([words for words in COMMANDS if words[0] == "prefrl-train"]) >= 4
+    assert {words[0] for words in COMMANDS} <= set(SCRIPTS)
+
+
+# Sweeps and resumed runs have tests of their own: they cannot be stopped short of training.
+ONE_RUN = [
+    words
+    for words in COMMANDS
+    if words[0] == "prefrl-train" and not {"-m", "--help"} & set(words) and "resume=" not in " ".join(words)
+]
+
+
+@pytest.mark.parametrize("words", ONE_RUN, ids=" ".join)
+def test_a_command_of_the_readme_is_right(words, tmp_path, monkeypatch, capsys):
+    """Everything up to the first step: the options compose and every part is built."""
+    built = []
+
+    def only_build(config, *_):
+        built.append(build({**config, "num_seeds": 1}))
+        return 0
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hydra_app, "run_job", only_build)
+    assert train.main(words[1:]) == 0, capsys.readouterr().err
+    assert built or "--help" in words

@@ -1,0 +1,177 @@
+"""Trackers get every step of every seed; one that fails is told once and training does not notice."""
+
+import functools
+import importlib.util
+import multiprocessing
+
+import numpy as np
+import pytest
+
+from prefrl_cli import loggers, runner
+from prefrl_cli.cli.train import main
+from prefrl_cli.loggers import Trackers
+
+RUN = ["experiment=addition_linear", "steps=3", "num_seeds=2", "quiet=true", "output_dir=run"]
+METRICS = {"loss": np.array([1.0, np.nan, 3.0]), "lost": np.array([np.nan] * 3)}
+
+
+class Fake:
+    """Notes what it is given, and raises at the call it is told to."""
+
+    def __init__(self, fails="", per_seed=True):
+        self.per_seed, self.fails, self.calls = per_seed, fails, []
+        self._call("open")
+
+    def log(self, step, metrics):
+        self.calls.append((step, metrics))
+        self._call("log")
+
+    def close(self):
+        self.calls.append("close")
+        self._call("close")
+
+    def _call(self, name):
+        if name == self.fails:
+            raise OSError(f"no room\nto {name}")
+
+
+def test_median_and_each_seed_that_has_a_value():
+    every, median = Fake(), Fake(per_seed=False)
+    with Trackers((7, 8, 9), {"every": lambda: every, "median": lambda: median}) as trackers:
+        trackers.log(4, METRICS)
+    assert every.calls == [(4, {"loss/median": 2.0, "loss/seed_7": 1.0, "loss/seed_9": 3.0}), "close"]
+    assert median.calls == [(4, {"loss/median": 2.0}), "close"]
+
+
+@pytest.mark.parametrize("fails", ["open", "log", "close"])
+def test_a_failure_is_told_once_and_the_others_go_on(fails):
+    fine, said = Fake(), []
+    with Trackers((0, 1, 2), {"bad": functools.partial(Fake, fails), "fine": lambda: fine}, said.append) as trackers:
+        for step in range(3):
+            trackers.log(step, METRICS)
+    assert said == [
+        f"logger=bad failed and is left out from here on (OSError: no room to {fails}); metrics.csv has everything"
+    ]
+    assert [call[0] for call in fine.calls[:-1]] == [0, 1, 2] and fine.calls[-1] == "close"
+
+
+def test_an_interruption_is_not_kept():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Trackers((0,), {"any": interrupt}) as trackers:
+        trackers.log(0, METRICS)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "draw", lambda *_: None)  # takes longer than all the rest
+    return tmp_path
+
+
+def test_training_with_a_broken_tracker_ends_as_without_one(here, monkeypatch, capsys):
+    def broken(self, *_, **__):
+        raise ImportError("half installed")
+
+    assert main(RUN) == 0
+    monkeypatch.setattr(loggers, "require", lambda tracker: None)
+    monkeypatch.setattr(loggers.TensorBoard, "log", broken)
+    assert main([*RUN[:-1], "output_dir=with", "logger=tensorboard"]) == 0
+    assert capsys.readouterr().err.count("logger=tensorboard failed and is left out") == 1
+    assert (here / "with" / "metrics.csv").read_bytes() == (here / "run" / "metrics.csv").read_bytes()
+
+
+def test_several_at_once_with_their_options(here, monkeypatch):
+    seen = {}
+
+    def note(self, step, metrics):
+        seen.setdefault(type(self).__name__, {})[step] = sorted(metrics)
+
+    monkeypatch.setattr(loggers, "require", lambda tracker: None)
+    for tracker in (loggers.TensorBoard, loggers.WandB):
+        monkeypatch.setattr(tracker, "log", note)
+        monkeypatch.setattr(tracker, "close", lambda self: None)
+
+    @functools.wraps(loggers.WandB.__init__)
+    def without_package(self, per_seed, **_):
+        self.per_seed = per_seed
+
+    monkeypatch.setattr(loggers.WandB, "__init__", without_package)
+    assert main([*RUN, "logger=[tensorboard,wandb]", "logger.wandb.per_seed=false"]) == 0
+    assert list(seen["TensorBoard"]) == list(seen["WandB"]) == [0, 1, 2, 3]
+    assert {"loss/median", "loss/seed_0", "loss/seed_1"} <= set(seen["TensorBoard"][1])
+    assert "loss/median" in seen["WandB"][1] and not any("seed" in name for name in seen["WandB"][1])
+    assert any(name.startswith("evaluation/") for name in seen["WandB"][0])
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
+def test_what_is_not_installed_is_told_at_the_start(name, here, monkeypatch, capsys):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda one: None if one == name else found(one))
+    assert main([*RUN, f"logger={name}"]) == 2
+    line = f"prefrl-train: logger={name}: {name} is not installed; type pip install 'prefrl[{name}]'\n"
+    assert capsys.readouterr().err == line
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("logger=nope", "logger=nope: there is no such logger; choose one of mlflow, tensorboard, wandb"),
+        ("logger.wandb.mode=online", "logger.wandb: is not chosen; type logger=wandb"),
+        ("+logger.mine=3", "logger.mine=3: must be a group of options"),
+    ],
+)
+def test_a_wrong_choice(typed, line, here, capsys):
+    assert main([*RUN, typed]) == 2
+    assert line in capsys.readouterr().err
+
+
+def test_tensorboard_shows_every_step(here):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
+    tracker = loggers.TensorBoard(here)
+    for step in range(3):
+        tracker.log(step, {"loss/median": float(step)})
+    tracker.close()
+    again = loggers.TensorBoard(here)  # a resumed run
+    again.log(2, {"loss/median": 9.0})
+    again.close()
+    events = accumulator(str(here / "tensorboard"))
+    events.Reload()
+    assert [(point.step, point.value) for point in events.Scalars("loss/median")] == [(0, 0.0), (1, 1.0), (2, 9.0)]
+
+
+def _log_to_mlflow(folder):
+    tracker = loggers.MLflow(folder, "any", {"env": {"size": 8}}, f"sqlite:///{folder.parent}/mlflow.db")
+    tracker.log(1, {"loss/median": 0.5})
+    tracker.close()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_when_several_processes_make_the_store(here):
+    client = pytest.importorskip("mlflow.tracking").MlflowClient
+    pytest.importorskip("alembic")
+    processes = [multiprocessing.Process(target=_log_to_mlflow, args=(here / name,)) for name in ("a", "b")]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    _log_to_mlflow(here / "a")  # resumed: the same run, the step not twice
+    store = client(f"sqlite:///{here}/mlflow.db")
+    runs = store.search_runs([store.get_experiment_by_name("any").experiment_id])
+    assert sorted(run.info.run_name for run in runs) == ["a", "b"]
+    for run in runs:
+        assert run.data.params["env.size"] == "8"
+        (point,) = store.get_metric_history(run.info.run_id, "loss/median")
+        assert (point.step, point.value) == (1, 0.5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_offline(here):
+    pytest.importorskip("wandb")
+    tracker = loggers.WandB(here, "any", {"steps": 3})
+    tracker.log(1, {"loss/median": 0.5})
+    tracker.close()
+    assert list(here.glob("wandb/offline-run-*/*.wandb"))

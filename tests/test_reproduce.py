@@ -1,0 +1,75 @@
+"""`prefrl-reproduce`: the same again, or the first thing that differs."""
+
+import json
+from pathlib import Path
+
+import kill_and_resume
+import pytest
+import torch
+
+from prefrl_cli import runner
+from prefrl_cli.cli.job import run_or_resume
+from prefrl_cli.cli.reproduce import main
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "draw", lambda *_: None)
+    config, overrides = kill_and_resume.config_of("addition_linear", "steps=6", "evaluation.every=2")
+    assert run_or_resume(config, overrides, Path("run")) == 0
+    return Path("run")
+
+
+def test_identical(run, capsys):
+    assert main(["run", "output_dir=again", "quiet=true"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["identical: 14 rows of run/metrics.csv and again/metrics.csv"]
+    assert main(["run", "quiet=true"]) == 0  # without a folder it goes where a run goes
+    assert len(list(Path("outputs", "addition_linear").iterdir())) == 1
+
+
+def test_the_first_difference_with_the_environments_beside_it(run, capsys):
+    lines = (run / "metrics.csv").read_text().splitlines()
+    names, cells = lines[0].split(","), lines[6].split(",")
+    place = names.index("loss")
+    right, cells[place] = cells[place], "1.5"
+    (run / "metrics.csv").write_text("\n".join([*lines[:6], ",".join(cells), *lines[7:]]) + "\n")
+    environment = json.loads((run / "environment.json").read_text())
+    environment["packages"]["torch"], environment["git"] = "1.0", {"commit": "a" * 40, "dirty": False}
+    (run / "environment.json").write_text(json.dumps(environment))
+    assert main(["run", "output_dir=again", "quiet=true"]) == 1
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == f"different: step 2, seed 1, loss: '1.5' became '{right}'"
+    assert f"  environment differs: packages.torch 1.0 -> {torch.__version__}" in rest
+    assert any(line.startswith(f"  environment differs: git.commit {'a' * 40} -> ") for line in rest)
+
+
+def test_a_run_that_ended_early_is_compared_as_far_as_it_goes(run, capsys):
+    text = (run / "metrics.csv").read_text()
+    (run / "metrics.csv").write_text("".join(text.splitlines(keepends=True)[:8]) + "3,1,0.2")
+    assert main(["run", "output_dir=again", "quiet=true"]) == 0
+    assert "identical: 7 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "which run"),
+        (["run", "other"], "which run"),
+        (["nowhere"], "nowhere/config.yaml: cannot be read"),
+        (["run", "steps=3"], "steps: a run is repeated with its own options"),
+        (["run", "output_dir=run"], "output_dir=run: is there already"),
+    ],
+)
+def test_what_is_refused(run, arguments, message, capsys):
+    before = sorted(Path().rglob("*"))
+    capsys.readouterr()
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_help(capsys):
+    assert main(["--help"]) == 0
+    assert "prefrl-reproduce RUN_DIR" in capsys.readouterr().out

@@ -1,0 +1,369 @@
+"""A run that was killed, stopped or damaged goes on to the same bytes as one that was left alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import kill_and_resume
+import pytest
+import torch
+import yaml
+
+from prefrl_cli import runner
+from prefrl_cli.checkpoints import CheckpointError, Checkpoints
+from prefrl_cli.choices import choices
+from prefrl_cli.cli.job import run_or_resume
+from prefrl_cli.cli.signals import Signals
+from prefrl_cli.cli.train import main
+from prefrl_cli.options import ConfigError
+from prefrl_cli.run_directory import MetricsLog, RunDirectory, read_status
+
+RUN = ["experiment=addition_linear", "steps=12", "num_seeds=2", "checkpoint.every=3", "evaluation.every=5"]
+
+
+CONFIG, OVERRIDES = kill_and_resume.config_of("addition_linear", *RUN[1:], "quiet=false")
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing of ours catches it."""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "draw", lambda *_: None)  # charts are compared in one test below, and take a second
+    return tmp_path
+
+
+def begin(folder):
+    """Start or resume; Hydra would take half a second each time."""
+    return run_or_resume(CONFIG, OVERRIDES, Path(folder))
+
+
+def killed_at(monkeypatch, place, folder, *, number=1):
+    """Run, and die without a chance to tidy when `place`, a module and a name, is called for the `number`-th time."""
+    calls, original = [], getattr(*place)
+
+    def dying(*given, **named):
+        calls.append(None)
+        if len(calls) == number:
+            raise Killed
+        return original(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, dying)
+        with pytest.raises(Killed):
+            begin(folder)
+
+
+def whole(folder="whole"):
+    assert begin(folder) == 0
+    return Path(folder)
+
+
+def assert_same(one, other):
+    assert [name for name in kill_and_resume.differences(Path(one), Path(other)) if name != "overrides.yaml"] == []
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment_goes_on_exactly(experiment, here, monkeypatch):
+    """Killed before its first checkpoint, in the middle, and after the last step."""
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    last: list = []
+    monkeypatch.setattr(runner, "draw", lambda algorithm, log, _: last.append(algorithm.figures(log.history())))
+    quick = {"oprl_maze": 4, "tutorial/oprl_maze": 60}.get(experiment, 12)
+    config, overrides = kill_and_resume.config_of(
+        experiment, f"steps={quick}", f"checkpoint.every={quick // 4}", f"evaluation.every={quick // 3}"
+    )
+    assert run_or_resume(config, overrides, Path("whole")) == 0
+    for place, number in (((runner, "due"), 1), ((runner, "due"), quick - 1), ((runner, "draw"), 1)):
+        calls, original = [], getattr(*place)
+
+        def dying(*given, calls=calls, original=original, number=number, place=place):
+            calls.append(None)
+            if place[1] == "draw" or len(calls) == number:
+                raise Killed
+            return original(*given)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(*place, dying)
+            run_or_resume(config, overrides, Path("killed"))
+    assert read_status(Path("killed"))["status"] == "running"
+    assert run_or_resume(config, overrides, Path("killed")) == 0
+    assert kill_and_resume.differences(Path("whole"), Path("killed")) == []
+    assert len(last) == 2 and repr(last[0]) == repr(last[1])
+    assert json.loads(Path("killed", "summary.json").read_text())["train_seconds"] > 0
+
+
+def test_charts_are_the_same_too(here, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    one, other = whole(), Path("other")
+    killed_at(monkeypatch, (Checkpoints, "save"), other, number=3)
+    assert main([f"resume={other}"]) == 0
+    assert len(list((other / "charts").iterdir())) == len(list((one / "charts").iterdir())) > 0
+    assert_same(one, other)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [(RunDirectory, "write_json"), (MetricsLog, "add"), (MetricsLog, "sync"), (Checkpoints, "save"), (os, "fsync")],
+    ids=lambda place: place[1],
+)
+def test_any_kill_point(place, monkeypatch, capsys):
+    whole()
+    for number in (1, 2, 4, 7, 12, 30):
+        folder = f"killed_{number}"
+        try:
+            killed_at(monkeypatch, place, folder, number=number)
+        except pytest.fail.Exception:  # it is not called so often
+            assert number > 2
+            break
+        if not Path(folder, "config.yaml").exists():  # it had not begun
+            assert main([f"resume={folder}"]) == 2
+            continue
+        assert main([f"resume={folder}"]) == 0
+        assert_same("whole", folder)
+
+
+def test_a_torn_line_and_files_half_written_are_cut_off(monkeypatch):
+    whole()
+    killed_at(monkeypatch, (Checkpoints, "save"), "run", number=3)
+    with Path("run", "metrics.csv").open("a") as file:
+        file.write("10,0,0.")
+    Path("run", ".summary.json.part").write_text("{")
+    Path("run", "checkpoints", "step_000009.pt.part").write_bytes(b"PK")
+    assert main(["resume=run"]) == 0
+    assert_same("whole", "run")
+
+
+def damage(path, how):
+    data = bytearray(path.read_bytes())
+    if how == "bit":
+        data[len(data) // 2] ^= 4
+    path.write_bytes({"bit": data, "torn": data[: len(data) // 2], "empty": b"", "text": b"hello"}[how])
+
+
+@pytest.mark.parametrize("how", ["bit", "torn", "empty", "text"])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_used(how, monkeypatch, capsys):
+    whole()
+    killed_at(monkeypatch, (Checkpoints, "save"), "run", number=4)
+    assert Path("run", "checkpoints", "last").read_text() == "step_000009.pt\n"
+    damage(Path("run", "checkpoints", "step_000009.pt"), how)
+    capsys.readouterr()
+    assert main(["resume=run"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("checkpoint step_000009.pt is damaged (") for line in said)
+    assert "going on from step 6" in said
+    assert_same("whole", "run")
+
+
+def test_without_any_good_checkpoint_it_begins_again(monkeypatch, capsys):
+    whole()
+    killed_at(monkeypatch, (Checkpoints, "save"), "run", number=4)
+    for path in Path("run", "checkpoints").glob("*.pt"):
+        damage(path, "torn")
+    assert main(["resume=run"]) == 0
+    assert "no checkpoint to go on from: from step 0" in capsys.readouterr().out
+    assert_same("whole", "run")
+
+
+def test_a_lost_row_of_metrics_makes_the_checkpoint_unfit(monkeypatch, capsys):
+    whole()
+    killed_at(monkeypatch, (Checkpoints, "save"), "run", number=4)
+    lines = Path("run", "metrics.csv").read_text().splitlines(keepends=True)
+    Path("run", "metrics.csv").write_text("".join(lines[: 1 + 2 * 8]))
+    assert main(["resume=run"]) == 0
+    assert "does not fit (metrics.csv has not all rows of step 8)" in capsys.readouterr().out
+    assert_same("whole", "run")
+
+
+def test_another_format_is_refused_by_its_number(tmp_path):
+    store = Checkpoints(tmp_path / "some")
+    path = store.save(3, {"a": torch.ones(2)})
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "format": 99}, path)
+    with pytest.raises(CheckpointError, match=r"step_000003.pt is of format 99, here it is \d"):
+        store.load(path, "cpu")
+
+
+def test_a_checkpoint_runs_no_code(tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "touched",)
+
+    store = Checkpoints(tmp_path / "some")
+    path = store.save(3, {})
+    torch.save({"format": 2, "step": 3, "algorithm": Malicious()}, path)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        store.load(path, "cpu")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_a_view_is_saved_without_what_it_views(tmp_path):
+    large = torch.zeros(1000, 1000)
+    content = {"view": large[:, ::100], "row": large[3], "wide": torch.ones(1).expand(9)}
+    path = Checkpoints(tmp_path / "some").save(1, content)
+    assert path.stat().st_size < 100_000
+    assert torch.load(path, weights_only=True)["wide"].tolist() == [1.0] * 9
+
+
+def test_a_finished_run_refuses_and_more_steps_extend_it(capsys):
+    run = whole("run")
+    before = (run / "metrics.csv").read_bytes()
+    capsys.readouterr()
+    for arguments in (["resume=run"], ["resume=run", "steps=12"]):
+        assert main(arguments) == 2
+        said = capsys.readouterr().err
+        assert said == "prefrl-train: resume=run: the run is finished at step 12; to extend it type a larger steps=N\n"
+    assert (run / "metrics.csv").read_bytes() == before
+    assert main(["resume=run", "steps=15"]) == 0
+    assert "config differs: steps 12 -> 15" in capsys.readouterr().out
+    assert (run / "metrics.csv").read_bytes().startswith(before)
+    assert json.loads((run / "summary.json").read_text())["steps"] == 15
+    assert yaml.safe_load((run / "config.yaml").read_text())["steps"] == 15
+
+
+def test_what_differs_is_told_before_it_goes_on(monkeypatch, capsys):
+    killed_at(monkeypatch, (Checkpoints, "save"), "run", number=3)
+    path = Path("run", "environment.json")
+    content = json.loads(path.read_text())
+    content["packages"]["torch"] = "1.0"
+    path.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main(["resume=run", "optimizer.lr=0.01"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    torch_differs = f"environment differs: packages.torch 1.0 -> {torch.__version__}"
+    differ = [torch_differs, "config differs: optimizer.lr 0.15 -> 0.01"]
+    assert all(line in said for line in differ)
+    assert max(map(said.index, differ)) < next(n for n, line in enumerate(said) if line.startswith("step "))
+    assert json.loads(path.read_text())["resumed"][0]["step"] == 6
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["resume=nowhere"], "resume=nowhere: holds no run"),
+        (["resume="], "which run"),
+        (["resume=run", "num_seeds=3"], "of other seeds"),
+        (["resume=run", "steps=2"], "steps=2: run is at step 6; try steps=6"),
+        (["resume=run", "optimizer.lrr=3"], "optimizer.lrr: the run has no such option; did you mean lr"),
+        (["resume=run", "optimizer.lr=-3"], "optimizer.lr=-3"),
+        (["resume=run", "optimizer=adam"], "a run keeps its optimizer"),
+        (["resume=run", "output_dir=other"], "a run keeps its output_dir"),
+        (["resume=run", "experiment=oprl_maze"], "run is a run of addition_linear"),
+        (["resume=run", "--cfg"], "type only NAME=VALUE"),
+        (["resume=latest", "experiment=oprl_maze"], "holds no unfinished run of oprl_maze"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_what_is_refused_changes_nothing(typed, message, monkeypatch, capsys):
+    killed_at(monkeypatch, (Checkpoints, "save"), "run", number=3)
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file() and path.name != ".lock"}
+    capsys.readouterr()
+    assert main(typed) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_stored_file_allows_itself_no_code(monkeypatch, capsys):
+    killed_at(monkeypatch, (Checkpoints, "save"), "run", number=3)
+    path = Path("run", "config.yaml")
+    config = yaml.safe_load(path.read_text())
+    config["allow_targets"], config["teacher"]["_target_"] = ["subprocess"], "subprocess.Popen"
+    path.write_text(yaml.safe_dump(config))
+    capsys.readouterr()
+    assert main(["resume=run"]) == 2
+    assert "teacher._target_=subprocess.Popen: only " in capsys.readouterr().err
+    path.write_text("!!python/object/apply:os.system ['touch touched']")
+    assert main(["resume=run"]) == 2
+    assert not Path("touched").exists()
+
+
+def test_latest_is_the_one_started_last_whatever_the_clock_says(monkeypatch, capsys):
+    def dying(*_):
+        raise Killed
+
+    for stamp in ("2030-01-01_00-00-00", "2020-01-01_00-00-00"):  # the clock was set back in between
+        monkeypatch.setattr(time, "strftime", lambda *_, stamp=stamp: stamp)
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Checkpoints, "save", dying)
+            main(RUN)
+    monkeypatch.setattr(time, "strftime", lambda *_: "2031")
+    assert main(["experiment=addition_linear", "steps=1", "quiet=true"]) == 0
+    capsys.readouterr()
+    assert main(["resume=latest", "experiment=addition_linear"]) == 0
+    assert "resuming outputs/addition_linear/2020-01-01_00-00-00" in capsys.readouterr().out
+    assert main(["resume=latest"]) == 0
+    assert "resuming outputs/addition_linear/2030-01-01_00-00-00" in capsys.readouterr().out
+    assert main(["resume=latest"]) == 2
+    assert "outputs/ holds no unfinished run; type resume=RUN_DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_step_and_writes_a_checkpoint(number, code, monkeypatch, capfd):
+    whole()
+    original = MetricsLog.add
+
+    def signalled(self, step, metrics):
+        original(self, step, metrics)
+        if step == 5:
+            os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsLog, "add", signalled)
+        assert stopped_with("run") == code
+    assert "stopping after this step" in capfd.readouterr().err
+    assert Path("run", "train.log").read_text().endswith("at step 5; to go on type prefrl-train resume=run\n")
+    status = read_status(Path("run"))
+    assert (status["status"], status["step"]) == ("interrupted", 5)
+    assert Path("run", "checkpoints", "last").read_text() == "step_000005.pt\n"
+    assert main(["resume=run"]) == 0
+    assert_same_but_checkpoints("whole", "run")
+
+
+def assert_same_but_checkpoints(one, other):
+    """The step of the signal left a checkpoint that the other run has not; the last one is the same."""
+    different = kill_and_resume.differences(Path(one), Path(other))
+    assert [name for name in different if "checkpoints/" not in name and not name.endswith(".yaml")] == []
+    assert "checkpoints/step_000012.pt" not in different
+
+
+def stopped_with(folder):
+    with pytest.raises(KeyboardInterrupt) as caught:
+        begin(folder)
+    return caught.value.exit_code
+
+
+def test_a_second_signal_stops_at_once():
+    with pytest.raises(KeyboardInterrupt), Signals() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals.caught == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_two_processes_cannot_train_in_one_folder(monkeypatch, capsys):
+    killed_at(monkeypatch, (Checkpoints, "save"), "run", number=3)
+    before = Path("run", "metrics.csv").read_bytes()
+    holding = "import sys; from pathlib import Path; from prefrl_cli.run_directory import RunDirectory as D;"
+    holding += "d = D.reopen(Path('run')); print('has it', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == "has it\n"
+        capsys.readouterr()
+        assert main(["resume=run"]) == 2
+        said = capsys.readouterr().err
+        assert said == f"prefrl-train: run: process {other.pid} is training in this folder; wait for it, or stop it\n"
+        with pytest.raises(ConfigError, match="is training"):
+            RunDirectory.reopen(Path("run"))
+        assert Path("run", "metrics.csv").read_bytes() == before
+        other.kill()
+    assert main(["resume=run"]) == 0  # a killed process holds no lock

@@ -1,0 +1,206 @@
+"""What someone else made is only read: no code of it runs, and nothing outside it is touched."""
+
+import pickle
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from prefrl_cli import runner
+from prefrl_cli.checkpoints import CheckpointError, Checkpoints
+from prefrl_cli.cli import train, trust
+from prefrl_cli.options import ConfigError
+from prefrl_cli.report.runs import read_run
+
+MINE = "# @package _global_\ndefaults:\n  - oprl_maze\n  - _self_\n"
+
+
+class Malicious:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return Path.touch, (self.target,)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "draw", lambda *_: None)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(runner, "draw", lambda *_: None)
+        options = ["experiment=addition_linear", "steps=4", "checkpoint.every=2", "quiet=true", "output_dir=run"]
+        assert train.main(options) == 0
+    return folder / "run"
+
+
+def refused(arguments, capsys):
+    assert train.main(arguments) != 0
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and said.startswith("prefrl-train: ") and said.count("\n") == 1, said
+    return said
+
+
+def test_a_malicious_checkpoint(here, made, capsys):
+    run, sign = here / "run", here / "executed"
+    shutil.copytree(made, run)
+    payload = {"format": 2, "step": 4, "algorithm": Malicious(sign)}
+    for path in (run / "checkpoints").glob("step_*.pt"):
+        torch.save(payload, path)
+        with pytest.raises(CheckpointError, match="damaged"):
+            Checkpoints.load(path, "cpu")
+        path.write_bytes(pickle.dumps(payload))
+        with pytest.raises(CheckpointError, match="damaged"):
+            Checkpoints.load(path, "cpu")
+    assert train.main(["resume=run", "steps=5"]) == 0  # from step 0, since no checkpoint can be used
+    assert "is damaged" in capsys.readouterr().out
+    assert not sign.exists()
+    Malicious(sign).__reduce__()[0](sign)
+    assert sign.exists()  # it would have worked
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("env", {"_target_": "pathlib.Path", "x": "executed"}),
+        ("env", {"_target_": "prefrl_cli.environment.subprocess.Popen", "args": ["touch", "executed"]}),
+        ("optimizer", {"_target_": "torch.optim.Adam"}),
+        ("logger", {"tensorboard": {"_target_": "os.system", "command": "touch executed"}}),
+        ("env", {"_target_": ["os.system"]}),
+        ("env", {"_target_": {}}),
+    ],
+)
+def test_a_malicious_target_in_a_run(option, value, here, made, capsys):
+    shutil.copytree(made, here / "run")
+    config = yaml.safe_load((here / "run" / "config.yaml").read_text())
+    (here / "run" / "config.yaml").write_text(yaml.safe_dump(config | {option: value, "allow_targets": ["os"]}))
+    said = refused(["resume=run", "steps=5"], capsys)
+    assert "only prefrl's own classes are allowed" in said or "prefrl has no such" in said
+    assert not (here / "executed").exists()
+
+
+def test_yaml_that_asks_for_objects(here, made, capsys):
+    shutil.copytree(made, here / "run")
+    text = "experiment: !!python/object/apply:os.system ['touch executed']\n"
+    (here / "run" / "config.yaml").write_text(text)
+    assert "cannot be read" in refused(["resume=run"], capsys)
+    assert read_run(here / "run").status == "unreadable"
+    assert not (here / "executed").exists()
+
+
+def test_paths_that_leave_the_run(here, made):
+    shutil.copytree(made, here / "run")
+    outside, inside = here / "step_000009.pt", here / "run" / "checkpoints"
+    shutil.copy(inside / "step_000004.pt", outside)
+    (inside / "last").write_text("../../step_000009.pt\n")
+    (inside / "step_000009.pt").symlink_to(outside)
+    checkpoints = Checkpoints(inside)
+    with pytest.raises(CheckpointError, match="not a file"):
+        checkpoints.load(checkpoints.newest_first()[0], "cpu")
+    assert all(path.parent == inside for path in checkpoints.newest_first())
+    (here / "run" / "summary.json").rename(here / "summary.json")
+    (here / "run" / "summary.json").symlink_to(here / "summary.json")
+    assert read_run(here / "run").reason == "summary.json is a link"
+
+
+def user_files(here, files):
+    for name, text in files.items():
+        path = here / "c" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return ["--config-dir", "c", "experiment=mine", "steps=1", "output_dir=run"]
+
+
+HYDRA = "{}: a file may not set {}; type it on the command line instead"
+TARGET = "_target_: prefrl_cli.cli.train.main\n"
+
+
+@pytest.mark.parametrize("sweep", [False, True], ids=["run", "sweep"])
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        ({"experiment/mine.yaml": MINE + "hydra:\n  callbacks:\n    x: {_target_: os.system}\n"}, "hydra.callbacks"),
+        ({"experiment/mine.yaml": MINE + "hydra:\n  job: {env_set: {PATH: /evil}}\n"}, "hydra.job"),
+        ({"experiment/mine.yaml": MINE + "hydra:\n  job_logging: {version: 1}\n"}, "hydra.job_logging"),
+        ({"experiment/mine.yaml": "# @package hydra.launcher\n" + TARGET}, "hydra.launcher"),
+        ({"experiment/mine.yaml": MINE + "hydra:\n  sweeper: {sampler: {_target_: a.b}}\n"}, "hydra.sweeper.sampler"),
+        ({"experiment/mine.yaml": MINE + "hydra:\n  sweeper: {params: {allow_targets: '[os]'}}\n"}, "allow_targets"),
+        ({"experiment/mine.yaml": MINE + "hydra:\n  sweeper: {params: {+hydra.x: 3}}\n"}, "+hydra.x"),
+        (
+            {
+                "experiment/mine.yaml": MINE.replace("  - _self_", "  - override /hydra/launcher: evil"),
+                "hydra/launcher/evil.yaml": TARGET,
+            },
+            "hydra.launcher",
+        ),
+        (
+            {
+                "experiment/mine.yaml": MINE.replace("  - _self_", "  - /more@_global_.hydra.callbacks.x: evil"),
+                "more/evil.yaml": TARGET,
+            },
+            "hydra.callbacks",
+        ),
+    ],
+)
+def test_a_file_of_someones_sets_nothing_of_hydras(files, line, sweep, here, capsys):
+    arguments = user_files(here, files)
+    said = refused((["-m"] if sweep else []) + arguments, capsys)
+    assert f": a file may not set {line}; type it on the command line instead" in said
+    assert [path.name for path in here.iterdir()] == ["c"]
+
+
+def test_a_file_may_describe_a_search(here, capsys):
+    text = MINE + "hydra:\n  sweeper:\n    params: {env.size: '2,3'}\n"
+    assert train.main(["-m", *user_files(here, {"experiment/mine.yaml": text})]) == 2
+    assert capsys.readouterr().err.count("must be a whole number between 4 and 256") == 2
+
+
+def test_a_file_cannot_allow_code(here, capsys):
+    text = MINE + "allow_targets: [os]\nenv:\n  _target_: os.system\n"
+    said = refused(user_files(here, {"experiment/mine.yaml": text}), capsys)
+    assert "allow_targets=[os]: a file cannot allow code to run" in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "fine"),
+    [
+        (["allow_targets=[mine]"], True),
+        (["+allow_targets=[mine,other]"], True),
+        (["allow_targets=[mine.part]"], False),
+        (["experiment=mine"], False),
+        (["env.layout=allow_targets=mine"], False),
+    ],
+)
+def test_only_what_was_typed_is_allowed(typed, fine):
+    config = trust.OmegaConf.create({"allow_targets": ["mine"]})
+    if fine:
+        trust.check_allowed(config, typed)
+    else:
+        with pytest.raises(ConfigError, match=r"^allow_targets=\[mine\]: a file cannot"):
+            trust.check_allowed(config, typed)
+
+
+@pytest.mark.parametrize("flag", ["--config-path", "--config-name", "--experimental-rerun"])
+def test_flags_that_take_everything_from_elsewhere(flag, here, capsys):
+    (here / "job.pickle").write_bytes(pickle.dumps(Malicious(here / "executed")))
+    assert f"{flag}: is not for prefrl" in refused([flag, "job.pickle", "experiment=oprl_maze"], capsys)
+    assert not (here / "executed").exists()
+
+
+def test_nothing_loads_pickles():
+    """`weights_only` wherever torch loads, and no other loader that could run code."""
+    for path in Path(train.__file__).parents[1].rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert re.findall(r"torch\.load\((?![^)]*weights_only=True)", text) == [], path
+        for word in ("pickle.load", "yaml.unsafe", "yaml.full_load", "allow_pickle=True"):
+            assert word not in text, path

@@ -1,0 +1,137 @@
+"""Sweeps: folders that say which job they are, a table of all jobs, and going on after anything."""
+
+import csv
+import fcntl
+import re
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from kill_a_sweep import trial
+
+from prefrl_cli.cli.train import main
+from prefrl_cli.sweep import find, job_name, read_json, what
+
+ADDITION = ["-m", "experiment=addition_linear", "quiet=true"]
+# The larger learning rate ends as a number that is none.
+FAILING = ["-m", "experiment=rewardnet_mse", "optimizer=sgd", "optimizer.lr=0.001,1e30", "steps=12", "seed=3"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def sweeps(folder):
+    return sorted((folder / "outputs").glob("*/sweeps/*"))
+
+
+def table(sweep):
+    with (sweep / "sweep.csv").open(newline="") as file:
+        return {row["job"]: row for row in csv.DictReader(file)}
+
+
+def test_a_folder_is_named_by_its_overrides_in_one_order():
+    name = job_name(["shaping=none", "experiment=oprl_maze", "env.size=8", "quiet=true", "output_dir=x"])
+    assert name == "env.size=8,shaping=none" == job_name(["env.size=8", "shaping=none"])
+    assert job_name(["experiment=a", "seed=1"], with_experiment=True) == "experiment=a,seed=1"
+    assert job_name(["experiment=a"]) == "default"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["env.size", "+a", "optimizer.betas"]), st.text(max_size=300)), max_size=4))
+def test_any_override_gives_a_safe_short_name(pairs):
+    name = job_name([f"{option}={value}" for option, value in pairs])
+    assert re.fullmatch(r"[A-Za-z0-9_.,=+~\[\]-]{1,200}", name)
+    assert not name.startswith(".")
+
+
+@given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
+def test_other_values_are_another_folder(one, other):
+    assert (job_name([f"a={one}"]) == job_name([f"a={other}"])) == (one == other)
+
+
+def test_what_makes_a_sweep_the_same():
+    typed = ["experiment=a", "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "quiet=true"]
+    assert what(typed) == what(["seed=1,2", "experiment=a"]) != what(["seed=1,3", "experiment=a"])
+
+
+def test_the_table_has_every_job_and_a_finished_sweep_typed_again_is_a_new_one(here, capsys):
+    arguments = ["-m", "experiment=addition_linear", "steps=1", "seed=1,2"]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    (sweep,) = sweeps(here)
+    rows = table(sweep)
+    assert sorted(rows) == ["seed=1,steps=1", "seed=2,steps=1"]
+    for name, row in rows.items():
+        summary = read_json(sweep / name / "summary.json")
+        assert (row["status"], row["reason"]) == ("finished", "")
+        assert float(row["seconds"]) == summary["train_seconds"]
+        assert float(row["theta_1"]) == summary["metrics"]["theta_1"]["mean"]
+    assert said.err.splitlines()[-1] == "sweep: 2 done, 0 running, 0 failed of 2"
+    assert said.out == f"sweep: {sweep.relative_to(here)}\n"
+    assert yaml.safe_load((sweep / "sweep.yaml").read_text())["finished"] is True
+    assert main(arguments) == 0
+    assert f"sweep: {sweep.relative_to(here)} is finished; this is a new one\n" in capsys.readouterr().out
+    assert len(sweeps(here)) == 2
+
+
+def test_failures_are_told_and_rerun_and_nothing_is_lost(here, capsys):
+    assert main(FAILING) == 1
+    said = capsys.readouterr().err
+    (sweep,) = sweeps(here)
+    good, bad = (f"optimizer.lr={lr},optimizer=sgd,seed=3,steps=12" for lr in ("0.001", "1e+30"))
+    assert re.search(rf"1 failed:\n  {re.escape(bad)}\n      step \d+: the loss is not a number any more", said)
+    rows = table(sweep)
+    assert (rows[good]["status"], rows[bad]["status"]) == ("finished", "failed")
+    assert "not a number" in rows[bad]["reason"]
+    assert find(sweep.parent, what(FAILING[1:])) == (sweep, False)
+    kept = {path: path.stat().st_mtime_ns for path in (sweep / good).rglob("*")}
+    assert main(FAILING) == 1
+    assert f"sweep: going on with {sweep.relative_to(here)}\n" in capsys.readouterr().out
+    assert main([f"resume={sweep}", "steps=3"]) == 2
+    assert "steps=3: a sweep goes on with its own options" in capsys.readouterr().err
+    assert main([f"resume={sweep}", "quiet=true"]) == 1
+    assert sweeps(here) == [sweep]
+    assert kept == {path: path.stat().st_mtime_ns for path in (sweep / good).rglob("*")}
+    before = sorted((sweep / ".failed").iterdir())
+    assert [path.name for path in before] == [f"{bad}.1", f"{bad}.2"]
+    assert all(read_json(path / "status.json")["status"] == "failed" for path in (*before, sweep / bad))
+
+
+def test_a_sweep_that_is_running_is_left_alone(here, capsys):
+    arguments = [*ADDITION, "steps=1", "seed=1", "output_dir=mine"]
+    assert main(arguments) == 0
+    before = (here / "mine" / "sweep.csv").read_bytes()
+    with (here / "mine" / ".lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert main(arguments) == 2
+    assert "mine: this sweep is running in another process" in capsys.readouterr().err
+    assert (here / "mine" / "sweep.csv").read_bytes() == before
+    assert main([*ADDITION, "steps=2", "seed=1", "output_dir=mine"]) == 2
+    assert "mine: holds another sweep; type another output_dir" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["hydra.launcher._target_=os.system", "+hydra.callbacks.a=1", "allow_targets=[os]", "--config-path=/tmp"],
+)
+def test_the_record_of_someone_elses_sweep_runs_nothing(override, here, capsys):
+    record = {"overrides": ["experiment=addition_linear", override], "flags": [], "finished": False}
+    (here / "sweep.yaml").write_text(yaml.safe_dump(record))
+    assert main([f"resume={here}"]) == 2
+    assert f"has {override}; type the sweep's own command again" in capsys.readouterr().err
+    assert [path.name for path in here.iterdir()] == ["sweep.yaml"]
+
+
+def test_killed_and_typed_again_it_is_the_undisturbed_sweep(tmp_path):
+    found = trial(tmp_path, jobs=4, kills=1, steps=100, launcher=None)
+    assert found.pop("kills that hit a running sweep") == 1
+    found.pop("jobs that went on from a checkpoint")  # as the kill falls
+    assert found == {
+        "exit codes": (0, 0),
+        "jobs finished": 4,
+        "finished jobs run again": 0,
+        "jobs that differ": [],
+    }
