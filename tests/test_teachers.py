@@ -244,4 +244,4 @@ def test_the_six_teachers_over_either_criterion(name: str, criterion: str) -> No
 
 
 def test_teachers_in_conf() -> None:
-    assert set(choices("teacher")) == {*B_PREF, "return", "progress", "closest"}
+    assert set(choices("teacher")) == {*B_PREF, "return", "discounted_return", "progress", "closest"}
