@@ -4,7 +4,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 EXPERIMENT ?= oprl_maze
 
-.PHONY: train test check lint types lock clean
+.PHONY: train test check lint types studies studies-quick lock clean
 
 train: $(STAMP)
 	$(VENV)/bin/prefrl-train experiment=$(EXPERIMENT) $(OPTIONS)
@@ -26,9 +26,17 @@ $(STAMP): pyproject.toml requirements.lock
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[dev]' -c requirements.lock
 	touch $@
 
+# Every table and chart of the README's results, anew: it says how long that takes, and goes on when it is stopped.
+studies: $(STAMP)
+	$(VENV)/bin/prefrl-study all --jobs 2 --readme README.md
+
+studies-quick: $(STAMP)
+	$(VENV)/bin/prefrl-study all --quick --jobs 2
+
 # The lock names plain torch 2.13.0: no build of it, and no place to fetch it from.
+# The other two are what the extra `ray` needs: with newer ones locked, pip searches for it without an end.
 lock: $(STAMP)
-	echo "torch==2.13.0" > $(VENV)/pin.txt
+	printf '%s\n' 'torch==2.13.0' 'cloudpickle<3' 'python-dateutil<3' > $(VENV)/pin.txt
 	echo "# Versions that work together, made by \`make lock\`; constraints of \`pip install -e '.[dev]' -c requirements.lock\`." > $(VENV)/new.lock
 	$(VENV)/bin/uv pip compile --quiet --universal --extra dev pyproject.toml -c $(VENV)/pin.txt --no-emit-package prefrl --no-header --no-annotate >> $(VENV)/new.lock
 	mv $(VENV)/new.lock requirements.lock

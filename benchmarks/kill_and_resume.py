@@ -28,6 +28,7 @@ from omegaconf import OmegaConf
 import prefrl_cli.algorithm.oprl
 import prefrl_cli.algorithm.reward_learning
 import prefrl_cli.report.charts  # noqa: F401  imported here once, for all children
+from prefrl_cli import runner
 from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.choices import choices, conf_folder
 from prefrl_cli.cli.job import run_or_resume
@@ -36,6 +37,7 @@ from prefrl_cli.cli.job import run_or_resume
 COMMON = ["num_seeds=2", "threads=1", "quiet=true"]
 SHORT = {
     "oprl_maze": ["steps=12", "checkpoint.every=3"],
+    "oprl_maze_implicit": ["steps=12", "checkpoint.every=3"],
     "tutorial/oprl_maze": ["steps=150", "checkpoint.every=10", "queries.start=20"],
     "addition_linear": ["steps=60", "checkpoint.every=7"],
     "rewardnet_mse": ["steps=150", "checkpoint.every=20", "evaluation.every=30"],
@@ -133,8 +135,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-charts", action="store_true", help="draw none, which takes half of a short run")
     parser.add_argument("--experiments", nargs="*", default=choices("experiment"))
     options = parser.parse_args()
+    if options.no_charts:
+        runner.draw = lambda *_: None
     chosen = random.Random(options.seed)
     identical = kills = 0
     with tempfile.TemporaryDirectory() as place:
@@ -161,8 +166,8 @@ def main() -> int:
             different = differences(expected, folder)
             runs, kills = runs + 1, kills + mine
             identical += 0 if different else mine
-            if different:
-                print(f"  {name}, run {runs}, killed {mine} times: {', '.join(different)} differ", flush=True)
+            outcome = f"{', '.join(different)} differ" if different else "identical"
+            print(f"run {runs}, {name}, killed {mine} times: {outcome}; {identical} of {kills} so far", flush=True)
     print(f"identical: {identical} of {kills} kills, over {runs} runs of {len(whole)} experiments")
     return int(identical < kills)
 

@@ -8,6 +8,7 @@ The runs are made up, in a temporary folder; their numbers look like those of `o
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -106,6 +107,12 @@ def metrics(seeds: list[int], steps: int, every: int, speed: float, noise: int) 
     return "\n".join(lines) + "\n", final
 
 
+def processor_seconds() -> float:
+    """Of the commands that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def main() -> None:
     runs, seeds, steps = [*map(int, sys.argv[1:]), *(100, 64, 500)[len(sys.argv) - 1 :]]
     started = time.perf_counter()
@@ -124,13 +131,13 @@ def main() -> None:
                 **options,
             )
         subprocess.run(["sync"], check=False)
-        started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        started, before = time.perf_counter(), processor_seconds()
         subprocess.run([*COMMAND, str(folder / "runs"), "-o", str(folder / "report")], check=True)
         seconds = time.perf_counter() - started
-        busy = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before  # less on a machine that others use too
+        busy = processor_seconds() - before  # less than the time, on a machine that others use too
         size = (folder / "report" / "report.html").stat().st_size / 1e6
         print(f"{runs} runs, all of different options, {seeds} seeds, {steps} steps:")
-        print(f"{seconds:.1f} s, {busy:.1f} s of processor, {size:.1f} MB")
+        print(f"{seconds:.1f} s, {busy:.1f} s of processor, load {os.getloadavg()[0]:.1f}, {size:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,37 @@
-"""Returns and advantages: pure functions of `[R, B, T]` tensors."""
+"""Returns and advantages: pure functions of `[R, B, T]` tensors, and what a policy update is handed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+from prefrl_cli.data import Trajectories
+
+
+class Shaped(NamedTuple):
+    """What a shaping makes of trajectories.
+
+    Attributes:
+        rewards: `[R, B, T]`, in place of the environment's.
+        advantages: `[R, B, T]`, added to the standardised advantages; none adds nothing.
+    """
+
+    rewards: Tensor
+    advantages: Tensor | None = None
+
+
+Shape = Callable[[Trajectories], Shaped]
+
+
+class Policy(Protocol):
+    """Log-probabilities `[R, ..., A]` and values `[R, ...]` of states."""
+
+    def __call__(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Both, for states `[R, ...]`."""
 
 
 def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
@@ -58,3 +84,8 @@ def standardise(values: Tensor, mask: Tensor, smallest: float, *, floor: bool = 
     centred = (values - (values * mask).sum(-1, keepdim=True) / count.clamp(min=1)) * mask
     deviation = (centred.square().sum(-1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
     return centred / (deviation.clamp(min=smallest) if floor else deviation + smallest)
+
+
+def entropy(log_probabilities: Tensor) -> Tensor:
+    """Entropy in nats of `[..., A]`: `[...]`."""
+    return -(log_probabilities.exp() * log_probabilities).sum(-1)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-FORMAT = 2
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    import torch
+    from torch import Tensor
+
+FORMAT = 3
 _KEPT = 2
+_TENSOR = "__tensor__"
 
 
 class CheckpointError(Exception):
@@ -19,7 +28,9 @@ class CheckpointError(Exception):
 
 
 class Checkpoints:
-    """The folder `checkpoints/` of a run: `step_NNNNNN.pt`, and `last`, which names the newest.
+    """The folder `checkpoints/` of a run: `step_NNNNNN.pt`, and `last`, which names the newest for a person.
+
+    A disk may take longer to make a file last than fifty steps take, so a thread does it while training goes on.
 
     Args:
         folder: where; made when the first is written.
@@ -27,29 +38,62 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._writing: Future[None] | None = None
 
-    def save(self, step: int, content: Mapping[str, Any]) -> Path:
-        """Write a checkpoint that a kill cannot tear, point `last` at it, and keep the one before.
+    def save(self, step: int, content: Mapping[str, Any], before: Callable[[], None] = lambda: None) -> Path:
+        """Begin to write a checkpoint that a kill cannot tear, once the one before is there; `wait` for its end.
 
         Args:
             step: updates done.
-            content: what `torch.load(weights_only=True)` reads back.
+            content: nested dictionaries with text as keys, and lists, of tensors, numbers, texts and None, as they
+                are now; what becomes of them later is not written.
+            before: what has to be done first; called in the thread that writes.
 
         Raises:
-            OSError: when it cannot be written; those before it are as they were.
+            OSError: when this one, or the one before, cannot be written; those before that are as they were.
+            TypeError: when it holds anything else.
         """
+        from concurrent.futures import ThreadPoolExecutor
+
         import torch
 
+        self.wait()
         self._folder.mkdir(exist_ok=True)
         final = self._folder / f"step_{step:06d}.pt"
+        text, data = _pack(content)
         written = io.BytesIO()  # torch reports a full disk as an error of its archive when it writes to a file itself
-        torch.save(_compact({"format": FORMAT, "step": step, **content}), written)
-        _write(final, written.getbuffer())
-        _write(self._folder / "last", f"{final.name}\n".encode())
+        torch.save({"format": FORMAT, "step": step, "content": text, "data": data}, written)
+        thread = ThreadPoolExecutor(1)
+        self._writing = thread.submit(self._put, final, written.getbuffer(), before)
+        thread.shutdown(wait=False)
+        return final
+
+    def wait(self) -> None:
+        """Return when the last checkpoint is on the disk.
+
+        Raises:
+            OSError: when it could not be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _put(self, final: Path, data: memoryview, before: Callable[[], None]) -> None:
+        before()
+        _write(final, data)
+        _write(self._folder / "last", f"{final.name}\n".encode(), sync=False)  # the names of the files say the same
         sync_folder(self._folder)
         for old in self.newest_first()[_KEPT:]:
             old.unlink()
-        return final
+
+    def __enter__(self) -> Checkpoints:
+        """The checkpoints themselves."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait; a problem of the disk is told unless there is another."""
+        with contextlib.nullcontext() if kind is None else contextlib.suppress(OSError):
+            self.wait()
 
     def newest_first(self) -> list[Path]:
         """The checkpoints that are there, by their steps: clocks may go back."""
@@ -85,15 +129,15 @@ class Checkpoints:
                     raise ValueError("compressed")
                 if (torn := archive.testzip()) is not None:
                     raise ValueError(f"{torn} differs from its checksum")
-            content = torch.load(path, map_location=device, weights_only=True)
-            if not isinstance(content, dict) or content["step"] != _step(path) or type(content["format"]) is not int:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(saved, dict) or saved["step"] != _step(path) or type(saved["format"]) is not int:
                 raise ValueError("no checkpoint")
+            if saved["format"] == FORMAT:
+                return {"step": saved["step"], **_unpack(saved["content"], saved["data"], device)}
         except Exception as problem:  # damaged bytes raise whatever they like
             reason = " ".join(str(problem).split())[:100] or type(problem).__name__
             raise CheckpointError(f"checkpoint {path.name} is damaged ({reason})") from None
-        if content["format"] != FORMAT:
-            raise CheckpointError(f"checkpoint {path.name} is of format {content['format']}, here it is {FORMAT}")
-        return content
+        raise CheckpointError(f"checkpoint {path.name} is of format {saved['format']}, here it is {FORMAT}")
 
 
 def _step(path: Path) -> int:
@@ -101,32 +145,89 @@ def _step(path: Path) -> int:
     return int(found[1]) if found else -1
 
 
-def _write(final: Path, data: bytes | memoryview) -> None:
+def _write(final: Path, data: bytes | memoryview, *, sync: bool = True) -> None:
     temporary = final.with_name(f"{final.name}.part")
     try:
         with temporary.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(final)
     except OSError:
         temporary.unlink(missing_ok=True)  # on a full disk its room is needed
         raise
 
 
-def _compact(content: Any) -> Any:
-    """The same with each tensor on the CPU and alone in its storage: torch writes the whole of what a view views."""
+def _pack(content: Mapping[str, Any]) -> tuple[str, Tensor]:
+    """JSON that describes each tensor, and the bytes of all of them, uint8 `[N]`.
+
+    torch takes 0.1 ms for each object of a checkpoint and the disk its time for each byte: many small tensors are
+    written as one, and whole numbers in as few bytes as they need (a maze's states and actions are most of a run).
+    """
     import torch
 
-    if isinstance(content, torch.Tensor):
-        tensor = content.detach().cpu()
-        whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-        return tensor if whole else tensor.clone(memory_format=torch.contiguous_format)
-    if isinstance(content, Mapping):
-        return {name: _compact(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_compact(value) for value in content]
+    parts = [torch.empty(0, dtype=torch.uint8)]
+    written = 0
+
+    def describe(value: Any) -> Any:
+        nonlocal written
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
+        tensor = value.detach().cpu()
+        small = tensor.to(_narrowest(tensor)).contiguous()
+        parts.append(small.reshape(-1).view(torch.uint8))
+        start, written = written, written + len(parts[-1])
+        return {_TENSOR: [_name(tensor.dtype), _name(small.dtype), list(tensor.shape), start, written]}
+
+    return json.dumps(content, default=describe), torch.cat(parts)
+
+
+def _unpack(text: str, data: Tensor, device: str) -> dict[str, Any]:
+    """What `_pack` was given; lists stand for tuples.
+
+    Raises:
+        Exception: of any kind, when the text was not made by `_pack`.
+    """
+
+    def tensor(value: dict[str, Any]) -> Any:
+        if _TENSOR not in value:
+            return value
+        kind, stored, shape, start, end = value[_TENSOR]
+        # A copy each: it lies where torch's own tensors do, and what is learned on does not depend on its place.
+        found = data[start:end].clone().view(_dtype(stored)).view(shape)
+        return found.to(device=device, dtype=_dtype(kind))
+
+    content = json.loads(text, object_hook=tensor)
+    if not isinstance(content, dict):
+        raise ValueError("no checkpoint")
     return content
+
+
+def _narrowest(tensor: Tensor) -> torch.dtype:
+    """The smallest type that holds all of a tensor's whole numbers; its own for other numbers."""
+    import torch
+
+    if tensor.dtype != torch.int64 or not tensor.numel():
+        return tensor.dtype
+    least, most = (int(end) for end in tensor.aminmax())
+    for kind in (torch.uint8, torch.int16, torch.int32):
+        if torch.iinfo(kind).min <= least and most <= torch.iinfo(kind).max:
+            return kind
+    return tensor.dtype
+
+
+def _name(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")
+
+
+def _dtype(name: str) -> torch.dtype:
+    import torch
+
+    found = getattr(torch, name)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"no type of a tensor: {name}")
+    return found
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,6 +5,7 @@ Each group of `conf/` is a class: its `_target_` names it, and every other key i
 
 from __future__ import annotations
 
+import contextlib
 import graphlib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -149,6 +150,13 @@ def check_loggers(config: Mapping[str, Any], run: Run) -> dict[str, Group]:
         group.check(set(_FOR_LOGGERS))
         require(group.target)
     return nodes
+
+
+def prepare_loggers(config: Mapping[str, Any]) -> None:
+    """Make what several runs at once share, such as MLflow's store; where that fails, each run's tracker tells."""
+    for node in check_loggers(config, check_run(config)).values():
+        with contextlib.suppress(Exception):
+            getattr(node.target, "prepare", lambda **_: None)(**node.given)
 
 
 def build_loggers(config: Mapping[str, Any], run: Run, directory: Path, warn: Callable[[str], None]) -> Trackers:

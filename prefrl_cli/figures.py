@@ -21,14 +21,15 @@ class Line:
         label: for the legend; empty for none.
         style: `band`, median and 10 to 90 % of the seeds; `smooth`, the same of the mean over the `window` values up
             to each point, over a faint median of the raw values; `points`, a dot a value; `dashed`, the median as a
-            thin grey dashed reference (a diagonal, a chance level).
+            thin grey dashed reference (a diagonal, a chance level); `line`, all seeds taken together, `y` being `[N,
+            1]`; `bars`, the same as pale bars behind the others, one a unit of `x`'s spacing.
         window: rows that `smooth` averages: those up to each point that have a value; 1 smooths nothing.
     """
 
     x: Array | NDArray[np.integer]
     y: Array
     label: str = ""
-    style: Literal["band", "smooth", "points", "dashed"] = "band"
+    style: Literal["band", "smooth", "points", "dashed", "line", "bars"] = "band"
     window: int = 20
 
 

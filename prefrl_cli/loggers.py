@@ -118,6 +118,16 @@ class MLflow:
         for first in range(0, len(parameters), _MLFLOW_PARAMETERS):
             self._client.log_batch(self._run, params=parameters[first : first + _MLFLOW_PARAMETERS])
 
+    @staticmethod
+    def prepare(store: str = "sqlite:///outputs/mlflow.db", **_: Any) -> None:
+        """Make the store's tables before the jobs of a sweep need them all at once."""
+        from mlflow.tracking import MlflowClient
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        with _alone(store):
+            MlflowClient(tracking_uri=store).search_experiments(max_results=1)
+
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add a point to each curve."""
         # The step as time of day: a step that a resumed run repeats replaces itself instead of being there twice.

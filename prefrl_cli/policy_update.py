@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
-
 import torch
 from torch import Tensor
 
-from prefrl_cli.advantage import discounted_returns, generalised_advantages, standardise
+from prefrl_cli.advantage import (
+    Policy,
+    Shape,
+    discounted_returns,
+    entropy,
+    generalised_advantages,
+    standardise,
+)
 from prefrl_cli.data import Store, Trajectories, draw_places
 from prefrl_cli.limits import Count, Fraction, NotNegative, Positive
 from prefrl_cli.optimizers import Optimizer
 from prefrl_cli.streams import Streams
-
-
-class Shaped(NamedTuple):
-    """What a shaping makes of trajectories.
-
-    Attributes:
-        rewards: `[R, B, T]`, in place of the environment's.
-        advantages: `[R, B, T]`, added to the standardised advantages; none adds nothing.
-    """
-
-    rewards: Tensor
-    advantages: Tensor | None = None
-
-
-Shape = Callable[[Trajectories], Shaped]
-
-
-class Policy(Protocol):
-    """Log-probabilities `[R, ..., A]` and values `[R, ...]` of states."""
-
-    def __call__(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Both, for states `[R, ...]`."""
 
 
 class Replay:
@@ -150,8 +132,3 @@ class PPO:
             optimizer.step(loss)
             total += loss.detach()
         return total / self.epochs
-
-
-def entropy(log_probabilities: Tensor) -> Tensor:
-    """Entropy in nats of `[..., A]`: `[...]`."""
-    return -(log_probabilities.exp() * log_probabilities).sum(-1)

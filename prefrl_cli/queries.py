@@ -13,6 +13,9 @@ from prefrl_cli.data import Trajectories, draw_pairs
 from prefrl_cli.limits import Count, CountOrZero, NotNegative, Number, Positive
 from prefrl_cli.streams import Streams
 
+Asked = tuple[Tensor, Tensor]  # questions `[R, N, K]` as `steps` below, and how many of them each seed has `[R]`
+
+_COMPARED_AT_ONCE = 256  # questions asked before, so that what is in memory does not grow with their number
 CANDIDATES = 10  # for each question of those that choose (Lee et al. 2021, section 4)
 
 
@@ -30,6 +33,7 @@ class UniformTrajectories:
 
     candidates = 1  # pairs drawn for each question
     needs_members = False
+    centres = False  # whether what was asked before counts
 
     def __init__(
         self,
@@ -59,12 +63,13 @@ class UniformTrajectories:
         drawn = streams.uniform("queries/segments", lengths.shape[1])
         return (drawn * places).floor().long(), lengths.clamp(max=self.segment)
 
-    def choose(self, chances: Tensor, steps: Tensor) -> Tensor:
+    def choose(self, chances: Tensor, steps: Tensor, asked: Asked | None = None) -> Tensor:
         """Which candidates are asked.
 
         Args:
             chances: that the first is preferred, by each of M models, `[R, M, C]`.
             steps: what happened, `[R, C, K]` whole numbers, a different one for each different step.
+            asked: the questions that were answered before; `centres` stay away from them.
 
         Returns:
             Numbers `[R, questions]` of candidates.
@@ -86,7 +91,8 @@ class Disagreement(UniformTrajectories):
     """The candidates whose chance an ensemble of reward models disagrees on most (Christiano et al. 2017, 2.2.4).
 
     Args:
-        centres: choose k centres among the better half instead, so that the questions differ.
+        centres: choose k centres among the better half instead, so that the questions differ from one another and
+            from those asked before.
     """
 
     candidates = CANDIDATES
@@ -96,14 +102,14 @@ class Disagreement(UniformTrajectories):
         super().__init__(**schedule)  # type: ignore[arg-type]
         self.centres = centres
 
-    def choose(self, chances: Tensor, steps: Tensor) -> Tensor:
+    def choose(self, chances: Tensor, steps: Tensor, asked: Asked | None = None) -> Tensor:
         """Numbers `[R, questions]` of candidates, see `UniformTrajectories.choose`."""
         order = self.value(chances).argsort(dim=-1, descending=True, stable=True)
         if not self.centres:
             return order[:, : self.questions]
         half = order[:, : order.shape[1] // 2]
         index = half[..., None].expand(-1, -1, steps.shape[-1])
-        return half.gather(1, k_centers(steps.gather(1, index), self.questions))
+        return half.gather(1, k_centers(steps.gather(1, index), self.questions, asked))
 
     def value(self, chances: Tensor) -> Tensor:
         """The standard deviation `[R, C]` over models of chances `[R, M, C]`."""
@@ -114,7 +120,8 @@ class Entropy(Disagreement):
     """The candidates whose answer is least certain by the models' mean chance.
 
     Args:
-        centres: choose k centres among the better half instead, so that the questions differ.
+        centres: choose k centres among the better half instead, so that the questions differ from one another and
+            from those asked before.
     """
 
     needs_members = False
@@ -126,13 +133,14 @@ class Entropy(Disagreement):
 
 
 class KCenter(UniformTrajectories):
-    """The candidates that cover all candidates best (Sener and Savarese 2018, algorithm 1)."""
+    """The candidates that, with what was asked before, cover all candidates best (Sener and Savarese 2018, alg. 1)."""
 
     candidates = CANDIDATES
+    centres = True
 
-    def choose(self, chances: Tensor, steps: Tensor) -> Tensor:
+    def choose(self, chances: Tensor, steps: Tensor, asked: Asked | None = None) -> Tensor:
         """Numbers `[R, questions]` of candidates, see `UniformTrajectories.choose`."""
-        return k_centers(steps, self.questions)
+        return k_centers(steps, self.questions, asked)
 
 
 def segments(whole: Trajectories, first: Tensor, lengths: Tensor, width: int) -> Trajectories:
@@ -157,30 +165,49 @@ def segments(whole: Trajectories, first: Tensor, lengths: Tensor, width: int) ->
     )
 
 
-def k_centers(points: Tensor, centers: int) -> Tensor:
-    """The first point, then each time the one farthest from those chosen (of equals the first).
+def k_centers(points: Tensor, centers: int, asked: Asked | None = None) -> Tensor:
+    """Each time the point farthest from those chosen and from those asked before (of equals the first).
 
-    Distances are Euclidean between one-hot vectors: the root of twice the number of places in which two points differ.
+    Distances are Euclidean between one-hot vectors: the root of twice the number of places in which two points differ,
+    a place being the state and action at one time of the first or of the second of a pair. So a pair and the same pair
+    the other way round are far apart, as in B-Pref, where the vectors of both are put one after the other.
 
     Args:
         points: `[R, C, K]` whole numbers, each standing for a one-hot vector.
         centers: how many are chosen, at most C.
+        asked: centres that are there already, `[R, N, K]`, and how many of them each seed has, `[R]`, the first ones.
+            Where there are none, the first point is the first centre.
 
     Returns:
         Numbers `[R, centers]` of points.
     """
     chosen = torch.zeros(len(points), centers, dtype=torch.int64, device=points.device)
     rows = torch.arange(len(points), device=points.device)
-    nearest = torch.full(points.shape[:2], points.shape[2] + 1, device=points.device)
     order = torch.arange(points.shape[1], device=points.device)
+    nearest = _nearest(points, *asked) if asked is not None else torch.full_like(points[..., 0], points.shape[2] + 1)
     for number in range(centers):
-        last = chosen[:, number]
+        last = (nearest * points.shape[1] - order).argmax(1)
+        chosen[:, number] = last
         apart = (points != points[rows, last][:, None]).sum(-1)
         nearest = torch.minimum(nearest, apart)
         nearest[rows, last] = -1  # never again, even where all that is left equals it
-        if number + 1 < centers:
-            chosen[:, number + 1] = (nearest * points.shape[1] - order).argmax(1)
     return chosen
+
+
+def _nearest(points: Tensor, asked: Tensor, count: Tensor) -> Tensor:
+    """In how many places each of points `[R, C, K]` differs from the nearest of the first `count` `[R]` of `asked`.
+
+    K + 1 where there is none, `[R, C]`.
+    """
+    nearest = torch.full_like(points[..., 0], points.shape[2] + 1)
+    numbers = torch.arange(asked.shape[1], device=points.device)
+    vectors = points.float()  # cdist counts differing places where p is 0; whole numbers below 2 ** 24 are exact
+    for start in range(0, asked.shape[1], _COMPARED_AT_ONCE):
+        some = slice(start, start + _COMPARED_AT_ONCE)
+        apart = torch.cdist(vectors, asked[:, some].float(), p=0.0).long()  # [R, C, n]
+        missing = numbers[some] >= count[:, None, None]
+        nearest = torch.minimum(nearest, apart.masked_fill(missing, points.shape[2] + 1).amin(2))
+    return nearest
 
 
 class AnswerRange(Protocol):

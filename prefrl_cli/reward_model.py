@@ -18,6 +18,17 @@ Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
 Combine = Literal["mean", "min"]
 
 
+class Asks(Protocol):
+    """The part of the queries that decides how many models are needed by default."""
+
+    needs_members: bool
+
+
+def default_members(members: int | None, queries: Asks | None) -> int:
+    """Models in an ensemble: those wanted, else 3 where the queries go by what they disagree on (B-Pref's), else 1."""
+    return members or (3 if queries is not None and queries.needs_members else 1)
+
+
 def combine(rewards: Tensor, how: Combine) -> Tensor:
     """One reward `[R, ...]` from those of the M members of an ensemble `[R, M, ...]`; `min` is the pessimist's."""
     if rewards.shape[1] == 1:
@@ -34,8 +45,10 @@ class ProcessReward:
         hidden: units of each hidden layer.
         layers: hidden layers, each with LayerNorm and ReLU.
         zero_head: start at zero everywhere, so that an untrained model shapes nothing.
-        members: models in an ensemble, all fitted to the same preferences from different initial parameters.
+        members: models in an ensemble, all fitted to the same preferences from different initial parameters; none
+            is 3 where the queries need an ensemble, else 1.
         combine: the reward is the mean of the members', or the least.
+        queries: say whether they need an ensemble.
     """
 
     def __init__(
@@ -45,10 +58,12 @@ class ProcessReward:
         hidden: Count = 128,
         layers: Count = 2,
         zero_head: bool = False,
-        members: Count = 1,
+        members: Count | None = None,
         combine: Combine = "mean",
+        queries: Asks | None = None,
     ) -> None:
         self._observe = env.observe
+        members = default_members(members, queries)
         self._network = Network(
             streams, "init/reward_model", env.num_states, [hidden] * layers, 1,
             normalise=True, zero_head=zero_head, members=members,
@@ -99,9 +114,12 @@ class ImplicitReward:
         layers: hidden layers, as the policy's.
         beta: how much reward one nat of log-ratio is worth.
         zero_head: as the policy's.
-        members: models in an ensemble; the first starts as the policy does, the others differently, so that they are
-            silent before any preference with `zero_head` only.
+        members: models in an ensemble, of different initial parameters; none is 3 where the queries need one, else 1.
+            The first starts as the policy does. To the logits of each other one the fixed difference is added that
+            makes it start as the same function (as in Osband et al. 2018, where an ensemble's priors are fixed and
+            added): all are silent before any preference, and differ in how they generalise from the first one on.
         combine: the reward is the mean of the members', or the least.
+        queries: say whether they need an ensemble.
     """
 
     def __init__(
@@ -112,9 +130,11 @@ class ImplicitReward:
         layers: Count = 2,
         beta: Positive = 0.5,
         zero_head: bool = False,
-        members: Count = 1,
+        members: Count | None = None,
         combine: Combine = "mean",
+        queries: Asks | None = None,
     ) -> None:
+        members = default_members(members, queries)
         streams.restart("init/policy")
         self._network = Network(
             streams, "init/policy", env.num_states, [hidden] * layers, env.num_actions + 1,
@@ -125,7 +145,10 @@ class ImplicitReward:
         self.beta, self.members, self._combine = beta, members, combine
         self._states = torch.arange(env.num_states, device=streams.device).expand(len(streams.seeds), -1)
         self._all = env.observe(self._states.repeat_interleave(members, 0))
-        self._reference = self._log_probabilities()[:, 0].detach()
+        with torch.no_grad():
+            logits = self._logits()
+            self._start = logits[:, :1] - logits  # [R, M, S, A], zero for the first
+            self._reference = logits[:, 0].log_softmax(-1)
 
     def __call__(self, states: Tensor) -> Tensor:
         """The expected reward `[R, ...]` of a step of pi_phi in each state: beta times its divergence from pi_old."""
@@ -158,8 +181,12 @@ class ImplicitReward:
 
     def _log_probabilities(self) -> Tensor:
         """Of each member, `[R, M, S, A]`."""
+        logits = self._logits()
+        return (logits + self._start if self.members > 1 else logits).log_softmax(-1)
+
+    def _logits(self) -> Tensor:
         logits = at(self._network, self._all)[..., :-1]
-        return logits.log_softmax(-1).view(-1, self.members, *logits.shape[1:])
+        return logits.view(-1, self.members, *logits.shape[1:])
 
 
 class ActionRange(Protocol):

@@ -8,12 +8,13 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.options import ConfigError, show
+from prefrl_cli.safe_files import UnreadableError, first_link, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,10 +84,12 @@ class RunDirectory:
         """Take the folder of a run that has begun.
 
         Raises:
-            ConfigError: when another process writes to it, or it cannot be written.
+            ConfigError: when another process writes to it, or it cannot be written, or only through a link.
         """
         directory = cls(path)
         try:
+            if (link := first_link(path, path / "checkpoints", path / "charts")) is not None:
+                raise ConfigError(f"{link}: is a link, which would be written through; put the file itself there")
             directory._take_lock()
             for left in path.glob(".*.part"):
                 left.unlink()
@@ -213,10 +216,21 @@ class MetricsLog:
         """The metrics so far, in the order of their columns."""
         return list(self._names)
 
-    def sync(self) -> None:
-        """Make what was added last through a power cut."""
-        if self._file is not None:
-            _sync(self._file)
+    def sync(self) -> Callable[[], None]:
+        """What makes the rows so far last through a power cut: call it once, in any thread; rows may be added before.
+
+        A file that a new column replaces meanwhile is written as safely as this one.
+        """
+        assert self._file is not None
+        handle = os.dup(self._file.fileno())
+
+        def last() -> None:
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+        return last
 
     def history(self) -> History:
         """Every metric as an array; see `Algorithm.figures` for the shapes."""
@@ -261,24 +275,12 @@ class MetricsLog:
         return "".join(f"{step},{','.join(cells)}\n" for cells in zip(*columns, strict=True))
 
 
-def read_plain(path: Path) -> bytes:
-    """A file of a run that someone else may have made.
-
-    Raises:
-        OSError: also for a link, which leads out of the run, and for a device or a pipe, which may never end.
-    """
-    if path.is_symlink() or not path.is_file():
-        raise OSError(errno.ENOENT, "not a plain file", str(path))
-    return path.read_bytes()
-
-
 def read_status(path: Path) -> dict[str, Any]:
     """What `status.json` of a run says; empty where there is none that can be read."""
     try:
-        content = json.loads(read_plain(path / "status.json"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path, "status.json")
+    except UnreadableError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _plain(content: Any) -> Any:

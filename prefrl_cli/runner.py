@@ -35,11 +35,14 @@ class TrainingError(Exception):
 def prepare(run: Run) -> int:
     """Set the number of threads, before the first tensor is made; returns it.
 
-    A small network on one seed spends its time in calls, not in arithmetic, so more threads only wait for each other.
-    Results do not depend on the number.
+    The option `threads` counts, then OMP_NUM_THREADS, as the launchers and batch systems set it. A small network on
+    one seed spends its time in calls, not in arithmetic, so more threads only wait for each other. Results do not
+    depend on the number.
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = run.threads or (available if run.num_seeds >= _SEEDS_FOR_ALL_THREADS else 1)
+    typed = os.environ.get("OMP_NUM_THREADS", "")  # a list of numbers where loops are nested
+    wished = int(typed) if typed.isdecimal() and 0 < int(typed) <= 1024 else None
+    threads = run.threads or wished or (available if run.num_seeds >= _SEEDS_FOR_ALL_THREADS else 1)
     torch.set_num_threads(threads)
     keep_freed_memory()
     torch.set_flush_denormal(True)  # numbers below 1e-38 are slow, and no experiment needs them
@@ -100,7 +103,7 @@ def train(
         Stopped: when `stopping` said so before the last step.
     """
     record, log = resumed or begin(algorithm, run, directory)
-    with log, progress, trackers or Trackers() as trackers:
+    with log, progress, directory.checkpoints as checkpoints, trackers or Trackers() as trackers:
         if resumed is None:
             trackers.log(0, evaluation(record.initial))
         started = time.perf_counter() - record.seconds  # a tracker may take seconds to begin
@@ -120,6 +123,7 @@ def train(
                 save(algorithm, run, directory, record, log)
             progress.update(step, metrics)
             if stop:
+                checkpoints.wait()
                 raise Stopped
     draw(algorithm, log, directory)
     summary = {
@@ -165,7 +169,6 @@ def due(step: int, every: int) -> bool:
 
 def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record, log: MetricsLog) -> None:
     """Write a checkpoint: everything that the rest of the run depends on and `metrics.csv` does not hold."""
-    log.sync()  # its rows must be there where the checkpoint is
     content = {
         "seeds": list(run.seeds),
         "columns": log.names,
@@ -176,7 +179,7 @@ def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record
         "seconds": record.seconds,
         "algorithm": algorithm.state(),
     }
-    directory.checkpoints.save(algorithm.step, content)
+    directory.checkpoints.save(algorithm.step, content, log.sync())  # its rows must be there where the checkpoint is
 
 
 def restore(

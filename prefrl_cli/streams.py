@@ -150,7 +150,7 @@ class NotebookStreams:
     def state(self) -> dict[str, Any]:
         """`training` int64 [R, 625] and `torch` uint8 [R, n]; the evaluation is seeded anew at each use."""
         return {
-            "training": torch.tensor([_words(generator) for generator in self._training]),
+            "training": torch.from_numpy(np.stack([_words(generator) for generator in self._training])),
             "torch": torch.stack([generator.get_state() for generator in self._torch]),
         }
 
@@ -162,6 +162,7 @@ class NotebookStreams:
             generator.set_state(row.clone())  # torch reads a row of a larger tensor from the wrong place
 
 
-def _words(generator: np.random.RandomState) -> list[int]:
+def _words(generator: np.random.RandomState) -> np.ndarray:
+    """The 624 words of its state and its place in them, int64."""
     state: Any = generator.get_state()
-    return [*map(int, state[1]), state[2]]
+    return np.append(state[1].astype(np.int64), state[2])

@@ -8,11 +8,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import os
 import re
-import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,15 +18,15 @@ from typing import Any, Literal
 
 import yaml
 
+from prefrl_cli import safe_files
 from prefrl_cli.options import ConfigError
+from prefrl_cli.safe_files import UnreadableError, read_yaml
 
 RECORD, TABLE = "sweep.yaml", "sweep.csv"
 FAILED_BEFORE = ".failed"
 _LONGEST_NAME = 200
 _NOT_NAMED = ("experiment", "hparams_search", "output_dir", "quiet")
 _HOW = ("hydra/launcher=", "hydra.launcher.", "quiet=")  # how a sweep runs, not what it is
-_SECONDS_BETWEEN_LOOKS = 0.5
-_LONGEST_LIST = 20
 
 JobStatus = Literal["waiting", "running", "finished", "failed", "interrupted"]
 
@@ -116,6 +113,8 @@ class Sweep:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            if (link := safe_files.first_link(self.path)) is not None:
+                raise ConfigError(f"{link}: is a link, which would be written through; put the folder itself there")
             self._lock = _hold(self.path / ".lock")
             before = read_record(self.path)
             if before is not None and same(before) != same(self._record):
@@ -124,7 +123,8 @@ class Sweep:
             self._remember()
             self._write(RECORD, yaml.safe_dump(self._record, sort_keys=False))
         except ConfigError:
-            self._lock.close()
+            if self._lock is not None:
+                self._lock.close()
             raise
         except BlockingIOError:
             raise ConfigError(f"{self.path}: this sweep is running in another process; wait until it ends") from None
@@ -165,20 +165,25 @@ class Sweep:
         said = status.get("status")
         if said == "finished":
             summary = read_json(folder / "summary.json")
-            means = {name: found.get("mean") for name, found in summary.get("metrics", {}).items()}
-            seconds = summary.get("train_seconds")
+            metrics = summary.get("metrics")
+            means = {
+                name: _number(found.get("mean"))
+                for name, found in (metrics.items() if isinstance(metrics, dict) else ())
+                if isinstance(found, dict)
+            }
+            seconds = _number(summary.get("train_seconds"))
             self._finished[job.name] = Standing("finished", job.reason or "", seconds, means)
             return self._finished[job.name]
         if job.reason is not None:
             return Standing("failed", job.reason)
-        if said is None:
+        if said not in ("running", "failed", "interrupted"):  # none yet, or a file of someone else's
             return Standing("waiting")
         fresh = _changed(folder / "status.json") >= self._began
         if said == "running":
             return Standing("running" if fresh else "interrupted")
         if said == "failed" and not fresh:
             return Standing("waiting")  # it runs again
-        return Standing(said, status.get("reason") or "")
+        return Standing(said, str(status.get("reason") or ""))
 
     def counts(self) -> dict[str, int]:
         """How many jobs have each status."""
@@ -240,67 +245,6 @@ class Sweep:
         temporary.replace(self.path / name)
 
 
-class Watch:
-    """The line of how many jobs are done, and `sweep.csv`, kept up to date in a thread while a launcher is busy.
-
-    Args:
-        sweep: whose folders are read.
-        quiet: whether nothing is printed.
-    """
-
-    def __init__(self, sweep: Sweep, *, quiet: bool = False) -> None:
-        self._sweep, self._quiet = sweep, quiet
-        self._stream = sys.stderr  # of now: jobs in this process get another
-        self._terminal = self._stream.isatty()
-        self._said = ""
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Watch:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Say the last state and end."""
-        self._stop.set()
-        self._thread.join()
-        self._tell()
-        if self._terminal and self._said:
-            print(file=self._stream)
-
-    def _look(self) -> None:
-        while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
-            self._tell()
-
-    def _tell(self) -> None:
-        counts = self._sweep.counts()
-        if not counts.keys() - {"waiting", "interrupted"}:
-            return
-        text = (
-            f"sweep: {counts.get('finished', 0)} done, {counts.get('running', 0)} running,"
-            f" {counts.get('failed', 0)} failed of {max(len(self._sweep.jobs), self._sweep.expected)}"
-        )
-        if text == self._said:
-            return
-        news = self._terminal or text.partition("running")[2] != self._said.partition("running")[2]
-        news |= not text.startswith(self._said.partition(",")[0])
-        self._said = text
-        try:
-            self._sweep.save()
-        except OSError:
-            pass  # the folder has gone, or the disk is full: the jobs themselves tell
-        if self._quiet or not news:
-            return
-        try:
-            print(f"\r{text}\033[K" if self._terminal else text, end="" if self._terminal else "\n", file=self._stream)
-            self._stream.flush()
-        except (BrokenPipeError, ValueError):
-            self._quiet = True
-
-
 def find(parent: Path, overrides: Sequence[str]) -> tuple[Path, bool] | None:
     """The newest sweep of these overrides, and whether it is finished.
 
@@ -339,8 +283,8 @@ def same(record: dict[str, Any]) -> tuple[list[str], list[str]]:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """A sweep's `sweep.yaml`; none where there is no readable one."""
     try:
-        record = yaml.safe_load((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        record = read_yaml(folder, RECORD)
+    except UnreadableError:
         return None
     texts = isinstance(record, dict) and all(
         isinstance(record.get(name), list) and all(isinstance(one, str) for one in record[name])
@@ -352,18 +296,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 def read_json(path: Path) -> dict[str, Any]:
     """A file's object; empty where there is none that can be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return safe_files.read_json(path.parent, path.name)
+    except UnreadableError:
         return {}
-    return content if isinstance(content, dict) else {}
-
-
-def table_of_failures(failures: Sequence[tuple[str, str]]) -> list[str]:
-    """The lines that end a sweep with failures."""
-    lines = [f"  {name}\n      {reason}" for name, reason in failures[:_LONGEST_LIST]]
-    if len(failures) > _LONGEST_LIST:
-        lines.append(f"  and {len(failures) - _LONGEST_LIST} more in {TABLE}")
-    return [f"{len(failures)} failed:", *lines]
 
 
 def set_aside(folder: Path) -> None:
@@ -374,6 +309,10 @@ def set_aside(folder: Path) -> None:
     while (kept / f"{folder.name}.{number}").exists():
         number += 1
     folder.rename(kept / f"{folder.name}.{number}")
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) and abs(value) < 1e300 else None
 
 
 def _changed(path: Path) -> float:

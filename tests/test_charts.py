@@ -15,7 +15,9 @@ from matplotlib.quiver import Quiver
 from PIL import Image
 
 from prefrl_cli.algorithm import oprl_figures
+from prefrl_cli.algorithm.reliability_figure import reliability_figure
 from prefrl_cli.figures import Curves, Line, MazeAnimation, MazeMap, Panel
+from prefrl_cli.quality import calibration_error
 from prefrl_cli.report import charts, maze_charts
 
 STEPS = np.arange(1, 31)
@@ -292,6 +294,7 @@ def oprl(success: np.ndarray, episodes: int = 10, **changes):
         policy=np.full((replicas, 16, 4), 0.25) + np.arange(replicas)[:, None, None],
         visited=np.array([[0, 4, 8, 12, 13, 14, 15, 15]] * replicas), lengths=np.array([6] * replicas),
         last=np.array([15] * replicas),
+        held_out=(np.full((replicas, 4), 0.7), np.ones((replicas, 4)), np.zeros((replicas, 4))),
     )  # fmt: skip
     return oprl_figures.figures(changes.pop("history", history(success)), **(arrays | changes))
 
@@ -351,6 +354,44 @@ def test_label_accuracy_counts_from_before_training_and_is_left_out_where_it_was
     assert np.isnan(pictures["training"].panels[2].lines[0].y).all()
 
 
+def test_reliability_pools_the_pairs_of_all_seeds_and_shows_each() -> None:
+    generator = np.random.default_rng(0)
+    chances = generator.random((3, 400))
+    labels = (generator.random((3, 400)) < chances**2).astype(float)
+    weights = (generator.random((3, 400)) < 0.6).astype(float)
+    weights[:, chances[0] > 0.9] = 0.0
+    (sheet,) = reliability_figure(chances, labels, weights).values()
+    (one,) = sheet.panels
+    assert [line.style for line in one.lines] == ["bars", "dashed", "line", "points"]
+    bars, _, pooled, dots = one.lines
+    for number in range(9):
+        inside = (weights > 0) & (chances >= number / 10) & (chances < (number + 1) / 10)
+        assert bars.y[number, 0] == pytest.approx(inside.sum() / weights.sum())
+        assert pooled.x[number] == pytest.approx(chances[inside].mean())
+        assert pooled.y[number, 0] == pytest.approx(labels[inside].mean())
+        for seed in range(3):
+            mine = labels[seed][inside[seed]]
+            assert dots.y[number, seed] == pytest.approx(mine.mean() if len(mine) >= 5 else np.nan, nan_ok=True)
+    error = np.median(calibration_error(chances, labels, weights))
+    assert one.title == f"Calibration error {error:.3f} (median of 3 seeds)"
+    assert f"{weights.sum():.0f} held-out pairs" in sheet.note
+    assert caption_of(*one.lines) == "3 seeds, all shown."
+    (axes,) = axes_of(one)
+    assert [patch.get_height() for patch in axes.patches] == pytest.approx(bars.y[:, 0].tolist())
+    (alone,) = reliability_figure(chances[:1], labels[:1], weights[:1])["reliability"].panels
+    assert [line.style for line in alone.lines] == ["bars", "dashed", "line"] and "(1 seed)" in alone.title
+    assert reliability_figure(chances, labels, 0 * weights) == {}
+
+
+def test_a_reward_learned_from_preferences_has_the_chart_too() -> None:
+    import direct
+
+    experiment = direct.notebook_prefs([81, 5], steps=1, initial=10, final=40)
+    before = str(experiment.state()["streams"])
+    pictures = experiment.figures({"loss": np.ones((1, 2))})
+    assert str(experiment.state()["streams"]) == before and "80 held-out pairs" in pictures["reliability"].note
+
+
 def test_the_algorithm_gives_its_own_arrays_to_its_charts(tmp_path: Path) -> None:
     import torch
 
@@ -378,7 +419,7 @@ def test_the_algorithm_gives_its_own_arrays_to_its_charts(tmp_path: Path) -> Non
     before = algorithm.state()["streams"]
     pictures = algorithm.figures(recorded)
     assert str(before) == str(algorithm.state()["streams"])
-    assert set(pictures) == {"training", "maze", "episode"}
+    assert set(pictures) == {"training", "reliability", "maze", "episode"}
     chosen = oprl_figures.median_seed(recorded, 3)
     picture = pictures["maze"]
     assert picture.title == f"Seed {3 + chosen}, the median of 3 by success"

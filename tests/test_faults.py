@@ -38,11 +38,14 @@ def test_a_full_disk_at_a_checkpoint(monkeypatch, capsys):
     original = Checkpoints.save
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def full(self, step, content):
+    def full(self, step, *content):
         if step == 6:
+            self.wait()
             resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
         try:
-            return original(self, step, content)
+            path = original(self, step, *content)
+            self.wait()
+            return path
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -89,7 +92,7 @@ def test_a_run_directory_that_is_deleted(monkeypatch, capsys):
 
     def deleting(self, step, metrics):
         original(self, step, metrics)
-        if step == 4:
+        if step == 2:  # before the first checkpoint, which another thread writes
             shutil.rmtree("run")
 
     monkeypatch.setattr(MetricsLog, "add", deleting)

@@ -12,7 +12,7 @@ import time
 import pytest
 import yaml
 from kill_a_sweep import SCRIPT
-from test_sweep import sweeps, table
+from test_sweep import FAILING, sweeps, table
 
 from prefrl_cli.choices import conf_folder
 from prefrl_cli.cli.train import main
@@ -152,3 +152,62 @@ def test_a_search_that_was_killed_goes_on_where_it_was(here):
     assert [row["status"] for row in table(sweep).values()] == ["finished"] * 3
     best = yaml.safe_load((sweep / "optimization_results.yaml").read_text())["best_value"]
     assert best == min(float(row["answer_error"]) for row in table(sweep).values())
+
+
+@needs("optuna")
+def test_trials_that_fail_do_not_end_a_search_and_its_objective_is_a_metric(here):
+    arguments = ["-m", "experiment=oprl_maze", "hparams_search=oprl_maze_optuna", "num_seeds=1", "steps=2"]
+    arguments += ["hydra.sweeper.n_trials=2"]
+    done = run(here, *arguments, "optimizer.lr=choice(1e30,1e31)", "output_dir=bad")
+    assert done.returncode == 1, done.stderr
+    assert "2 failed:" in done.stderr and "Traceback" not in done.stderr
+    done = run(here, *arguments, "output_dir=good")
+    assert done.returncode == 0, done.stderr
+    best = yaml.safe_load((here / "good" / "optimization_results.yaml").read_text())["best_value"]
+    assert best == max(float(row["success_mean"]) for row in table(here / "good").values())
+
+
+# A Slurm of one machine, which calls every job completed, as Slurm does with what submitit runs.
+SBATCH = """#!/usr/bin/env python
+import os, subprocess, sys
+for task in ("0", "1"):
+    job = {"SLURM_JOB_ID": "77" + task, "SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": task}
+    job |= {"SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "here"}
+    job |= dict.fromkeys(("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"), "0")
+    command = ["bash", "-c", f"bash '{sys.argv[-1]}'; touch '{__file__}.77_{task}'"]
+    subprocess.Popen(command, env=os.environ | job, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print("Submitted batch job 77")
+"""
+SRUN = """#!/usr/bin/env python
+import os, sys
+command = sys.argv[next(place for place, text in enumerate(sys.argv) if "python" in text and place):]
+os.execvp(command[0], command)
+"""
+SACCT = """#!/usr/bin/env python
+import os
+print("JobID|State|NodeList")
+for job in ("77_0", "77_1"):
+    ended = os.path.exists(os.path.join(os.path.dirname(__file__), "sbatch." + job))
+    print(job, "COMPLETED" if ended else "RUNNING", "here", sep="|")
+"""
+
+
+@needs("submitit")
+def test_slurm_is_asked_for_what_was_typed_and_its_completed_is_not_believed(here, monkeypatch):
+    (here / "bin").mkdir()
+    for name, text in (("sbatch", SBATCH), ("srun", SRUN), ("sacct", SACCT), ("squeue", SACCT)):
+        (here / "bin" / name).write_text(text.replace("/usr/bin/env python", sys.executable))
+        (here / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{here / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    typed = ["hydra/launcher=slurm", "hydra.launcher.partition=short", "hydra.launcher.timeout_min=30"]
+    done = run(here, *FAILING, "output_dir=sweep", *typed)
+    assert done.returncode == 1, done.stderr
+    assert "1 failed:" in done.stderr and "the loss is not a number any more" in done.stderr
+    rows = table(here / "sweep")
+    assert sorted(row["status"] for row in rows.values()) == ["failed", "finished"]
+    assert all(
+        read_json(here / "sweep" / name / "status.json")["status"] == row["status"] for name, row in rows.items()
+    )
+    script = next((here / "sweep" / ".submitit").rglob("*_submission.sh"))
+    asked = set(re.findall(r"^#SBATCH --(.*)$", script.read_text(), re.MULTILINE))
+    assert asked >= {"partition=short", "time=30", "array=0-1%2", "cpus-per-task=1", "mem=4GB", "signal=USR2@120"}

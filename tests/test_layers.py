@@ -27,6 +27,7 @@ LAYERS = {
         "reward_model",
         "policy",
         "policy_update",
+        "group_update",
         "teacher",
         "queries",
         "shaping",
@@ -36,7 +37,7 @@ LAYERS = {
     ],
     "run directory": ["run_directory", "checkpoints", "sweep"],
     # `options` holds the one error that every layer may raise, and reads nothing but signatures.
-    "ground": ["options", "streams", "replicas", "optimizers", "data", "figures", "limits"],
+    "ground": ["options", "streams", "replicas", "optimizers", "data", "figures", "limits", "safe_files"],
 }
 FUNCTIONS = {"loss", "advantage"}  # pure: any part may use them
 # What a lower layer is handed from above and therefore names in a type, and imports for nothing else.

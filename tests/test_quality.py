@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import direct
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from prefrl_cli.algorithm.oprl_evaluation import reward_quality
 from prefrl_cli.quality import calibration_error, epic_distance, reliability, spearman
 
 Array = NDArray[np.floating]
@@ -106,12 +108,16 @@ class Known:
         return self.rewards[states, actions]
 
 
+def measured(experiment: Any) -> dict[str, torch.Tensor]:
+    return reward_quality(experiment.env, experiment.reward_model, experiment.streams, 0.98)
+
+
 def test_an_experiment_measures_its_reward_model() -> None:
     experiment = direct.ppo_maze([1, 2])
     env = experiment.env
     distance = torch.from_numpy(env.distance).float()
     experiment.reward_model = Known(-distance[:, None].expand(-1, 4))
-    assert experiment._reward_quality()["distance_correlation"].tolist() == [1.0, 1.0]
+    assert measured(experiment)["distance_correlation"].tolist() == [1.0, 1.0]
     cells = np.flatnonzero(~env.walls.ravel())
     true = np.zeros((len(cells), 4, len(cells))) + 10.0 * (cells == env.goal)
     for sign in (1.0, -1.0):
@@ -120,7 +126,7 @@ def test_an_experiment_measures_its_reward_model() -> None:
         experiment.reward_model = Known(torch.from_numpy(rewards))
         learned = np.repeat(rewards[cells][..., None], len(cells), -1)
         expected = epic_by_definition(learned, true, 0.98)
-        assert experiment._reward_quality()["epic_distance"].tolist() == pytest.approx([expected] * 2, abs=1e-6)
+        assert measured(experiment)["epic_distance"].tolist() == pytest.approx([expected] * 2, abs=1e-6)
 
 
 def test_the_step_rewards_of_an_implicit_model_are_ranked_by_how_much_nearer_they_lead() -> None:
@@ -128,9 +134,9 @@ def test_the_step_rewards_of_an_implicit_model_are_ranked_by_how_much_nearer_the
     env = experiment.env
     nearer = torch.from_numpy(env.distance[:, None] - env.distance[env.transitions]).float()
     experiment.reward_model.step_rewards = Known(nearer**3).step_rewards
-    assert experiment._reward_quality()["distance_correlation"].tolist() == pytest.approx([1.0, 1.0])
+    assert measured(experiment)["distance_correlation"].tolist() == pytest.approx([1.0, 1.0])
     experiment.reward_model.step_rewards = Known(-nearer).step_rewards
-    assert experiment._reward_quality()["distance_correlation"].tolist() == pytest.approx([-1.0, -1.0])
+    assert measured(experiment)["distance_correlation"].tolist() == pytest.approx([-1.0, -1.0])
 
 
 def test_an_evaluation_reports_them_all() -> None:

@@ -29,12 +29,15 @@ def candidates() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(R, M, C, generator=generator), torch.randint(0, 3, (R, C, K), generator=generator)
 
 
-def centres_by_hand(points: list[list[int]], wanted: int) -> list[int]:
-    """The farthest from those chosen, by Euclidean distance of one-hot vectors."""
-    vectors = [[float(value == one) for value in point for one in range(3)] for point in points]
-    chosen = [0]
+def centres_by_hand(points: list[list[int]], wanted: int, asked: Sequence[list[int]] = ()) -> list[int]:
+    """The farthest from those chosen and those asked before, by Euclidean distance of one-hot vectors."""
+    vectors, before = (
+        [[float(value == one) for value in point for one in range(3)] for point in some] for some in (points, asked)
+    )
+    chosen: list[int] = [] if asked else [0]
     while len(chosen) < wanted:
-        nearest = [min(math.dist(one, vectors[other]) for other in chosen) for one in vectors]
+        centres = [*before, *(vectors[other] for other in chosen)]
+        nearest = [min(math.dist(one, other) for other in centres) for one in vectors]
         left = [number for number in range(len(points)) if number not in chosen]
         chosen.append(max(left, key=lambda number: (nearest[number], -number)))
     return chosen
@@ -77,6 +80,51 @@ def test_k_centers() -> None:
     assert mine.tolist() == [centres_by_hand(row, Q) for row in steps.tolist()]
     equal = torch.zeros(1, 4, K, dtype=torch.int64)
     assert sorted(k_centers(equal, 4)[0].tolist()) == [0, 1, 2, 3]  # never one twice
+
+
+@pytest.mark.parametrize("queries", [KCenter(Q), Disagreement(True, questions=Q), Entropy(True, questions=Q)])
+def test_centres_stay_away_from_what_was_asked(queries: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each seed from its own questions, of which it may have none; compared in parts of any size."""
+    chances, steps = candidates()
+    asked = torch.randint(0, 3, (R, 9, K), generator=torch.Generator().manual_seed(5))
+    asked[0, 0] = steps[0, 0]  # what would be the first centre was asked about
+    count = torch.tensor([9, 0, 4])
+    mine = queries.choose(chances, steps, (asked, count))
+    for r in range(R):
+        among = list(range(C))
+        if queries.needs_members or isinstance(queries, Entropy):
+            among = best((entropy if isinstance(queries, Entropy) else spread)(chances[r].tolist()), C // 2)
+        before = asked[r, : count[r]].tolist()
+        centres = centres_by_hand([steps[r, number].tolist() for number in among], Q, before)
+        assert mine[r].tolist() == [among[number] for number in centres]
+    assert mine[1].tolist() == queries.choose(chances, steps)[1].tolist()
+    assert mine[0].tolist() != queries.choose(chances, steps)[0].tolist()
+    monkeypatch.setattr("prefrl_cli.queries._COMPARED_AT_ONCE", 4)
+    assert torch.equal(mine, queries.choose(chances, steps, (asked, count)))
+
+
+def test_an_experiment_tells_its_centres_what_was_answered() -> None:
+    experiment = direct.configured("oprl_maze", "queries=k_center", "queries.questions=6", "num_seeds=2", "env.size=4")
+    assert experiment._questions._asked_before() is None
+    while experiment._preferences.count.sum() == 0 or experiment.step < 3:
+        experiment.update()
+    asked, count = experiment._questions._asked_before()
+    assert count.tolist() == experiment._preferences.count.tolist()
+    for r in range(2):
+        kept = experiment._preferences.get(torch.arange(int(count.max())).clamp(max=int(count[r]) - 1).expand(2, -1))
+        for number in range(int(count[r])):
+            both = []
+            for side in range(2):
+                length = int(kept["lengths"][r, number, side])
+                taken = zip(kept["states"][r, number, side], kept["actions"][r, number, side], strict=True)
+                numbers = [4 * int(state) + int(action) for state, action in taken]
+                both += numbers[:length] + [-1] * (len(numbers) - length)
+            assert asked[r, number].tolist() == both
+    told: list[Any] = []
+    choose = experiment._queries.choose
+    experiment._queries.choose = lambda *given: told.append(given) or choose(*given)
+    experiment.update()
+    assert torch.equal(told[0][2][0], asked) and torch.equal(told[0][2][1], count)
 
 
 def test_candidates_are_ten_for_each_question_and_uniform_ones_are_what_they_were() -> None:
@@ -161,13 +209,50 @@ def test_mean_and_pessimistic_rewards(kind: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     states, actions = (torch.randint(0, high, (2, 5, 7), generator=generator) for high in (16, 4))
     each = mean.member_rewards(states, actions)
-    assert each.shape == (2, 3, 5, 7) and not torch.equal(each[:, 0], each[:, 1])
+    if kind is ImplicitReward:  # all start as one function: let them learn something
+        with torch.no_grad():
+            for model in (mean, least):
+                model.parameters.flat += 0.1
+        each = mean.member_rewards(states, actions)
+    assert each.shape == (2, 3, 5, 7) and not torch.allclose(each[:, 0], each[:, 1], atol=1e-3)
     torch.testing.assert_close(mean.step_rewards(states, actions), each.mean(1))
     assert torch.equal(least.step_rewards(states, actions), each.min(1).values)
     alone = kind(env, PhiloxStreams([1, 2]), 16)
+    if kind is ImplicitReward:
+        with torch.no_grad():
+            alone.parameters.flat += 0.1
     assert torch.equal(alone.step_rewards(states, actions), each[:, 0])
     assert torch.equal(alone.member_rewards(states, actions), each[:, :1])
     assert mean(states).shape == least(states).shape == (2, 5, 7) and bool((least(states) <= mean(states)).all())
+
+
+def test_members_of_an_implicit_model_are_silent_at_first_and_then_disagree() -> None:
+    experiment = direct.configured(
+        "oprl_maze_implicit", "queries=disagreement", "queries.questions=20", "teacher=progress", "num_seeds=2"
+    )
+    model = experiment.reward_model
+    assert model.members == 3
+    states, actions = (
+        of.reshape(-1).expand(2, -1) for of in torch.meshgrid(torch.arange(64), torch.arange(4), indexing="ij")
+    )
+    assert model.member_rewards(states, actions).abs().max() < 1e-6
+    assert not torch.allclose(*model.parameters.flat.view(2, 3, -1)[0, :2])
+    experiment.update()
+    with torch.no_grad():
+        learned = model.member_rewards(states, actions)
+    between = learned.std(1).mean(1)
+    assert between.min() > 0.02 * learned.std() > 0
+
+
+def test_members_are_as_many_as_the_queries_need() -> None:
+    for queries, typed, expected in (
+        ("disagreement", [], 3), ("disagreement_k_center", [], 3), ("entropy", [], 1), ("uniform_trajectories", [], 1),
+        ("disagreement", ["reward_model.members=5"], 5), ("entropy", ["reward_model.members=2"], 2),
+    ):  # fmt: skip
+        for model in ("process", "implicit"):
+            shaping = "none" if model == "process" else "step_advantage"
+            chosen = [f"queries={queries}", f"reward_model={model}", f"shaping={shaping}", *typed]
+            assert direct.configured("oprl_maze", *chosen).reward_model.members == expected
 
 
 def test_members_learn_apart_from_one_another() -> None:
@@ -186,7 +271,7 @@ def test_members_learn_apart_from_one_another() -> None:
 
 
 VARIANTS = {
-    "disagreement": ["queries=disagreement", "reward_model.members=3", "teacher=noisy", "teacher.mistake=0.2"],
+    "disagreement": ["queries=disagreement", "teacher=noisy", "teacher.mistake=0.2"],
     "disagreement, implicit": [
         "queries=disagreement_k_center", "reward_model=implicit", "reward_model.members=2", "shaping=step_advantage"
     ],
@@ -231,7 +316,10 @@ def test_queries_in_conf() -> None:
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["queries=disagreement"], "reward_model.members=1: no two disagree; try reward_model.members=3"),
+        (
+            ["queries=disagreement", "reward_model.members=1"],
+            "reward_model.members=1: no two disagree; try reward_model.members=3",
+        ),
         (["queries.segment=61"], "queries.segment=61: an episode has at most 60 steps; try queries.segment=60"),
     ],
 )

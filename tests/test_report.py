@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
@@ -26,8 +27,8 @@ from prefrl_cli.report.pool import Curve, configurations, varying
 from prefrl_cli.report.resample import improvement, mean_band, performance_profile, share_interval
 from prefrl_cli.report.results import compare, results
 from prefrl_cli.report.runs import load, read_run
-from prefrl_cli.report.safe_files import UnreadableError
 from prefrl_cli.report.statistics import bootstrap_interval, mean
+from prefrl_cli.safe_files import UnreadableError
 
 
 def made(paths: list[Path], output: Path) -> tuple[str, list[dict[str, str]]]:
@@ -181,6 +182,40 @@ def test_what_has_no_result_is_listed_before_any_result(tmp_path):
     assert "<script" not in page and "&lt;script&gt;" in page
     assert {row["unfinished_seeds"] for row in rows if row["env.size"] == "8"} == {"4"}  # seeds 9 to 12
     assert page.count("<figure>") >= 8 and "http" not in page.replace("http-equiv", "")
+
+
+def test_a_run_that_was_killed_is_told_from_one_that_goes_on(tmp_path):
+    folders = [make_run(tmp_path / name, status="running") for name in ("going", "killed", "unknown")]
+    for folder in folders[:2]:
+        (folder / ".lock").write_text("1\n")
+    with (folders[0] / ".lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        going, killed, unknown = map(read_run, folders)
+    assert (going.status, going.reason) == ("running", "still running")
+    assert killed.status == "interrupted" and killed.reason.startswith("was killed")
+    assert (unknown.status, unknown.reason) == ("running", "still running, or killed")
+    with (folders[1] / ".lock").open() as lock:  # looking took nothing
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_links_are_not_followed_but_told(tmp_path, capsys):
+    elsewhere = make_run(tmp_path / "elsewhere" / "a", noise=1)
+    inside = make_run(tmp_path / "runs" / "x" / "b")
+    (tmp_path / "runs" / "away").symlink_to(elsewhere)
+    (tmp_path / "runs" / "again").symlink_to(inside)  # met before the folder that it leads to
+    (tmp_path / "runs" / "gone").symlink_to(tmp_path / "nowhere")
+    runs = load([tmp_path / "runs"])
+    assert [(run.path.name, run.status) for run in runs] == [("b", "finished"), ("away", "linked")]
+    page, _ = made([tmp_path / "runs"], tmp_path / "report")
+    assert "1 finished run of 1" in page and "1 linked" in page
+    out, err = capsys.readouterr()
+    assert "1 run\n" in out and "links not followed: 1;" in err
+    assert [run.status for run in load([tmp_path / "runs", elsewhere])] == ["finished", "finished"]
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "away").symlink_to(elsewhere)
+    assert report.main([str(tmp_path / "only")]) == report.FAILED
+    assert "no run in" in capsys.readouterr().err
+    assert len(load([tmp_path / "only" / "away"])) == 1  # typed itself, a link is a path like any other
 
 
 def test_runs_are_only_read(tmp_path):

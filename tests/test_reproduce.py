@@ -56,7 +56,7 @@ def test_a_run_that_ended_early_is_compared_as_far_as_it_goes(run, capsys):
     [
         ([], "which run"),
         (["run", "other"], "which run"),
-        (["nowhere"], "nowhere/config.yaml: cannot be read"),
+        (["nowhere"], "nowhere: config.yaml is missing"),
         (["run", "steps=3"], "steps: a run is repeated with its own options"),
         (["run", "output_dir=run"], "output_dir=run: is there already"),
     ],

@@ -15,7 +15,10 @@ import pytest
 import torch
 import yaml
 
+from prefrl_cli import runner
+from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.cli.train import main
+from prefrl_cli.config import check_run
 from prefrl_cli.options import ConfigError
 from prefrl_cli.run_directory import MetricsLog, RunDirectory
 
@@ -75,18 +78,34 @@ def test_the_number_of_threads_changes_nothing(run, tmp_path):
     assert (tmp_path / "second" / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("variable", "typed", "threads"),
+    [("2", None, 2), ("2", "1", 1), ("4,2", None, 1), ("0", None, 1), ("x", None, 1), (None, None, 1)],
+)
+def test_the_environment_may_choose_the_threads(variable, typed, threads, tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    before = torch.get_num_threads()
+    try:
+        run = check_run({"experiment": "some", "threads": None if typed is None else int(typed)})
+        assert runner.prepare(run) == torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_last_two_checkpoints_are_kept_and_run_no_code(run):
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["last", "step_000020.pt", "step_000030.pt"]
     assert (run / "checkpoints" / "last").read_text() == "step_000030.pt\n"
-    saved = torch.load(run / "checkpoints" / "step_000020.pt", weights_only=True)
+    saved = Checkpoints.load(run / "checkpoints" / "step_000020.pt", "cpu")
     assert (saved["step"], saved["seeds"], saved["algorithm"]["step"]) == (20, [7, 8, 9], 20)
 
 
 def test_an_algorithm_goes_on_from_a_checkpoint_to_the_same_end(run):
     from prefrl_cli.config import build
 
-    saved = torch.load(run / "checkpoints" / "step_000020.pt", weights_only=True)
-    end = torch.load(run / "checkpoints" / "step_000030.pt", weights_only=True)
+    saved = Checkpoints.load(run / "checkpoints" / "step_000020.pt", "cpu")
+    end = Checkpoints.load(run / "checkpoints" / "step_000030.pt", "cpu")
     algorithm = build(yaml.safe_load((run / "config.yaml").read_text()))
     algorithm.restore(saved["algorithm"])
     while algorithm.step < 30:

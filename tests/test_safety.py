@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from prefrl_cli import runner
-from prefrl_cli.checkpoints import CheckpointError, Checkpoints
+from prefrl_cli.checkpoints import FORMAT, CheckpointError, Checkpoints
 from prefrl_cli.cli import train, trust
 from prefrl_cli.options import ConfigError
 from prefrl_cli.report.runs import read_run
@@ -54,7 +54,7 @@ def refused(arguments, capsys):
 def test_a_malicious_checkpoint(here, made, capsys):
     run, sign = here / "run", here / "executed"
     shutil.copytree(made, run)
-    payload = {"format": 2, "step": 4, "algorithm": Malicious(sign)}
+    payload = {"format": FORMAT, "step": 4, "content": "{}", "data": Malicious(sign)}
     for path in (run / "checkpoints").glob("step_*.pt"):
         torch.save(payload, path)
         with pytest.raises(CheckpointError, match="damaged"):
@@ -93,7 +93,7 @@ def test_yaml_that_asks_for_objects(here, made, capsys):
     shutil.copytree(made, here / "run")
     text = "experiment: !!python/object/apply:os.system ['touch executed']\n"
     (here / "run" / "config.yaml").write_text(text)
-    assert "cannot be read" in refused(["resume=run"], capsys)
+    assert "that can be loaded safely" in refused(["resume=run"], capsys)
     assert read_run(here / "run").status == "unreadable"
     assert not (here / "executed").exists()
 
@@ -111,6 +111,61 @@ def test_paths_that_leave_the_run(here, made):
     (here / "run" / "summary.json").rename(here / "summary.json")
     (here / "run" / "summary.json").symlink_to(here / "summary.json")
     assert read_run(here / "run").reason == "summary.json is a link"
+
+
+@pytest.mark.parametrize(
+    "name", ["train.log", "metrics.csv", "checkpoints", "charts", "checkpoints/step_000009.pt.part"]
+)
+def test_links_are_not_written_through(name, here, made, capsys):
+    shutil.copytree(made, here / "run")
+    outside = here / "outside"
+    if name in ("checkpoints", "charts"):
+        shutil.rmtree(here / "run" / name, ignore_errors=True)
+        outside.mkdir()
+    else:
+        (here / "run" / name).unlink(missing_ok=True)
+        outside.write_text("mine")
+    (here / "run" / name).symlink_to(outside)
+    said = refused(["resume=run", "steps=6"], capsys)
+    assert f"{name}: is a link, which would be written through" in said
+    assert list(outside.iterdir()) == [] if outside.is_dir() else outside.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 200_000, "nested deeper than 40 levels"),
+        ("a: " + "{b: " * 5000, "nested deeper than 40 levels"),
+        ("a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)), "8 aliases"),
+        ("a: &a [*a]\n", "no options of a run"),
+        ("- 3\n", "holds no options"),
+        ("x" * 300_000, "262,144 at most"),
+    ],
+    ids=["deep list", "deep mapping", "aliases", "itself", "list", "large"],
+)
+def test_yaml_that_would_break_a_reader(text, said, here, made, capsys):
+    shutil.copytree(made, here / "run")
+    (here / "run" / "config.yaml").write_text(text)
+    assert said in refused(["resume=run"], capsys)
+    (here / "run" / "sweep.yaml").write_text(text)
+    assert "sweep.yaml cannot be read" in refused(["resume=run"], capsys)
+
+
+@pytest.mark.parametrize("value", ["${oc.env:SECRET}", "a ${oc.env:SECRET,b}", "${oc.decode:'${oc.env:SECRET}'}"])
+def test_the_environment_is_not_read_for_a_file(value, here, made, capsys, monkeypatch):
+    monkeypatch.setenv("SECRET", "12")
+    shutil.copytree(made, here / "run")
+    config = yaml.safe_load((here / "run" / "config.yaml").read_text())
+    config["optimizer"]["lr"] = value
+    (here / "run" / "config.yaml").write_text(yaml.safe_dump(config))
+    said = refused(["resume=run", "steps=6"], capsys)
+    assert said.startswith("prefrl-train: run/config.yaml: optimizer.lr=") and "12" not in said
+    text = MINE + f"env:\n  size: {value}\n" if "'" not in value else MINE + f'env:\n  size: "{value}"\n'
+    assert "a file may not ask for" in refused(user_files(here, {"experiment/mine.yaml": text}), capsys)
+    record = {"overrides": ["experiment=addition_linear", f"seed={value}"], "flags": [], "finished": False}
+    (here / "sweep").mkdir()
+    (here / "sweep" / "sweep.yaml").write_text(yaml.safe_dump(record))
+    assert "sweep.yaml: has " in refused(["resume=sweep"], capsys)
 
 
 def user_files(here, files):

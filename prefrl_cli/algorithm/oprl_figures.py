@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl_cli.algorithm.reliability_figure import reliability_figure
 from prefrl_cli.figures import Array, Curves, Figure, History, Line, MazeAnimation, MazeMap, Panel
 
 _SMOOTHED_EPISODES = 20  # as the tutorial's charts
@@ -13,6 +14,7 @@ _SMOOTHED_EPISODES = 20  # as the tutorial's charts
 def figures(
     history: History,
     *,
+    held_out: tuple[Array, Array, Array],
     episodes: int,
     goal_reward: float,
     seeds: list[int],
@@ -30,6 +32,7 @@ def figures(
     Args:
         history: training metrics `[N, R]`, a row an update, and `evaluation/<name>` `[N + 1, R]`, the first row before
             training; NaN where there is no value.
+        held_out: chances, labels and weights `[R, K]` of pairs to predict, see `reliability_figure`.
         episodes: played by each seed an update.
         goal_reward: the largest return.
         seeds: the R seeds, for titles.
@@ -43,8 +46,8 @@ def figures(
         last: `[R]`, the state in which it ended.
 
     Returns:
-        Charts by file name: `training`, `label_accuracy` where it was measured, and of the seed in the middle of
-        all by success `maze` and `episode`.
+        Charts by file name: `training`, `label_accuracy` and `reliability` where they were measured, and of the seed in
+        the middle of all by success `maze` and `episode`.
     """
     chosen = median_seed(history, len(seeds))
     size = len(walls)
@@ -65,6 +68,7 @@ def figures(
     accuracy = history.get("evaluation/label_accuracy")
     if accuracy is not None and not np.isnan(accuracy).all():
         charts["label_accuracy"] = _label_accuracy(accuracy, episodes)
+    charts |= reliability_figure(*held_out)
     return charts | {"maze": picture, "episode": MazeAnimation(picture)}
 
 

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from prefrl_cli.algorithm.predictions import Predictions
+from prefrl_cli.algorithm.reliability_figure import reliability_figure
 from prefrl_cli.algorithm.reward_figures import reward_figures
 from prefrl_cli.env.addition import Addition
 from prefrl_cli.figures import Figure, History
@@ -112,10 +114,6 @@ class _RewardLearning:
         """`loss` and `preference_accuracy` on states `[R, B, 2]`, and the columns `[R, B]` of the examples."""
         raise NotImplementedError
 
-    def _preference_accuracy(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        right = torch.where(logits == 0, 0.5, ((logits > 0) == (labels > 0.5)).float())
-        return (right * weights).sum(1) / weights.sum(1)
-
     def _whole_range(self) -> tuple[Tensor, Tensor]:
         """True and predicted rewards `[R, N]` of every state and whole-numbered action."""
         states = self.env.all_states(len(self.streams.seeds), self.streams.device)
@@ -199,7 +197,7 @@ class RewardRegression(_RewardLearning):
         _, _, *compared = self._compare(states, None)
         metrics = {
             "loss": (true - predicted).square().sum(1),
-            "preference_accuracy": self._preference_accuracy(*compared),
+            "preference_accuracy": Predictions(*compared).accuracy(),
         }
         return metrics, {"distance": distance, "predicted reward": predicted, "actual reward": true}
 
@@ -234,7 +232,7 @@ class RewardFromPreferences(_RewardLearning):
         first, second, logits, labels, weights = self._compare(states, None)
         metrics = {
             "loss": self._objective(logits, labels, weights),
-            "preference_accuracy": self._preference_accuracy(logits, labels, weights),
+            "preference_accuracy": Predictions(logits, labels, weights).accuracy(),
         }
         return metrics, {
             "answer": self.env.answer(states),
@@ -243,6 +241,16 @@ class RewardFromPreferences(_RewardLearning):
             "preferred": labels,
             "predicted": logits.sigmoid(),
         }
+
+    @torch.no_grad()
+    def figures(self, history: History) -> dict[str, Figure]:
+        """The charts of this experiment, by file name; held-out pairs are those of an evaluation."""
+        before = self.streams.state()  # drawing leaves no trace
+        self.streams.restart("evaluation")
+        states = self.env.draw_states(self.streams, "evaluation/states", self._final_states)
+        _, _, *compared = self._compare(states, None)
+        self.streams.restore(before)
+        return super().figures(history) | reliability_figure(*Predictions(*compared).arrays())
 
     def _in_true_unit(self, predicted: Tensor, true: Tensor) -> Tensor:
         centred = predicted - predicted.mean(1, keepdim=True)

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from prefrl_cli.choices import choice_error, choices, conf_folder
 from prefrl_cli.cli import trust
 from prefrl_cli.cli.job import run_job, run_or_resume
 from prefrl_cli.cli.sweep_launcher import ended_by_sigterm, launching, not_installed, run_sweep_job
+from prefrl_cli.cli.sweep_watch import Watch, table_of_failures
 from prefrl_cli.config import build
 from prefrl_cli.options import ConfigError, show
 
@@ -51,12 +52,29 @@ def run_hydra(arguments: list[str]) -> int:
     """
     typed = _parse(arguments)
     trust.check_flags(typed)
-    try:
+    with _one_line_errors(arguments):
         if (folder := _sweep_to_resume(typed.overrides)) is not None:
             return _resume_sweep(folder, typed.overrides)
         if not typed.multirun:
             return _call_hydra(arguments, lambda config: run_job(_plain(config), _overrides()))
         return _run_sweep(arguments, typed)
+
+
+def composed(overrides: list[str]) -> dict[str, Any]:
+    """The options of a single run, without running it and before they are checked.
+
+    Raises:
+        ConfigError: for an option or a choice that does not exist.
+    """
+    with _one_line_errors(overrides), hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return _plain(hydra.compose("config", overrides, return_hydra_config=True))
+
+
+@contextlib.contextmanager
+def _one_line_errors(arguments: list[str]) -> Iterator[None]:
+    """Hydra's and OmegaConf's complaints as ours."""
+    try:
+        yield
     except (HydraException, OmegaConfBaseException) as problem:
         # An option that does not exist: add it all the same, so that our own check names the nearest that does.
         if match := re.match(r"Could not override '([^'@]+)'", str(problem)):
@@ -179,7 +197,7 @@ def _resume_sweep(folder: Path, overrides: list[str]) -> int:
     if record is None:
         raise ConfigError(f"resume={folder}: {sweeps.RECORD} cannot be read; type the sweep's own command again")
     for text in (*record["overrides"], *record["flags"]):
-        if not _FROM_A_FILE.fullmatch(text):  # someone else may have written it
+        if not _FROM_A_FILE.fullmatch(text) or trust.asks_outside(text):  # someone else may have written it
             raise ConfigError(f"{folder / sweeps.RECORD}: has {show(text)}; type the sweep's own command again")
     typed = sweeps.how(overrides)
     others = [text for text in overrides if text not in typed and sweeps.option(text) != "resume"]
@@ -205,17 +223,22 @@ def _sweep(arguments: list[str], sweep: sweeps.Sweep, *, quiet: bool) -> int:
 
     # Hydra writes a file of its own into this folder whatever its options say.
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    with sweep, ended_by_sigterm(), sweeps.Watch(sweep, quiet=quiet), launching(sweep, plain):
-        _hydra_main([*arguments, f"hydra.sweep.dir='{quoted}'"], task)
+    with sweep, ended_by_sigterm(), Watch(sweep, quiet=quiet), launching(sweep, plain):
+        try:
+            _hydra_main([*arguments, f"hydra.sweep.dir='{quoted}'"], task)
+        except ValueError as problem:
+            # Optuna's sweeper ends by naming the best trial, and there is none where all of them failed.
+            if not str(problem).startswith(("Record does not exist", "No trials are completed")):
+                raise
         failures = sweep.failures()
     if not folder.exists():  # each job had a wrong option, and was told
         return 2
     if failures:
-        for line in sweeps.table_of_failures(failures):
+        for line in table_of_failures(failures):
             print(line, file=sys.stderr)
     if not quiet:
         print(f"sweep: {folder}")
-    return 2 if sweep.refused else int(bool(failures))
+    return int(sweep.refused or bool(failures))
 
 
 def _one_line(problem: Exception) -> str:

@@ -118,7 +118,11 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
             except CheckpointError as problem:
                 said.append(f"{problem}; the one before it is used")
                 algorithm = build(config)
+            except OSError as problem:  # a disk that is full, or a folder where a file should be
+                reason = f"{problem.strerror or problem}{f', {problem.filename}' if problem.filename else ''}"
+                raise ConfigError(f"{folder}: cannot go on here ({reason})") from None
             else:
+                said += _schedule_over(config, content["algorithm"]) if extend else []
                 break
         if resumed is None:
             said = [line.replace("; the one before it is used", "") for line in said]
@@ -141,6 +145,18 @@ def _check_fit(folder: Path, run: Run, content: Mapping[str, Any]) -> None:
         raise ConfigError(f"resume={show(str(folder))}: its checkpoint is of other seeds; start a new run for these")
     if content["step"] > run.steps:
         raise ConfigError(f"steps={run.steps}: {folder} is at step {content['step']}; try steps={content['step']}")
+
+
+def _schedule_over(config: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
+    """A line where the learning rate has fallen to zero, so that more steps alone would teach nothing."""
+    steps = (config.get("optimizer") or {}).get("steps")
+    counts = [float(part["count"]) for part in state.values() if isinstance(part, Mapping) and "count" in part]
+    if not steps or not counts or max(counts) < steps:
+        return []
+    return [
+        f"optimizer.steps={steps}: the learning rate reached 0 after so many optimiser steps and stays there;"
+        f" to go on learning type optimizer.steps=N as well, larger than {max(counts):.0f}"
+    ]
 
 
 def _train(

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from prefrl_cli.options import ConfigError, show
-from prefrl_cli.run_directory import read_plain
+from prefrl_cli.safe_files import UnreadableError, flat, read_json, read_yaml
 
 # How a run was started rather than what it is; allow_targets has to be typed each time.
 _NOT_COMPARED = ("quiet", "output_dir", "allow_targets")
-_LARGEST = 1 << 20  # bytes; a config of ours has two thousand
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
     """The options that a run recorded, but for `quiet` and `allow_targets`, which are typed anew.
 
-    A file may not allow itself code.
+    A file may not allow itself code. It was resolved when it was written: what would be resolved again, such as
+    `${oc.env:NAME}`, is someone else's wish to know something of this machine.
 
     Raises:
         ConfigError: when they cannot be read.
     """
     path = folder / "config.yaml"
     try:
-        if path.stat().st_size > _LARGEST:
-            raise ValueError("too large")
-        config = yaml.safe_load(read_plain(path))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
-        reason = " ".join(str(getattr(problem, "strerror", None) or problem).split())[:100]
-        raise ConfigError(f"{path}: cannot be read ({reason}); is {show(str(folder))} a run?") from None
-    if not isinstance(config, dict) or not isinstance(config.get("experiment"), str):
+        config = read_yaml(folder, path.name)
+        options = flat(config, path.name)
+    except UnreadableError as problem:
+        raise ConfigError(f"{folder}: {problem}; is it a run?") from None
+    for name, value in options.items():
+        if "${" in f"{name}{value}":
+            raise ConfigError(f"{path}: {show(name)}={show(value)}: a run's record holds values, never ${{...}}")
+    if not isinstance(config.get("experiment"), str):
         raise ConfigError(f"{path}: holds no options of a run")
     return {str(name): value for name, value in config.items()} | {"allow_targets": [], "quiet": False}
 
@@ -41,10 +39,9 @@ def stored_config(folder: Path) -> dict[str, Any]:
 def stored_environment(folder: Path) -> dict[str, Any]:
     """What a run recorded of the machine and the software; empty where it cannot be read."""
     try:
-        content = json.loads(read_plain(folder / "environment.json"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(folder, "environment.json")
+    except UnreadableError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def config_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+_MANY = 20  # runs from which on a person may wait some seconds
 _TEXT = """Statistics, learning curves and comparisons of runs, on one page that needs no network.
 
 PATH is a run, a sweep, or a folder of them at any depth. Nothing in it is changed, and nothing in it is executed."""
@@ -60,13 +62,19 @@ def _report(paths: list[Path], output: Path) -> int:
     from prefrl_cli.report.runs import load
 
     runs = load(paths)
-    if not runs:
+    links = sum(run.status == "linked" for run in runs)
+    if links:
+        print(f"prefrl-report: links not followed: {links}; type a linked folder's path to include it", file=sys.stderr)
+    if len(runs) == links:
         print(f"prefrl-report: no run in {', '.join(map(str, paths))}; a run has a status.json", file=sys.stderr)
         return FAILED
-    inside = [run.path for run in runs if output.resolve().is_relative_to(run.path.resolve())]
+    own = [run.path for run in runs if run.status != "linked"]
+    inside = [path for path in own if output.resolve().is_relative_to(path.resolve())]
     if inside:
         print(f"prefrl-report: --output {output} lies in the run {inside[0]}; type another folder", file=sys.stderr)
         return REFUSED
+    if len(runs) > _MANY and sys.stderr.isatty():
+        print(f"{len(runs)} runs read; now their statistics and charts", file=sys.stderr)
     found = results(runs)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -78,8 +86,9 @@ def _report(paths: list[Path], output: Path) -> int:
     except OSError as problem:
         print(f"prefrl-report: {output}: cannot be written ({problem.strerror}); type -o DIR", file=sys.stderr)
         return FAILED
-    unfinished = sum(run.status != "finished" for run in runs)
-    told = f", {unfinished} of them failed, missing, unreadable or not finished" if unfinished else ""
-    print(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}{told}")
+    counts = Counter(run.status for run in runs if run.status != "linked")
+    told = ", ".join(f"{counts[status]} {status}" for status in sorted(counts, key=lambda one: one != "finished"))
+    number = counts.total()
+    print(f"{number} {'run' if number == 1 else 'runs'}" + (f": {told}" if set(counts) != {"finished"} else ""))
     print(f"page:  {output / 'report.html'}\ntable: {output / 'report.csv'}")
     return 0

@@ -22,7 +22,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
-from prefrl_cli.config import build, check_run
+from prefrl_cli.config import build, check_run, prepare_loggers
 from prefrl_cli.options import ConfigError
 from prefrl_cli.sweep import Job, Sweep, read_json, set_aside
 
@@ -47,6 +47,7 @@ class SweepLauncher(Launcher):
 
     def __init__(self, inner: Launcher, sweep: Sweep, compose: Compose, loader: Any, config: DictConfig) -> None:
         self._inner, self._sweep, self._compose, self._loader, self._config = inner, sweep, compose, loader, config
+        self._prepared: set[str] = set()
 
     def setup(self, **_: Any) -> None:
         """Nothing: `inner` is set up."""
@@ -80,12 +81,20 @@ class SweepLauncher(Launcher):
         job.reason = reason
         print(f"prefrl-train: job {job.name}: {reason}", file=sys.stderr)
 
+    def _prepare(self, plain: Mapping[str, Any]) -> None:
+        """Make the trackers' stores, each once."""
+        loggers = repr(plain.get("logger"))
+        if loggers not in self._prepared:
+            prepare_loggers(plain)
+            self._prepared.add(loggers)
+
     def _problem(self, config: DictConfig) -> str | None:
         """What is wrong with a job's options, found before any job begins; another machine may have its device."""
         try:
             plain = self._compose(config)
             check_run(plain)
             build({**plain, "device": "cpu"})
+            self._prepare(plain)
         except ConfigError as problem:
             return str(problem)
         return None
@@ -138,7 +147,7 @@ class SweepLauncher(Launcher):
             if done.return_value is None:
                 known = ", ".join(standing.metrics)
                 job.reason = f"objective={objective}: the run has no such metric; choose one of {known}"
-                print(f"prefrl-train: job {job.name}: {job.reason}", file=sys.stderr)
+                self._refuse(job, job.reason)
         return done
 
 

@@ -2,13 +2,14 @@
 
 Hydra makes objects, sets environment variables, configures logging and starts launchers from whatever stands under
 `hydra`. Our own files, those of Hydra's packages and what a person types may use that; a file of a `--config-dir` may
-only describe a search. What a `_target_` of a part may be is `prefrl_cli.groups`' affair.
+only describe a search, and may not read the environment. What a `_target_` of a part may be is `prefrl_cli.groups`'
+affair.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -42,6 +43,9 @@ def _check(file: str, content: Any) -> None:
     Raises:
         ConfigError: naming the file and the option.
     """
+    for text in _texts(content):
+        if asks_outside(text):
+            raise ConfigError(f"{file}: a file may not ask for {show(text)}; type it on the command line instead")
     given = content.get("hydra") if isinstance(content, Mapping) else None
     if given is None:
         return
@@ -58,6 +62,20 @@ def _check(file: str, content: Any) -> None:
         others.append("hydra.sweeper")
     if others:
         raise ConfigError(f"{file}: a file may not set {show(others[0])}; type it on the command line instead")
+
+
+def asks_outside(text: str) -> bool:
+    """Whether it asks a resolver, such as `${oc.env:NAME}`: what that finds would stand in the run's record."""
+    return re.search(r"\$\{.*:", text, re.DOTALL) is not None
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """Every text among nested values."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, Mapping | list):
+        for value in content.values() if isinstance(content, Mapping) else content:
+            yield from _texts(value)
 
 
 def check_flags(typed: Any) -> None:

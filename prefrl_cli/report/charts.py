@@ -73,20 +73,26 @@ def draw(figure: Figure, path: Path) -> list[Path]:
     if isinstance(figure, MazeAnimation):
         animate(figure.maze, named["gif"])
         return [named["gif"]]
-    with _style():
+    with style():
         sheet = curves_sheet(figure) if isinstance(figure, Curves) else maze_sheet(figure)
-        sheet.set_dpi(150)
-        # The canvases' own methods: savefig draws everything once more before each file.
-        raster: Any = FigureCanvasAgg(sheet)  # print_png and print_svg have no types
-        raster.print_png(named["png"], metadata={"Software": None}, pil_kwargs={"compress_level": 4})
-        sheet.set_layout_engine("none")  # it was laid out just now
-        vector: Any = FigureCanvasSVG(sheet)
-        vector.print_svg(named["svg"], metadata={"Date": None, "Creator": None})
+        write(sheet, named["png"], named["svg"])
     return [named["png"], named["svg"]]
 
 
+def write(sheet: Sheet, png: Path, svg: Path) -> None:
+    """Write a sheet twice; it must have been made, and be written, inside `style`."""
+    sheet.set_dpi(150)
+    # The canvases' own methods: savefig draws everything once more before each file.
+    raster: Any = FigureCanvasAgg(sheet)  # print_png and print_svg have no types
+    raster.print_png(png, metadata={"Software": None}, pil_kwargs={"compress_level": 4})
+    sheet.set_layout_engine("none")  # it was laid out just now
+    vector: Any = FigureCanvasSVG(sheet)
+    vector.print_svg(svg, metadata={"Date": None, "Creator": None})
+
+
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
+    """Our look, whatever a person's own matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
@@ -115,7 +121,7 @@ def curves_sheet(figure: Curves) -> Sheet:
 
 def _caption(figure: Curves) -> str:
     """What lines, bands and dots mean, and over how many seeds."""
-    lines = [line for panel in figure.panels for line in panel.lines if line.style != "dashed"]
+    lines = [line for panel in figure.panels for line in panel.lines if line.style in ("band", "smooth", "points")]
     seeds = max((line.y.shape[1] for line in lines), default=0)
     styles = {line.style for line in lines}
     if seeds == 1:
@@ -146,6 +152,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> int:
     for line in panel.lines:
         if line.style == "dashed":
             _draw_dashed(axes, line)
+        elif line.style == "bars":
+            _draw_bars(axes, line)
         else:
             style = number % len(COLOURS)
             # A colour a line even where it has no values, so that the same line keeps its colour.
@@ -191,6 +199,11 @@ def _draw_dashed(axes: Axes, line: Line) -> None:
         _one_x(line)[there], median[there], color=GREY, linestyle=(0, (5, 3)), linewidth=1.4, zorder=2.6,
         label=line.label or None,
     )  # fmt: skip
+
+
+def _draw_bars(axes: Axes, line: Line) -> None:
+    x = _one_x(line)
+    axes.bar(x, line.y[:, 0], width=float(x[1] - x[0]), color="#d9d9d9", edgecolor="white", label=line.label or None)
 
 
 def _draw_line(axes: Axes, line: Line, style: int, positive: bool) -> bool:

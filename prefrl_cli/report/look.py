@@ -45,5 +45,15 @@ polygon.s2, circle.s2 { fill: var(--c2); } polygon.s3, circle.s3 { fill: var(--c
 polygon.s4, circle.s4 { fill: var(--c4); } polygon.s5, circle.s5 { fill: var(--c5); }
 .band { stroke: none; }
 summary { cursor: pointer; margin: 1rem 0 .4rem; font-weight: 600; }
+@media (max-width: 40rem) {  /* a telephone: intervals stand below their value, so that the columns have room */
+  body { padding: 1rem .75rem 3rem; }
+  table { font-size: .8rem; }
+  th, td { padding-right: .3rem; }
+  td.n, th.n { padding-left: .3rem; }
+  th.n, td.k, th.k { white-space: normal; }
+  td.k:has(svg) { white-space: nowrap; }
+  td.w { min-width: 6rem; }
+  td small { display: block; }
+  td .swatch { width: 14px; margin-right: .2rem; } }
 @media print { details:not([open]) > * { display: block; } }
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prefrl_cli.report.safe_files import UnreadableError, read
+from prefrl_cli.safe_files import UnreadableError, read
 
 _ROWS = 4_000  # rows of a file that are parsed, beside those with an evaluation; more show nothing
 _EVALUATION = "evaluation/"

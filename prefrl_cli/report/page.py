@@ -14,7 +14,7 @@ from prefrl_cli.report.plot import swatch
 from prefrl_cli.report.pool import Configuration, seed_text
 from prefrl_cli.report.results import SOLVED, Comparison, Estimate, Experiment, Metric, Results, lower_is_better
 
-_ORDER = ("unreadable", "failed", "missing", "interrupted", "running")
+_ORDER = ("failed", "unreadable", "missing", "interrupted", "running", "linked")
 _LONGEST_TEXT = 400
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -100,9 +100,10 @@ def _plural(number: int, word: str) -> str:
 
 def _summary(found: Results) -> str:
     number = sum(len(one.configurations) for one in found.experiments)
-    finished = sum(run.status == "finished" for run in found.runs)
+    statuses = Counter(run.status for run in found.runs)
+    runs = len(found.runs) - statuses["linked"]
     lines = [
-        f"{_plural(finished, 'finished run')} of {len(found.runs)}, {_plural(number, 'configuration')}"
+        f"{_plural(statuses['finished'], 'finished run')} of {runs}, {_plural(number, 'configuration')}"
         f" of {_plural(len(found.experiments), 'experiment')}."
     ]
     for experiment in found.experiments:
@@ -178,7 +179,8 @@ def _experiment(experiment: Experiment) -> str:
         ("Curves of training", training_charts(experiment), False),
     ):
         if pictures:
-            inside = f'<ul class="legend">{legend}</ul><div class="charts">{"".join(pictures)}</div>'
+            several_lines = f'<ul class="legend">{legend}</ul>' if legend.count("<li>") > 1 else ""
+            inside = f'{several_lines}<div class="charts">{"".join(pictures)}</div>'
             plain = f"<h3>{title}</h3>{inside}"
             parts.append(plain if is_open else f"<details><summary>{title}</summary>{inside}</details>")
     parts.append(_evaluation(experiment))
@@ -187,7 +189,8 @@ def _experiment(experiment: Experiment) -> str:
 
 
 def _configurations(experiment: Experiment) -> str:
-    head = [("", "k"), *((_text(name), "k") for name in experiment.options), ("seeds", "n")]
+    options = [_text(name).replace(".", ".<wbr>") for name in experiment.options]  # may break there on a telephone
+    head = [("", "k"), *((name, "k") for name in options), ("seeds", "n")]
     head += [("share of seeds that solve it", "n")] * (experiment.solved is not None)
     head += [(_words(experiment.headline), "n"), ("labels used", "n")][: 2 if _labels(experiment) else 1]
     rows = []

@@ -18,7 +18,7 @@ from prefrl_cli.report.statistics import bootstrap_interval, count, difference_i
 SOLVED = "solved"
 # By which configurations are compared first: the first of these that an experiment has.
 _HEADLINES = ("success_mean", "success_last", "preference_accuracy", "answer_error", "accuracy", "loss")
-_LOWER = {"loss", "mse", "error", "steps"}
+_LOWER = {"loss", "mse", "error", "steps", "epic"}
 _MOST_IN_PAIRS = 8  # configurations that are compared each with each: 28 pairs
 
 
@@ -101,7 +101,7 @@ def results(runs: Sequence[Run]) -> Results:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a metric is an error, a loss or a number of steps."""
+    """Whether a metric is an error, a loss, a distance to the true reward or a number of steps."""
     return bool(_LOWER & set(metric.split("_")))
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from prefrl_cli.report.metrics import Table, read_metrics
-from prefrl_cli.report.safe_files import UnreadableError, flat, read, read_json, read_yaml
+from prefrl_cli.safe_files import UnreadableError, flat, read, read_json, read_yaml
 
 _MARKS = ("status.json", "config.yaml", "metrics.csv", "summary.json")
 _SWEEP = "sweep.csv"
+_LOCK = ".lock"
 _SET_ASIDE = ".failed"  # where a sweep keeps failed tries of jobs that it ran again
 _MOST_TABLE = 1 << 26
 _MOST_SEEDS = 100_000
@@ -29,7 +31,8 @@ class Run:
 
     Attributes:
         path: the folder.
-        status: one of `STATUSES`, `missing` for a sweep's job without a run, or `unreadable`.
+        status: one of `STATUSES`, `missing` for a sweep's job without a run, `linked` for a link that is not followed,
+            or `unreadable`. A run that calls itself running though no process holds its lock is interrupted.
         reason: why it is not finished, in a line.
         step: updates done.
         experiment: its name.
@@ -57,35 +60,40 @@ class Run:
 def load(paths: Iterable[Path]) -> list[Run]:
     """Every run at or below the paths, each once, and every job of a sweep that has no run.
 
-    What cannot be read comes back too, as `unreadable` with the reason.
+    What cannot be read comes back too, as `unreadable` with the reason, and so does a link to a folder elsewhere.
     """
-    folders: list[Path] = []
-    sweeps: list[Path] = []
-    seen: set[Path] = set()
-    for path in paths:
-        for folder, is_run in _walk(path):
-            real = folder.resolve()
-            if real not in seen:
-                seen.add(real)
-                (folders if is_run else sweeps).append(folder)
-    runs = [read_run(folder) for folder in folders]
-    for sweep in sweeps:
+    tops = list(paths)
+    found: dict[str, dict[Path, Path]] = {"run": {}, "sweep": {}, "link": {}}  # by what they really are
+    for top in tops:
+        for folder, kind in _walk(top):
+            found[kind].setdefault(folder.resolve(), folder)
+    # Shown in a terminal only, and when it takes more than a second.
+    bar = tqdm(found["run"].values(), desc="reading", unit="run", delay=1, leave=False, disable=None)
+    runs = [read_run(folder) for folder in bar]
+    for sweep in found["sweep"].values():
         runs += missing_jobs(sweep)
+    inside = [top.resolve() for top in tops]
+    for real, link in found["link"].items():
+        if not any(real.is_relative_to(top) for top in inside):  # else it is found by its own name
+            runs.append(Run(link, "linked", "a link out of the folder is not followed; type its own path beside it"))
     return runs
 
 
-def _walk(top: Path) -> Iterator[tuple[Path, bool]]:
-    """Run directories (true) and sweeps (false), in the order of their names; links below are not followed."""
+def _walk(top: Path) -> Iterator[tuple[Path, str]]:
+    """Runs, sweeps and links to folders, in the order of their names; links are not followed."""
     unlisted: list[OSError] = []
     for folder, inside, files in os.walk(top, onerror=unlisted.append):
         inside.sort()
         if _SWEEP in files:
-            yield Path(folder), False
+            yield Path(folder), "sweep"
         elif any(name in files or name in inside for name in _MARKS):
             inside.clear()
-            yield Path(folder), True
+            yield Path(folder), "run"
+        for name in inside:
+            if os.path.islink(path := os.path.join(folder, name)):
+                yield Path(path), "link"
     for problem in unlisted:  # a folder that may not be opened might hold a run
-        yield Path(problem.filename), True
+        yield Path(problem.filename), "run"
 
 
 def read_run(folder: Path) -> Run:
@@ -115,11 +123,33 @@ def _read(run: Run) -> None:
     run.reason = " ".join(str(status.get("reason") or "").split())[:400]
     if status["status"] == "finished":
         _read_results(run)
-    if status["status"] == "running":
-        run.reason = "still running, or killed"
+    run.status = status["status"]
+    if run.status == "running":
+        held = _held(run.path / _LOCK)
+        run.reason = "still running" if held else "still running, or killed"
+        if held is False:
+            run.status, run.reason = "interrupted", "was killed: it calls itself running and no process holds its lock"
     if run.path.parent.name == _SET_ASIDE:
         run.reason = f"an earlier try: {run.reason}"
-    run.status = status["status"]
+
+
+def _held(lock: Path) -> bool | None:
+    """Whether a process has the run's lock; none where that cannot be told."""
+    try:
+        import fcntl
+
+        handle = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (ImportError, OSError):  # Windows; no lock, or none of ours
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go at once, with the handle
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:  # some network file systems have no locks
+        return None
+    finally:
+        os.close(handle)
 
 
 def _configured_seeds(options: dict[str, Any]) -> list[int]:

@@ -25,8 +25,10 @@ def count(scores: ArrayLike) -> Any:
 def mean(scores: ArrayLike) -> Any:
     """Mean along the last axis of the values there are; NaN where there are none."""
     values = _floats(scores)
-    there = ~np.isnan(values)
-    return _divide(np.where(there, values, 0.0).sum(-1), there.sum(-1))
+    missing = np.isnan(values)
+    if values.size and not missing.any():  # as nearly always: half the passes over the resamples
+        return (values.sum(-1) / values.shape[-1])[()]
+    return _divide(np.where(missing, 0.0, values).sum(-1), (~missing).sum(-1))
 
 
 def interquartile_mean(scores: ArrayLike) -> Any:
@@ -37,6 +39,9 @@ def interquartile_mean(scores: ArrayLike) -> Any:
     four values it is the mean. NaN where there is no value.
     """
     ordered = np.sort(_floats(scores), -1)  # NaN comes last
+    if ordered.size and not np.isnan(ordered[..., -1]).any():
+        cut = ordered.shape[-1] // 4
+        return mean(ordered[..., cut : ordered.shape[-1] - cut])
     number = count(ordered)[..., None]
     cut = number // 4
     place = np.arange(ordered.shape[-1])

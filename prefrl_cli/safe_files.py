@@ -12,11 +12,22 @@ _MOST_TEXT = 1 << 18  # bytes of a YAML file; ours have some 2,000
 _MOST_JSON = 1 << 26
 _MOST_METRICS = 1 << 31
 _DEEPEST = 40  # levels of a YAML file
+_MOST_ALIASES = 8  # ours have none; each may double what is read
 _MOST_OPTIONS = 5000
 
 
 class UnreadableError(Exception):
     """A run's file that cannot be used; the message is one line that names it."""
+
+
+def first_link(*folders: Path) -> Path | None:
+    """A link right in one of the folders, or such a folder itself beyond the first: what is written there leaves it.
+
+    Args:
+        *folders: the first as a person named it, then those inside; they need not be there.
+    """
+    inside = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    return next((path for path in (*folders[1:], *inside) if path.is_symlink()), None)
 
 
 def read(folder: Path, name: str, most: int = _MOST_METRICS) -> bytes:
@@ -66,18 +77,22 @@ def read_yaml(folder: Path, name: str) -> Any:
     """A YAML file, safe-loaded.
 
     Raises:
-        UnreadableError: when it is not YAML, asks for Python objects, or is nested deeper than any of ours.
+        UnreadableError: when it is not YAML, asks for Python objects, or is nested deeper, or repeats itself more
+            often, than any of ours.
     """
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster
     try:
         text = read(folder, name, _MOST_TEXT).decode("utf-8")
-        depth = 0
+        depth = aliases = 0
         for event in yaml.parse(text, loader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST:  # the C loader would overflow its stack
                 raise UnreadableError(f"{name} is nested deeper than {_DEEPEST} levels")
+            aliases += isinstance(event, yaml.AliasEvent)
+            if aliases > _MOST_ALIASES:
+                raise UnreadableError(f"{name} has more than {_MOST_ALIASES} aliases")
         return yaml.load(text, loader)
     except UnreadableError:
         raise

@@ -1,0 +1,72 @@
+"""What OPRL measures beside the return: success, predicted answers, and the learned reward against the true one."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prefrl_cli.algorithm.predictions import Predictions
+from prefrl_cli.env.maze import Maze
+from prefrl_cli.quality import calibration_error, epic_distance, spearman
+from prefrl_cli.reward_model import ImplicitReward, ProcessReward
+from prefrl_cli.streams import Streams
+
+
+def success(episodes: Tensor) -> dict[str, Tensor]:
+    """Shares `[R]` of successes among all episodes so far `[R, N]` and their last tenth; nothing before the first.
+
+    `solved` is 1 where nine in ten of the last tenth succeed.
+    """
+    count = episodes.shape[1]
+    if not count:
+        return {}
+    last = episodes[:, -max(1, count // 10) :].mean(1)
+    return {"success_last": last, "success_mean": episodes.mean(1), "solved": (last >= 0.9).float()}
+
+
+def predicted_answers(held_out: Predictions) -> dict[str, Tensor]:
+    """How the model predicts preferences, `[R]` each; ties do not count.
+
+    `label_accuracy` is the share of right answers, `calibration_error` compares sigmoid of the margin with the answers.
+    """
+    error = calibration_error(*held_out.arrays())
+    return {"label_accuracy": held_out.accuracy(), "calibration_error": _metric(error, held_out.margins.device)}
+
+
+@torch.no_grad()
+def reward_quality(
+    env: Maze, reward_model: ProcessReward | ImplicitReward, streams: Streams, discount: float
+) -> dict[str, Tensor]:
+    """How near the learned step rewards are to the true reward and to the true distances, `[R]` each.
+
+    `epic_distance` is taken over all cells, actions and next cells, the goal being left with reward 0;
+    `distance_correlation` is Spearman's between the reward of a cell and minus its distance to the goal or, where
+    the reward depends on the action, between that of a step and how much nearer to the goal it leads.
+
+    Args:
+        env: the maze.
+        reward_model: its rewards.
+        streams: gives the seeds and the device.
+        discount: of the potentials that count as no difference.
+    """
+    cells = np.flatnonzero(env.distance >= 0)
+    steps = np.stack(np.meshgrid(cells, np.arange(env.num_actions), indexing="ij")).reshape(2, -1)
+    states, actions = torch.from_numpy(steps).to(streams.device)[:, None].expand(-1, len(streams.seeds), -1)
+    learned = reward_model.step_rewards(states, actions).double().cpu().numpy()
+    learned = learned.reshape(len(learned), len(cells), -1).copy()  # [R, N, A]
+    leaves, distance = cells != env.goal, env.distance[cells]
+    learned[:, ~leaves] = 0.0
+    true = env.goal_reward * (cells == env.goal)[None]
+    nothing = np.zeros((1, len(cells)))
+    epic = epic_distance((learned, nothing[..., None]), (nothing, true), discount)
+    if isinstance(reward_model, ImplicitReward):
+        nearer = distance[:, None] - env.distance[env.transitions[cells]]
+        ranks = spearman(learned[:, leaves].reshape(len(learned), -1), nearer[None, leaves].reshape(1, -1))
+    else:
+        ranks = spearman(learned[:, leaves, 0], -distance[None, leaves])
+    return {"epic_distance": _metric(epic, streams.device), "distance_correlation": _metric(ranks, streams.device)}
+
+
+def _metric(values: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(values).float().to(device)

@@ -1,0 +1,45 @@
+"""The reliability chart: how often a reward model's predictions come true, beside how sure it was."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from prefrl_cli.figures import Array, Curves, Figure, Line, Panel
+from prefrl_cli.quality import calibration_error, reliability
+
+_FEWEST = 5  # pairs in a bin that is shown: the share of fewer says nothing
+
+
+def reliability_figure(chances: Array, labels: Array, weights: Array) -> dict[str, Figure]:
+    """Predicted probability against the share that came true, in ten bins; nothing where no pair counts.
+
+    Args:
+        chances: predicted probability that the first is preferred, `[R, K]`.
+        labels: 1 where it was, else 0, `[R, K]`.
+        weights: 0 for pairs that do not count, `[R, K]`.
+    """
+    errors = calibration_error(chances, labels, weights)
+    errors = errors[~np.isnan(errors)]
+    if not len(errors):
+        return {}
+    seeds = len(chances)
+    predicted, observed, total = reliability(chances, labels, weights)  # [R, bins] each
+    pooled = reliability(chances.reshape(1, -1), labels.reshape(1, -1), weights.reshape(1, -1))
+    share = pooled[2] / pooled[2].sum()
+    bars = Line((np.arange(share.size) + 0.5) / share.size, share.T, "share of the pairs", "bars")
+    perfect = Line(np.array([0.0, 1.0]), np.array([[0.0], [1.0]]), "perfect", "dashed")
+    there = pooled[2][0] >= _FEWEST
+    line = Line(pooled[0][0, there], pooled[1].T[there], "all seeds together" if seeds > 1 else "predictions", "line")
+    dots = Line(predicted.T, np.where(total < _FEWEST, np.nan, observed).T, "each seed", "points")
+    of = f"median of {len(errors)} seeds" if len(errors) > 1 else "1 seed"
+    panel = Panel(
+        f"Calibration error {np.median(errors):.3f} ({of})",
+        "predicted probability that the first is preferred",
+        "share of pairs in which it is",
+        (bars, perfect, line, dots) if seeds > 1 else (bars, perfect, line),
+        y_range=(-0.03, 1.03),
+        x_range=(0.0, 1.0),
+    )
+    whose = "" if seeds > 1 else " of 1 seed"
+    note = f"{pooled[2].sum():.0f} held-out pairs{whose}; bins of fewer than {_FEWEST} are left out."
+    return {"reliability": Curves("Are the predicted preferences right?", (panel,), note)}

@@ -1,0 +1,243 @@
+"""`prefrl-study`: a question in, its runs, a table and a chart out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from prefrl_cli.options import ConfigError
+
+if TYPE_CHECKING:
+    from prefrl_cli.cli.study_rows import Job
+    from prefrl_cli.report.study import Result, Study
+
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+_WIDTH = 80
+_TEXT = """Runs that answer one question together, as a table with intervals and a chart.
+
+NAME is a file of conf/study/, a YAML file of your own, or `all`. Each row of a
+study is an ordinary run below the output folder. Stopped or killed, the same
+command goes on: finished rows are left as they are."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(REFUSED)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: what was typed after the command; none takes it from the process.
+
+    Returns:
+        0 when every row finished, 1 when one failed, 2 for a wrong argument or option, 130 on Ctrl-C, 143 on SIGTERM.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as prefrl-train
+    parser = _Parser(prog="prefrl-study", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="maze_size, my/study.yaml, all, ...")
+    parser.add_argument("--list", action="store_true", help="say which studies there are, and how long each takes")
+    parser.add_argument("--quick", action="store_true", help="few seeds and steps: to see that it runs")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="rows at once, a thread each; default: 1")
+    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="of one study; default: outputs/studies/NAME")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="put the tables between the markers of this page")
+    try:
+        typed = parser.parse_args(arguments)
+        return _studies(typed)
+    except SystemExit as end:
+        return int(end.code or 0)
+    except ConfigError as problem:
+        print(f"prefrl-study: {problem}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt as problem:
+        print(f"prefrl-study: {str(problem) or 'interrupted'}", file=sys.stderr)
+        return getattr(problem, "exit_code", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _studies(typed: argparse.Namespace) -> int:
+    from prefrl_cli.choices import choices
+    from prefrl_cli.cli.study_file import load
+
+    if typed.list:
+        for name in choices("study"):
+            print(_listed(load(name)))
+        return 0
+    from prefrl_cli.cli.study_rows import jobs
+
+    names = choices("study") if "all" in typed.names else list(dict.fromkeys(typed.names))
+    if not names:
+        raise ConfigError("which study? type prefrl-study NAME, or --list")
+    if typed.jobs < 1:
+        raise ConfigError(f"--jobs {typed.jobs}: must be 1 or more")
+    if typed.output_dir and len(names) > 1:
+        raise ConfigError("--output-dir: is the folder of one study; leave it out, or type one NAME")
+    studies = [load(name, quick=typed.quick) for name in names]
+    if typed.readme:
+        _check_readme(typed, studies)
+    if not typed.quick and (known := [study.minutes for study in studies if study.minutes is not None]):
+        more = f" and {len(studies) - len(known)} not measured yet" if len(known) < len(studies) else ""
+        print(f"some {sum(known):g} minutes with --jobs 2 on two cores{more}; what is finished already is skipped")
+    top = Path("outputs", "studies-quick" if typed.quick else "studies")
+    folders = [typed.output_dir or top / study.name for study in studies]
+    plans = [(study, folder, jobs(study, folder)) for study, folder in zip(studies, folders, strict=True)]
+    return max(_run(*plan, typed.jobs, typed.readme) for plan in plans)
+
+
+def _listed(study: Study) -> str:
+    takes = "not measured" if study.minutes is None else f"{study.minutes:g} min"
+    text = f"{len(study.rows)} rows, {takes}. {study.question}"
+    return textwrap.fill(text, _WIDTH, initial_indent=f"{study.name:<17} ", subsequent_indent=" " * 18)
+
+
+def _run(study: Study, folder: Path, rows: list[Job], at_once: int, readme: Path | None) -> int:
+    """One study to its end; 1 where a row failed."""
+    from prefrl_cli.cli.study_rows import run
+    from prefrl_cli.report.study import measure
+
+    with _held(folder, study.name):
+        line, began = _Line(study, rows), time.monotonic()
+        try:
+            run(rows, at_once, line.tell)
+        finally:
+            line.close()
+        if ran := sum(job.before < 1.0 for job in rows):
+            print(f"{study.name}: {ran} rows in {(time.monotonic() - began) / 60:.1f} min", file=sys.stderr)
+        failed = [job for job in rows if job.state != "finished"]
+        for job in failed:
+            print(f"  {job.row.name}\n      {job.reason}", file=sys.stderr)
+        results = measure(study, folder)
+        try:
+            _write(study, results, folder)
+            if readme and not failed:
+                _write_readme(readme, study, results, folder)
+        except OSError as problem:
+            print(f"prefrl-study: {problem.filename or folder}: {problem.strerror or problem}", file=sys.stderr)
+            return FAILED
+    return FAILED if failed else 0
+
+
+def _write(study: Study, results: list[Result], folder: Path) -> None:
+    from prefrl_cli.report.study import markdown, table
+    from prefrl_cli.run_directory import RunDirectory
+
+    picture = None
+    if any(one.finished for one in results):
+        from prefrl_cli.report.study_chart import draw
+
+        picture = draw(study, results, folder / "chart")[0].name
+    directory = RunDirectory(folder)
+    directory.write_text("table.md", f"# {study.title}\n\n{markdown(study, results, picture)}")
+    directory.write_text("table.csv", table(study, results))
+    print(f"table: {folder / 'table.md'}" + (f"\nchart: {folder / picture}" if picture else ""))
+
+
+def _named(page: str, study: Study) -> bool:
+    return f"study {study.name} -->" in page
+
+
+def _write_readme(page: Path, study: Study, results: list[Result], folder: Path) -> None:
+    """The table between the page's markers, and the chart into `docs/` beside the page."""
+    from prefrl_cli.report.study import markdown, place
+
+    before = page.read_text(encoding="utf-8")
+    if not _named(before, study):
+        return
+    picture = Path("docs", f"study_{study.name}.png")
+    (page.parent / "docs").mkdir(exist_ok=True)
+    (page.parent / picture).write_bytes((folder / "chart.png").read_bytes())
+    text = place(before, study.name, markdown(study, results, picture.as_posix()))
+    temporary = page.with_name(f".{page.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(page)
+    print(f"page:  {page}")
+
+
+def _check_readme(typed: argparse.Namespace, studies: list[Study]) -> None:
+    """Refuse what would only be found out after hours."""
+    from prefrl_cli.report.study import place
+
+    if typed.quick:
+        raise ConfigError("--readme: a quick study says nothing; leave --quick out")
+    try:
+        text = typed.readme.read_text(encoding="utf-8")
+        for study in studies:
+            if _named(text, study):
+                place(text, study.name, "")
+            else:
+                print(f"{typed.readme} has no line <!-- study {study.name} -->: it gets no table of {study.name}")
+    except (OSError, ValueError) as problem:
+        raise ConfigError(f"{typed.readme}: {getattr(problem, 'strerror', None) or problem}") from None
+
+
+@contextlib.contextmanager
+def _held(folder: Path, name: str) -> Iterator[None]:
+    """Keep another command from running the same study at the same time."""
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((folder / ".lock").open("a"))
+            with contextlib.suppress(ImportError):  # Windows
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{name}: is running in another process, in {folder}; wait until it ends") from None
+        except OSError as problem:
+            reason = problem.strerror or problem
+            raise ConfigError(f"{folder}: cannot be written ({reason}); type --output-dir DIR") from None
+        yield
+
+
+class _Line:
+    """How a study stands: one line that is written over in a terminal, else a line for each piece of news."""
+
+    def __init__(self, study: Study, rows: list[Job]) -> None:
+        self._name, self._rows, self._began = study.name, rows, time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._shown = False
+
+    def tell(self, news: str | None) -> None:
+        """Show how the rows stand, after the news if there are some."""
+        if not self._terminal:
+            if news is not None:
+                print(f"{self._counts()}, {news}", file=sys.stderr, flush=True)
+            return
+        if news is not None:
+            print(f"\r{news}\033[K", file=sys.stderr)
+        running = [f"{job.row.name} {100 * job.share():.0f} %" for job in self._rows if job.state == "running"]
+        text = ", ".join([self._counts(), *running])
+        cut = text if len(text) < _WIDTH else f"{text[: _WIDTH - 2]}…"
+        print(f"\r{cut}\033[K", end="", file=sys.stderr, flush=True)
+        self._shown = True
+
+    def close(self) -> None:
+        """Leave the line as it stands."""
+        if self._shown:
+            print(file=sys.stderr)
+
+    def _counts(self) -> str:
+        states = [job.state for job in self._rows]
+        failed = f", {states.count('failed')} failed" if "failed" in states else ""
+        return f"{self._name}: {states.count('finished')} of {len(states)} done{failed}{self._left()}"
+
+    def _left(self) -> str:
+        """The time that the rest takes where it goes on as since the start."""
+        shares = [(job.work, job.before, job.share()) for job in self._rows]
+        done = sum(work * max(now - before, 0.0) for work, before, now in shares)
+        left = sum(work * (1.0 - now) for work, _, now in shares)
+        if not done or not left:
+            return ""
+        seconds = (time.monotonic() - self._began) * left / done
+        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
