@@ -37,7 +37,6 @@ from prefrl_cli.cli.job import run_or_resume
 COMMON = ["num_seeds=2", "threads=1", "quiet=true"]
 SHORT = {
     "oprl_maze": ["steps=12", "checkpoint.every=3"],
-    "oprl_maze_implicit": ["steps=12", "checkpoint.every=3"],
     "tutorial/oprl_maze": ["steps=150", "checkpoint.every=10", "queries.start=20"],
     "addition_linear": ["steps=60", "checkpoint.every=7"],
     "rewardnet_mse": ["steps=150", "checkpoint.every=20", "evaluation.every=30"],

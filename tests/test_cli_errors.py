@@ -16,6 +16,7 @@ OPRL = "experiment=oprl_maze"
 # What is typed, and a pattern of the line.
 WRONG = [
     (["experiment=nope"], "experiment=nope: there is no such experiment; choose one of .*oprl_maze"),
+    ([OPRL, "shaping=potential", "reward_model=implicit"], "rewards steps, not states; try reward_model=process"),
     (["experiment=oprl_maz"], r"experiment=oprl_maz: .*did you mean experiment=oprl_maze\?"),
     (["experiment=tutorial/oprl_mase"], r"did you mean experiment=tutorial/oprl_maze\?"),
     (["experiment="], "experiment='': there is no such experiment; choose one of"),
@@ -75,7 +76,7 @@ WRONG = [
     ([OPRL, "algorithm.episodes=1"], "queries.start=0: no two trajectories are kept then; try queries.start=1"),
     (
         [OPRL, "reward_model.hidden=1000000000"],
-        "reward_model: ProcessReward cannot be built here .*; try smaller sizes",
+        "reward_model: ImplicitReward cannot be built here .*; try smaller sizes",
     ),
     (
         [OPRL, "env._target_=os.system"],

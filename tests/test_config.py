@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from prefrl_cli.choices import GROUPS, choices, conf_folder
+from prefrl_cli.cli.hydra_app import composed
 from prefrl_cli.cli.train import main
 from prefrl_cli.config import Run
 from prefrl_cli.limits import Limits, Positive
@@ -37,6 +38,7 @@ GROUP_CHOICES = [(group, choice) for group in GROUPS for choice in choices(group
 @pytest.mark.parametrize(("group", "choice"), GROUP_CHOICES, ids=lambda value: value)
 def test_each_option_of_a_group_is_an_argument_with_a_fitting_value(group, choice):
     node = yaml.safe_load((conf_folder() / group / f"{choice}.yaml").read_text())
+    node.pop("defaults", None)  # what the choice brings along, tested below
     module, _, name = node.pop("_target_").rpartition(".")
     allowed = signature(getattr(importlib.import_module(module), name))
     node = {key: float(value) if isinstance(value, str) and "e-" in value else value for key, value in node.items()}
@@ -45,6 +47,22 @@ def test_each_option_of_a_group_is_an_argument_with_a_fitting_value(group, choic
     parts = {*GROUPS, "seeds", "steps"} if group == "algorithm" else {"seeds"}
     options = {name for name, option in allowed.items() if option.is_value}
     assert options - parts == node.keys() - parts
+
+
+@pytest.mark.parametrize(
+    ("typed", "model"),
+    [
+        (["experiment=oprl_maze"], "ImplicitReward"),
+        (["experiment=oprl_maze", "shaping=none"], "ImplicitReward"),
+        (["experiment=oprl_maze", "shaping=additive"], "ProcessReward"),
+        (["experiment=oprl_maze", "shaping=potential"], "ProcessReward"),
+        (["experiment=oprl_maze", "reward_model=process"], "ProcessReward"),
+        (["experiment=tutorial/oprl_maze", "shaping=none"], "ProcessReward"),
+        (["experiment=tutorial/oprl_maze", "shaping=step_advantage"], "ProcessReward"),
+    ],
+)
+def test_a_shaping_brings_its_reward_model_unless_one_is_named(typed, model):
+    assert composed(typed)["reward_model"]["_target_"].endswith(model)
 
 
 def test_the_root_options_have_the_defaults_that_the_yaml_says():

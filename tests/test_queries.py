@@ -228,7 +228,7 @@ def test_mean_and_pessimistic_rewards(kind: Any) -> None:
 
 def test_members_of_an_implicit_model_are_silent_at_first_and_then_disagree() -> None:
     experiment = direct.configured(
-        "oprl_maze_implicit", "queries=disagreement", "queries.questions=20", "teacher=progress", "num_seeds=2"
+        "oprl_maze", "queries=disagreement", "queries.questions=20", "teacher=progress", "num_seeds=2"
     )
     model = experiment.reward_model
     assert model.members == 3
@@ -284,7 +284,7 @@ VARIANTS = {
 
 def configured(name: str, seeds: Sequence[int]) -> Any:
     return direct.configured(
-        "oprl_maze", "teacher.criterion=progress", "queries.questions=7", "queries.recent=20", "env.size=5",
+        "oprl_maze", "teacher.criterion=progress", "teacher.discount=1.0", "queries.questions=7", "queries.recent=20", "env.size=5",
         "env.horizon=20", "reward_update.batch=9", f"seed={seeds[0]}", f"num_seeds={len(seeds)}",
         *[part if "=" in part else part for part in sorted(VARIANTS[name], key=lambda text: "." in text.split("=")[0])],
     )  # fmt: skip

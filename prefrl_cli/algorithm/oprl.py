@@ -86,6 +86,8 @@ class OPRL:
             raise ValueError("episodes=1: is measured against the others of a batch; try episodes=10")
         if episodes * (queries.start + 1) < 2:
             raise ValueError(f"queries.start={queries.start}: no two trajectories are kept then; try queries.start=1")
+        if isinstance(reward_model, ImplicitReward) and isinstance(shaping, AdditiveShaping | PotentialShaping):
+            raise ValueError("reward_model=implicit: rewards steps, not states; try reward_model=process")
         if queries.needs_members and reward_model.members < 2:
             raise ValueError("reward_model.members=1: no two disagree; try reward_model.members=3")
         if (queries.segment or 0) > env.horizon:
