@@ -285,7 +285,8 @@ VARIANTS = {
 def configured(name: str, seeds: Sequence[int]) -> Any:
     return direct.configured(
         "oprl_maze", "teacher.criterion=progress", "teacher.discount=1.0", "queries.questions=7",
-        "queries.recent=20", "env.size=5", "env.horizon=20", "reward_update.batch=9", f"seed={seeds[0]}", f"num_seeds={len(seeds)}",
+        "queries.recent=20", "env.size=5", "env.horizon=20", "reward_update.batch=9", f"seed={seeds[0]}",
+        f"num_seeds={len(seeds)}",
         *[part if "=" in part else part for part in sorted(VARIANTS[name], key=lambda text: "." in text.split("=")[0])],
     )  # fmt: skip
 
