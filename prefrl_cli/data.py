@@ -116,6 +116,11 @@ class Store:
         rows = self._rows(oldest + places)
         return {name: v.index_select(0, rows).view(*places.shape, *v.shape[1:]) for name, v in self._items.items()}
 
+    def column(self, name: str) -> tuple[Tensor, Tensor]:
+        """One field of all items `[R, capacity, ...]`, in no order, and whether there is such an item."""
+        values = self._items[name].unflatten(0, (-1, self.capacity))
+        return values, torch.arange(self.capacity, device=values.device) < self.count[:, None]
+
     def _rows(self, numbers: Tensor) -> Tensor:
         """Where the items of these numbers, `[R, K]` and counted from the first ever written, lie: `[R * K]`."""
         replicas = torch.arange(len(numbers), device=numbers.device)[:, None]

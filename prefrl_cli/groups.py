@@ -78,7 +78,10 @@ class Group:
             name = text.partition("=")[0]
             if name.partition(".")[0] in GROUPS:  # it names another group's option itself
                 raise ConfigError(text) from None
-            raise ConfigError(f"{self.group}{'.' if name in self.allowed else ': '}{text}") from None
+            if name not in self.allowed:
+                raise ConfigError(f"{self.group}: {text}") from None
+            text = text.replace(f"; try {name}=", f"; try {self.group}.{name}=")  # as it is typed
+            raise ConfigError(f"{self.group}.{text}") from None
         except (MemoryError, RuntimeError) as problem:
             text = str(problem).partition("\n")[0]
             raise ConfigError(f"{self.group}: {self.name} cannot be built here ({text}); try smaller sizes") from None

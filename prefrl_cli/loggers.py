@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
+import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -15,9 +17,11 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from prefrl_cli.options import ConfigError
+from prefrl_cli.safe_files import UnreadableError, read
 
 _MLFLOW_BATCH = 1000  # the most that MLflow takes at once
 _MLFLOW_PARAMETERS = 100
+_IDENTITY = "tracked_as"
 
 
 class Tracker(Protocol):
@@ -76,7 +80,7 @@ class MLflow:
     """A run in an MLflow store.
 
     Args:
-        directory: of the run, whose path names the run; a resumed one goes on in the same.
+        directory: of the run; a resumed one goes on in the same run of the store.
         experiment: its name.
         settings: every option with its value.
         store: where MLflow keeps its runs: `sqlite:///PATH`, or a server's address.
@@ -100,19 +104,18 @@ class MLflow:
         self.per_seed, self._metric = per_seed, Metric
         logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells every table that it makes
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-        name = str(directory.resolve())
+        identity = _identity(directory)
         with _alone(store) as folder:
             self._client = MlflowClient(tracking_uri=store)
             known = self._client.get_experiment_by_name(experiment)
             place = (folder / "mlflow_artifacts").as_uri() if folder else None
             number = known.experiment_id if known else self._client.create_experiment(experiment, place)
-        quoted = name.replace("\\", "\\\\").replace("'", "\\'")
-        before = self._client.search_runs([number], f"tags.`prefrl.directory` = '{quoted}'", max_results=1)
+        before = self._client.search_runs([number], f"tags.`prefrl.identity` = '{identity}'", max_results=1)
         if before:
             self._run = before[0].info.run_id
             self._client.update_run(self._run, status="RUNNING")
             return
-        tags = {"prefrl.directory": name}
+        tags = {"prefrl.directory": str(directory.resolve()), "prefrl.identity": identity}
         self._run = self._client.create_run(number, run_name=directory.name, tags=tags).info.run_id
         parameters = [Param(key, str(value)[:6000]) for key, value in _flat(settings).items()]
         for first in range(0, len(parameters), _MLFLOW_PARAMETERS):
@@ -144,7 +147,8 @@ class WandB:
     """A Weights & Biases run, kept in `wandb/` of the run directory.
 
     Args:
-        directory: of the run.
+        directory: of the run; a resumed one goes on in the same W&B run. Offline each start has a folder of its
+            own, with the same id.
         experiment: its name, the group of the run.
         settings: every option with its value.
         mode: `offline` keeps it here until `wandb sync`; `online` sends it, for which wandb must be logged in.
@@ -171,6 +175,8 @@ class WandB:
             project=project,
             group=experiment,
             name=directory.name,
+            id=_identity(directory),
+            resume="allow",
             dir=str(directory),
             config=dict(settings),
             mode=mode,
@@ -188,7 +194,7 @@ class WandB:
 
 
 class Trackers:
-    """The trackers of a run, each made when the first step is logged.
+    """The trackers of a run, made when the first step is logged, or by `open`.
 
     Args:
         seeds: R seeds.
@@ -206,11 +212,15 @@ class Trackers:
         self._makers = dict(makers or {})
         self._open: dict[str, Tracker] = {}
 
-    def log(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
-        """Pass on the metrics of a step, `[R]` each."""
+    def open(self) -> None:
+        """Make those that are not made yet, which may take seconds."""
         for name in list(self._makers):
             with self._contained(name):
                 self._open[name] = self._makers.pop(name)()
+
+    def log(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
+        """Pass on the metrics of a step, `[R]` each."""
+        self.open()
         for name, tracker in list(self._open.items()):
             with self._contained(name):
                 tracker.log(step, dict(_points(metrics, self._seeds if tracker.per_seed else ())))
@@ -246,6 +256,16 @@ def require(tracker: type[Tracker]) -> None:
     missing = [name for name in getattr(tracker, "needs", ()) if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"logger={extra}: {missing[0]} is not installed; type pip install 'prefrl[{extra}]'")
+
+
+def _identity(directory: Path) -> str:
+    """What trackers know a run by: it stays when the run is resumed or moved; a new run in its place has another."""
+    with contextlib.suppress(UnreadableError):
+        if re.fullmatch(rb"[0-9a-f]{16}", found := read(directory, _IDENTITY, 100)):
+            return found.decode()
+    made = secrets.token_hex(8)
+    (directory / _IDENTITY).write_text(made, encoding="utf-8")
+    return made
 
 
 def _points(metrics: Mapping[str, np.ndarray], seeds: Sequence[int]) -> Iterator[tuple[str, float]]:

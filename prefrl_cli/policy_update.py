@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -74,7 +76,8 @@ class PPO:
     """Proximal policy optimisation (Schulman et al. 2017, eq. 7) on the batch of episodes just played.
 
     Args:
-        epochs: steps on the whole batch.
+        epochs: passes over the batch.
+        minibatches: parts of the batch, drawn anew for each pass, with a step for each; 1 takes the whole batch.
         clip: how far the probability ratio may move before its gradient ends.
         discount: gamma.
         trace: lambda of the advantage estimation.
@@ -88,6 +91,7 @@ class PPO:
     def __init__(
         self,
         epochs: Count = 8,
+        minibatches: Count = 1,
         clip: Positive = 0.2,
         discount: Fraction = 0.98,
         trace: Fraction = 0.95,
@@ -96,7 +100,8 @@ class PPO:
         least_deviation: Positive = 0.1,
         reward_unit: Positive = 10.0,
     ) -> None:
-        self.epochs, self.clip, self.discount, self.trace = epochs, clip, discount, trace
+        self.epochs, self.minibatches = epochs, minibatches
+        self.clip, self.discount, self.trace = clip, discount, trace
         self._value_weight, self._entropy_weight = value_weight, entropy_weight
         self._least_deviation, self._unit = least_deviation, reward_unit
 
@@ -116,9 +121,9 @@ class PPO:
             advantages = standardise(advantages.flatten(1), mask, self._least_deviation, floor=True)
             if shaped.advantages is not None:
                 advantages = advantages + shaped.advantages.flatten(1)
-            shares = mask / mask.sum(1, keepdim=True)
         total = torch.zeros_like(mask[:, 0])
-        for _ in range(self.epochs):
+        batch = (states, actions, before, advantages, targets, mask)
+        for states, actions, before, advantages, targets, mask in self._parts(streams, batch):
             log_probabilities, values = policy(states)
             taken = log_probabilities.gather(-1, actions[..., None]).squeeze(-1)
             ratio = (taken - before).exp()
@@ -128,7 +133,23 @@ class PPO:
                 - torch.minimum(ratio * advantages, limited * advantages)
                 - self._entropy_weight * entropy(log_probabilities)
             )
-            loss = (each * shares).sum(-1)
+            loss = (each * (mask / mask.sum(1, keepdim=True).clamp(min=1))).sum(-1)
             optimizer.step(loss)
             total += loss.detach()
-        return total / self.epochs
+        return total / (self.epochs * self.minibatches)
+
+    def _parts(self, streams: Streams, batch: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+        """What each step learns from: tensors `[R, N]`, the last of them the mask, cut into parts of N / minibatches.
+
+        The steps taken are spread evenly over the parts, whatever share of N they are.
+        """
+        mask = batch[-1]
+        for _ in range(self.epochs):
+            if self.minibatches == 1:
+                yield batch
+                continue
+            drawn = streams.uniform("minibatches", mask.shape[1]).where(mask > 0, 1.0)
+            order = drawn.argsort(dim=1, stable=True)  # the steps taken come first
+            for part in range(self.minibatches):
+                index = order[:, part :: self.minibatches]
+                yield tuple(values.gather(1, index) for values in batch)

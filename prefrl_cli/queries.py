@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from prefrl_cli.data import Trajectories, draw_pairs
-from prefrl_cli.limits import Count, CountOrZero, NotNegative, Number, Positive
+from prefrl_cli.limits import Count, CountOrZero, Limits, NotNegative, Number, Positive
 from prefrl_cli.streams import Streams
 
 Asked = tuple[Tensor, Tensor]  # questions `[R, N, K]` as `steps` below, and how many of them each seed has `[R]`
@@ -40,7 +40,7 @@ class UniformTrajectories:
         questions: Count = 1,
         every: Count = 1,
         start: CountOrZero = 0,
-        recent: Count | None = None,
+        recent: Annotated[int, Limits(2, 10**9)] | None = None,
         segment: Count | None = None,
         budget: CountOrZero | None = None,
     ) -> None:

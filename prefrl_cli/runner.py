@@ -106,7 +106,8 @@ def train(
     with log, progress, directory.checkpoints as checkpoints, trackers or Trackers() as trackers:
         if resumed is None:
             trackers.log(0, evaluation(record.initial))
-        started = time.perf_counter() - record.seconds  # a tracker may take seconds to begin
+        trackers.open()  # a tracker may take seconds to begin, which are not training's
+        started = time.perf_counter() - record.seconds
         while algorithm.step < algorithm.steps:
             metrics = arrays(algorithm.update())
             step, last = algorithm.step, algorithm.step == algorithm.steps

@@ -39,7 +39,7 @@ WRONG = [
     ([OPRL, "env.size="], "env.size='': must be a whole number"),
     ([OPRL, "env.size=null"], "env.size=null: must be a whole number"),
     ([OPRL, "env.size=[8]"], r"env.size=\[8\]: must be a whole number"),
-    ([OPRL, "env.horizon=5"], "env.horizon=5: the goal is 14 steps away; try horizon=56"),
+    ([OPRL, "env.horizon=5"], "env.horizon=5: the goal is 14 steps away; try env.horizon=56"),
     ([OPRL, "env.layout=wal"], "env.layout=wal: must be one of wall, open, rooms, random; try env.layout=wall"),
     ([OPRL, "steps=abc"], "steps=abc: must be a whole number between 1 and 1000000000; try steps="),
     ([OPRL, "steps=-3"], "steps=-3: must be a whole number .*; try steps=1"),
@@ -66,7 +66,7 @@ WRONG = [
     (["experiment=addition_linear", "shaping=none"], "shaping=NoShaping: .*no use for it"),
     (["experiment=addition_linear", "teacher.tie=skip"], r"teacher.tie: .*did you mean teacher.ties\?"),
     (["experiment=addition_linear", "shaping.weight=1"], r"shaping: none is chosen .*; type shaping=additive\|"),
-    ([OPRL, "algorithm.episodes=300"], "algorithm.episodes=300: more than are kept; try episodes=200 or "),
+    ([OPRL, "algorithm.episodes=300"], "algorithm.episodes=300: more than are kept; try algorithm.episodes=200 or "),
     (
         [OPRL, "queries.questions=3000"],
         "queries.questions=3000: .* try queries.questions=2000 or reward_update.keep=3000",

@@ -197,5 +197,5 @@ def test_it_learns_from_the_sparse_reward() -> None:
 
 def test_in_conf() -> None:
     assert {"rloo", "grpo"} < set(choices("policy_update"))
-    with pytest.raises(ConfigError, match=r"^algorithm\.episodes=1: .* try episodes=10$"):
+    with pytest.raises(ConfigError, match=r"^algorithm\.episodes=1: .* try algorithm.episodes=10$"):
         direct.configured("oprl_maze", "policy_update=rloo", "algorithm.episodes=1", "queries.start=2")

@@ -2,7 +2,11 @@
 
 import functools
 import importlib.util
+import json
 import multiprocessing
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,6 +57,25 @@ def test_a_failure_is_told_once_and_the_others_go_on(fails):
         f"logger=bad failed and is left out from here on (OSError: no room to {fails}); metrics.csv has everything"
     ]
     assert [call[0] for call in fine.calls[:-1]] == [0, 1, 2] and fine.calls[-1] == "close"
+
+
+def test_the_time_that_a_tracker_takes_to_begin_is_not_training(here, monkeypatch):
+    clock = [0.0]
+
+    @functools.wraps(loggers.TensorBoard.__init__)
+    def slow(self, **_):
+        clock[0] += 9
+        self.per_seed = False
+
+    monkeypatch.setattr(loggers, "require", lambda tracker: None)
+    monkeypatch.setattr(loggers.TensorBoard, "__init__", slow)
+    monkeypatch.setattr(loggers.TensorBoard, "log", lambda *_: None)
+    monkeypatch.setattr(loggers.TensorBoard, "close", lambda _: None)
+    monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    for typed in ([*RUN, "logger=tensorboard"], ["resume=run", "steps=4", "quiet=true"]):
+        assert main(typed) == 0
+        assert json.loads(Path("run", "summary.json").read_text())["train_seconds"] == 0
+    assert clock == [18]
 
 
 def test_an_interruption_is_not_kept():
@@ -143,6 +166,7 @@ def test_tensorboard_shows_every_step(here):
 
 
 def _log_to_mlflow(folder):
+    folder.mkdir(exist_ok=True)
     tracker = loggers.MLflow(folder, "any", {"env": {"size": 8}}, f"sqlite:///{folder.parent}/mlflow.db")
     tracker.log(1, {"loss/median": 0.5})
     tracker.close()
@@ -162,10 +186,33 @@ def test_mlflow_when_several_processes_make_the_store(here):
     store = client(f"sqlite:///{here}/mlflow.db")
     runs = store.search_runs([store.get_experiment_by_name("any").experiment_id])
     assert sorted(run.info.run_name for run in runs) == ["a", "b"]
+    assert {run.data.tags["prefrl.identity"] for run in runs} == {loggers._identity(here / name) for name in "ab"}
     for run in runs:
         assert run.data.params["env.size"] == "8"
         (point,) = store.get_metric_history(run.info.run_id, "loss/median")
         assert (point.step, point.value) == (1, 0.5)
+
+
+def test_trackers_know_a_resumed_run_again(here, tmp_path_factory):
+    first = loggers._identity(here)
+    assert len(first) == 16 and loggers._identity(here) == first
+    moved = here.rename(here.with_name("moved"))
+    assert loggers._identity(moved) == first
+    assert loggers._identity(tmp_path_factory.mktemp("new")) != first
+    (moved / loggers._IDENTITY).write_text("../another'; DROP")
+    assert loggers._identity(moved) not in (first, "../another'; DROP")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_wandb_is_asked_to_go_on_in_the_same_run(here, monkeypatch, again):
+    asked = []
+    wandb = SimpleNamespace(Settings=dict, init=lambda **given: asked.append(given))
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    for folder in (here, here if again else here.joinpath("other")):
+        folder.mkdir(exist_ok=True)
+        loggers.WandB(folder, "any", {})
+    assert (asked[0]["id"] == asked[1]["id"]) is again
+    assert [one["resume"] for one in asked] == ["allow"] * 2
 
 
 @pytest.mark.filterwarnings("ignore")

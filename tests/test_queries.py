@@ -321,6 +321,7 @@ def test_queries_in_conf() -> None:
             ["queries=disagreement", "reward_model.members=1"],
             "reward_model.members=1: no two disagree; try reward_model.members=3",
         ),
+        (["queries.recent=1"], "queries.recent=1: must be a whole number between 2 .*; try queries.recent=2"),
         (["queries.segment=61"], "queries.segment=61: an episode has at most 60 steps; try queries.segment=60"),
     ],
 )
@@ -338,3 +339,70 @@ def test_return_teacher_of_segments_sees_their_rewards_only() -> None:
         )
         labels.append(int(experiment.update()["labels_used"]))
     assert 0 < labels[1] < labels[0]
+
+
+@pytest.mark.parametrize("overrides", [["queries.start=2"], ["queries.budget=0"]], ids=str)
+def test_a_policy_learns_before_anything_was_asked_as_without_a_teacher(overrides: list[str]) -> None:
+    experiment, plain = (
+        direct.configured("oprl_maze", "num_seeds=2", "env.size=4", *some) for some in (overrides, ["shaping=none"])
+    )
+    for _ in range(2):
+        metrics, expected = experiment.update(), plain.update()
+        assert torch.equal(metrics["policy_loss"], expected["policy_loss"])
+    assert not metrics["labels_used"].any() and "reward_loss" not in metrics
+    assert torch.equal(experiment.policy_optimizer.parameters.flat, plain.policy_optimizer.parameters.flat)
+    assert experiment.evaluate()["label_accuracy"].isfinite().all()
+
+
+def test_ties_alone_leave_the_step_advantage_at_zero() -> None:
+    """No one reaches the goal, so that every answer says equal: a model fitted to that has no direction to give."""
+    experiment = direct.configured(
+        "oprl_maze", "num_seeds=2", "teacher=return", "teacher.ties=equal", "env.size=16", "env.horizon=30",
+        "queries.questions=5", "queries.recent=20",
+    )  # fmt: skip
+    for _ in range(2):
+        metrics = experiment.update()
+    assert metrics["labels_used"].tolist() == [10.0, 10.0] and not metrics["success"].any()
+    played = experiment._play(3, 0.0, "here")
+    rewards = experiment.reward_model.step_rewards(played.states, played.actions)
+    assert rewards.abs().amax((1, 2)).min() > 0  # it is not silent: the policy has moved away from where both began
+    assert not experiment._shape(played).advantages.any()
+    experiment._preferences._items["label"][0] = 1.0  # one preference of the first seed
+    advantages = experiment._shape(played).advantages
+    assert advantages[0].any() and not advantages[1].any()
+
+
+def test_held_out_ties_do_not_count_whatever_a_tie_is_called() -> None:
+    weights = [
+        direct.configured("oprl_maze", "num_seeds=2", "env.size=4", f"teacher.ties={ties}")._held_out().weights
+        for ties in ("second", "first", "equal", "skip")
+    ]
+    assert 0 < weights[0].mean() < 1
+    assert all(torch.equal(weights[0], other) for other in weights[1:])
+
+
+def test_a_potential_has_the_discount_of_the_policy_update() -> None:
+    experiment = direct.configured("oprl_maze", "shaping=potential", "policy_update.discount=0.9")
+    assert experiment._shaping.discount == 0.9
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.9])
+def test_progress_of_a_failed_segment_is_what_it_gained_itself(gamma: float) -> None:
+    experiment = direct.configured(
+        "oprl_maze", "teacher=progress", f"teacher.gamma={gamma}", "env.size=16", "env.horizon=100", "num_seeds=2",
+        "queries.segment=7", "queries.questions=100",
+    )  # fmt: skip
+    for _ in range(2):
+        experiment.update()
+    env, questions = experiment.env, experiment._questions
+    both = questions._candidates(experiment._trajectories)
+    impressions, _ = questions._impressions(both, experiment._trajectories)
+    assert impressions.unique().numel() > 5
+    for r, q, side in itertools.product(range(2), range(100), range(2)):
+        states, last = both["states"][r, q, side].tolist(), int(both["last"][r, q, side])
+        assert last != env.goal and len(states) == 7
+        distances = [int(env.distance[state]) for state in (*states, last)]
+        gained = [before - after for before, after in itertools.pairwise(distances)]
+        seen = sum(gamma ** (6 - step) * gain for step, gain in enumerate(gained))
+        assert float(both["score"][r, q, side]) == sum(gained) - env.distance[env.start]
+        assert float(impressions[r, q, side]) == pytest.approx(seen - env.distance[env.start], abs=1e-4)

@@ -184,6 +184,19 @@ def test_what_has_no_result_is_listed_before_any_result(tmp_path):
     assert page.count("<figure>") >= 8 and "http" not in page.replace("http-equiv", "")
 
 
+def test_a_run_that_changed_on_the_way_is_marked(tmp_path):
+    folders = [make_run(tmp_path / "runs" / name, first_seed=seed) for seed, name in enumerate("abcd")]
+    difference = "config differs: optimizer.lr 0.1 -> 0.2"
+    for folder, resumed in zip(folders[1:], ([], [{"step": 9, "differences": [difference]}], 5), strict=True):
+        path = folder / "environment.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "resumed": resumed}))
+    assert [run.environment.get("changed on the way") for run in load([tmp_path / "runs"])] == [
+        None, None, difference, None
+    ]  # fmt: skip
+    page, _ = made([tmp_path / "runs"], tmp_path / "report")
+    assert 0 < page.index("optimizer.lr 0.1 -&gt; 0.2") < page.index("<h2>oprl_maze")
+
+
 def test_a_run_that_was_killed_is_told_from_one_that_goes_on(tmp_path):
     folders = [make_run(tmp_path / name, status="running") for name in ("going", "killed", "unknown")]
     for folder in folders[:2]:

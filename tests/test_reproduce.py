@@ -70,6 +70,14 @@ def test_what_is_refused(run, arguments, message, capsys):
     assert sorted(Path().rglob("*")) == before
 
 
+def test_a_link_in_the_place_of_metrics_is_not_followed(run, capsys):
+    (run / "metrics.csv").rename("elsewhere.csv")
+    (run / "metrics.csv").symlink_to("../elsewhere.csv")
+    assert main(["run", "output_dir=again", "quiet=true"]) == 2
+    assert "run: holds no metrics.csv to compare with" in capsys.readouterr().err
+    assert not Path("again").exists()
+
+
 def test_help(capsys):
     assert main(["--help"]) == 0
     assert "prefrl-reproduce RUN_DIR" in capsys.readouterr().out

@@ -215,8 +215,8 @@ def test_an_answer_does_not_depend_on_the_seeds_beside_it() -> None:
 def test_a_discount_of_progress_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^discount=0.9: only a return is discounted; try discount=1.0$"):
         Teacher("progress", 0.9)
-    with pytest.raises(ConfigError, match=r"^teacher.discount=0.9: only a return"):
-        direct.configured("oprl_maze", "teacher=progress", "teacher.discount=0.9")
+    with pytest.raises(ConfigError, match=r"^teacher.discount=0.98: .*; try teacher.discount=1.0$"):
+        direct.configured("oprl_maze", "teacher.criterion=progress")
 
 
 B_PREF = {

@@ -118,7 +118,8 @@ class OPRL:
         if self._queries.due(step):
             self._questions.ask(self._trajectories, self.reward_model)
         metrics = {"return": new.returns.mean(-1), "success": (new.returns > 0).float().mean(-1)}
-        if self._reward_update.due(step, self._questions.asked) and self._reward_update.updates:
+        fits = self._reward_update.due(step, self._questions.asked) and self._reward_update.updates
+        if fits and len(self._preferences.count):  # empty only where the budget is 0
             metrics["reward_loss"] = self._fit()
         if step >= self._policy_start:
             metrics["policy_loss"] = self._policy_update(
@@ -173,7 +174,7 @@ class OPRL:
             mask = trajectories.mask
             steps = self.reward_model.step_rewards(trajectories.states, trajectories.actions)
             steps = standardise(steps.flatten(1), mask.flatten(1), 1e-6, floor=True).view_as(mask)
-            informed = (self._preferences.count > 0)[:, None, None]
+            informed = self._questions.informed()[:, None, None]
             return Shaped(rewards, torch.where(informed, self._shaping.step_weight * steps, 0.0))
 
     def evaluate(self) -> dict[str, Tensor]:
@@ -200,12 +201,12 @@ class OPRL:
         count = torch.full_like(fresh.lengths[:, 0], fresh.lengths.shape[1])
         pairs = draw_pairs(self.streams, "evaluation", count, 8 * self._test_episodes)  # [R, K, 2]
         rows = torch.arange(len(pairs), device=pairs.device)[:, None, None]
-        label, weight = self._teacher.label(*self._questions.score(fresh)[rows, pairs].unbind(-1))
+        first, second = self._questions.score(fresh)[rows, pairs].unbind(-1)
+        label, _ = self._teacher.label(first, second)
         with torch.no_grad():
             rewards = self.reward_model.step_rewards(fresh.states[rows, pairs], fresh.actions[rows, pairs])
-        return Predictions(
-            differences(rewards, fresh.lengths[rows, pairs]), label, torch.where(label == 0.5, 0.0, weight)
-        )
+        margin = differences(rewards, fresh.lengths[rows, pairs])
+        return Predictions(margin, label, (first != second).float())  # a tie is no preference, whatever `ties` says
 
     def figures(self, history: History) -> dict[str, Figure]:
         """The charts of this experiment, by file name."""

@@ -51,6 +51,13 @@ class Questions:
         """What the teacher goes by, `[R, B]`."""
         return self._teacher.score(trajectories.rewards, self._distance[trajectories.last])
 
+    def informed(self) -> Tensor:
+        """Whether some answer kept prefers one of the two, `[R]`: ties alone teach no direction."""
+        if not len(self.answered.count):
+            return torch.zeros_like(self.used, dtype=torch.bool)
+        labels, exists = self.answered.column("label")
+        return ((labels != 0.5) & exists).any(1)
+
     def ask(self, kept: Store, reward_model: Model) -> None:
         """Ask about pairs of kept trajectories, within the budget; what the teacher does not skip is kept."""
         self.asked += self._queries.questions
@@ -74,8 +81,19 @@ class Questions:
         if self._queries.segment is not None:
             whole = Trajectories.of(found)
             part = segments(whole, *self._queries.cut(self._streams, whole.lengths), self._queries.segment)
-            found = {**part.fields(), "score": self.score(part)}
+            score = self.score(part)
+            found = {**part.fields(), "score": self._own(score, score, part.states)}
         return {name: value.unflatten(1, (-1, 2)) for name, value in found.items()}
+
+    def _own(self, values: Tensor, scores: Tensor, states: Tensor) -> Tensor:
+        """Values `[...]` of trajectories, less the progress that a failed segment was only cut late enough to have.
+
+        The reward model sums over the steps of a segment: an answer that goes by where it began is noise to it.
+        """
+        if self._queries.segment is None or self._teacher.criterion == "return":
+            return values
+        before = self._distance[self._env.start] - self._distance[states[..., 0]]
+        return torch.where(scores > 0, values, values - before)
 
     @torch.no_grad()
     def _chances(self, both: Pairs, reward_model: Model) -> Tensor:
@@ -103,6 +121,7 @@ class Questions:
         if teacher.gamma < 1:
             last, visited = self._distance[both["last"]], self._distance[both["states"]]
             impressions = teacher.impression(both["rewards"], last, visited, both["lengths"])
+            impressions = self._own(impressions, both["score"], both["states"])
         if teacher.skip or teacher.equal:
             count = kept.count
             places = torch.arange(kept.capacity, device=count.device).expand(len(count), -1)

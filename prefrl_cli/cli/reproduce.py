@@ -75,7 +75,8 @@ def reproduce(arguments: Sequence[str]) -> int:
         if name not in _OPTIONS:
             raise ConfigError(f"{name}: a run is repeated with its own options; only {', '.join(_OPTIONS)} may change")
     config = change(stored_config(old), {"output_dir": output[-1] if output else None, **typed})
-    if not (old / "metrics.csv").is_file():
+    metrics = old / "metrics.csv"
+    if metrics.is_symlink() or not metrics.is_file():  # a link may lead out of a run that someone else made
         raise ConfigError(f"{show(str(old))}: holds no metrics.csv to compare with")
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     new = Path(output[-1] if output else Path("outputs", config["experiment"], stamp))
@@ -88,9 +89,9 @@ def reproduce(arguments: Sequence[str]) -> int:
         return code
     for step in _changed_on_the_way(old):
         print(f"note: its options were changed at step {step}; this repeats the last ones from step 0")
-    difference, rows = first_difference(old / "metrics.csv", new / "metrics.csv")
+    difference, rows = first_difference(metrics, new / "metrics.csv")
     if difference is None:
-        print(f"identical: {rows} rows of {old / 'metrics.csv'} and {new / 'metrics.csv'}")
+        print(f"identical: {rows} rows of {metrics} and {new / 'metrics.csv'}")
     else:
         print(f"different: {difference}")
     for line in environment_differences(stored_environment(old), stored_environment(new)):

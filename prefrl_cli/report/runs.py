@@ -40,7 +40,7 @@ class Run:
         seeds: R of them.
         scores: final evaluation, metric -> `[R]`, NaN where a seed has no value; of finished runs only.
         table: what `metrics.csv` holds, of finished runs only.
-        environment: commit and versions, name -> text.
+        environment: commit and versions, name -> text, and what of these and of the options changed on the way.
         seconds: of training.
     """
 
@@ -189,7 +189,17 @@ def _environment(folder: Path) -> dict[str, str]:
     packages = content.get("packages")
     if isinstance(packages, dict):
         found |= {str(name)[:40]: str(version)[:40] for name, version in list(packages.items())[:200]}
+    if changes := dict.fromkeys(_changes(content.get("resumed"))):
+        found["changed on the way"] = "; ".join(changes)[:400]
     return found
+
+
+def _changes(resumed: Any) -> Iterator[str]:
+    """What differed when a run was resumed: it is neither what it was before nor what it was afterwards."""
+    for one in resumed if isinstance(resumed, list) else []:
+        differences = one.get("differences") if isinstance(one, dict) else None
+        for text in differences[:20] if isinstance(differences, list) else []:
+            yield str(text)[:200]
 
 
 def missing_jobs(sweep: Path) -> list[Run]:
