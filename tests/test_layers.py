@@ -2,15 +2,17 @@
 
 import ast
 import graphlib
+import json
 import re
 import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from prefrl_cli.cli import hydra_app, train
-from prefrl_cli.config import build
+from prefrl_cli.config import build, check_run
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "prefrl_cli"
@@ -177,3 +179,36 @@ def test_a_command_of_the_readme_is_right(words, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(hydra_app, "run_job", only_build)
     assert train.main(words[1:]) == 0, capsys.readouterr().err
     assert built or "--help" in words
+
+
+def test_the_options_that_the_readme_names_in_its_tables(tmp_path, monkeypatch):
+    """Inline code that begins with an experiment composes and builds, as `prefrl-train` would."""
+    typed = sorted(set(re.findall(r"`(experiment=[^`]*)`", (ROOT / "README.md").read_text(encoding="utf-8"))))
+    assert len(typed) >= 8
+    monkeypatch.chdir(tmp_path)
+    for options in typed:
+        config = hydra_app.composed(shlex.split(options))
+        check_run(config)
+        build({**config, "num_seeds": 1})
+
+
+def test_a_person_extends_prefrl_as_the_readme_says(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Extend")[2]
+    (experiment,) = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    (part,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    for path, content in (
+        ("my_conf/experiment/big_maze.yaml", experiment),
+        ("my_conf/teacher/nearest.yaml", "_target_: my_package.Nearest\nties: skip\n"),
+        ("my_package.py", part),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(content)
+    (line,) = re.findall(r"`PYTHONPATH=. prefrl-train (.*?)`", text, re.S)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(".")
+    ends = ["steps=2", "num_seeds=2", "quiet=true", "output_dir=run"]
+    assert train.main([*shlex.split(line), *ends]) == 0, capsys.readouterr().err
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["teacher"]["_target_"] == "my_package.Nearest" and config["env"]["size"] == 16
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["metrics"]["labels_used"]["mean"] > 0
