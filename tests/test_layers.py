@@ -5,6 +5,7 @@ import graphlib
 import json
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 
@@ -207,7 +208,10 @@ def test_a_person_extends_prefrl_as_the_readme_says(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(".")
     ends = ["steps=2", "num_seeds=2", "quiet=true", "output_dir=run"]
-    assert train.main([*shlex.split(line), *ends]) == 0, capsys.readouterr().err
+    try:
+        assert train.main([*shlex.split(line), *ends]) == 0, capsys.readouterr().err
+    finally:
+        sys.modules.pop("my_package", None)
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert config["teacher"]["_target_"] == "my_package.Nearest" and config["env"]["size"] == 16
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
