@@ -33,7 +33,7 @@ from prefrl_cli.config import build
 from prefrl_cli.options import ConfigError
 from prefrl_cli.report.runs import load, read_run
 from prefrl_cli.run_directory import read_status
-from prefrl_cli.sweep import RECORD
+from prefrl_cli.sweep_record import RECORD
 
 LIMIT = 60  # seconds: going on with a sweep takes a few, on a busy machine ten times as many
 SECRET = "a-secret-of-this-machine"

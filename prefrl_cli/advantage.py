@@ -86,6 +86,22 @@ def standardise(values: Tensor, mask: Tensor, smallest: float, *, floor: bool = 
     return centred / (deviation.clamp(min=smallest) if floor else deviation + smallest)
 
 
+def log_probability(log_probabilities: Tensor, actions: Tensor) -> Tensor:
+    """Of the actions `[...]` that were taken, out of `[..., A]`: `[...]`."""
+    return log_probabilities.gather(-1, actions[..., None]).squeeze(-1)
+
+
+def clipped_gain(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
+    """The clipped surrogate objective (Schulman et al. 2017, eq. 7) of each step, of the shape of its arguments.
+
+    Args:
+        ratio: the new probability of the action taken, divided by the old.
+        advantages: of that action.
+        clip: how far the ratio may move before its gradient ends.
+    """
+    return torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+
+
 def entropy(log_probabilities: Tensor) -> Tensor:
     """Entropy in nats of `[..., A]`: `[...]`."""
     return -(log_probabilities.exp() * log_probabilities).sum(-1)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefrl_cli.own_files import write_whole
+
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
@@ -80,8 +82,8 @@ class Checkpoints:
 
     def _put(self, final: Path, data: memoryview, before: Callable[[], None]) -> None:
         before()
-        _write(final, data)
-        _write(self._folder / "last", f"{final.name}\n".encode(), sync=False)  # the names of the files say the same
+        write_whole(final, data)
+        write_whole(self._folder / "last", f"{final.name}\n", sync=False)  # the names of the files say the same
         sync_folder(self._folder)
         for old in self.newest_first()[_KEPT:]:
             old.unlink()
@@ -143,20 +145,6 @@ class Checkpoints:
 def _step(path: Path) -> int:
     found = re.fullmatch(r"step_(\d{1,12})", path.stem)
     return int(found[1]) if found else -1
-
-
-def _write(final: Path, data: bytes | memoryview, *, sync: bool = True) -> None:
-    temporary = final.with_name(f"{final.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(final)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # on a full disk its room is needed
-        raise
 
 
 def _pack(content: Mapping[str, Any]) -> tuple[str, Tensor]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prefrl_cli.algorithm import Algorithm
-    from prefrl_cli.loggers import Trackers
+    from prefrl_cli.trackers import Trackers
 
 _LARGEST_SEED = 2**32 - 1
 _FOR_LOGGERS = ("directory", "experiment", "settings")
@@ -141,7 +141,7 @@ def check_loggers(config: Mapping[str, Any], run: Run) -> dict[str, Group]:
     nodes: dict[str, Group] = {}
     if not config.get("logger"):
         return nodes
-    from prefrl_cli.loggers import require
+    from prefrl_cli.trackers import require
 
     for name, node in mapping("logger", config["logger"]).items():
         if "_target_" not in mapping(f"logger.{name}", node):
@@ -161,7 +161,7 @@ def prepare_loggers(config: Mapping[str, Any]) -> None:
 
 def build_loggers(config: Mapping[str, Any], run: Run, directory: Path, warn: Callable[[str], None]) -> Trackers:
     """The trackers of a run, made when its first step is logged; `warn` is told when one of them fails."""
-    from prefrl_cli.loggers import Trackers
+    from prefrl_cli.trackers import Trackers
 
     ready = dict(zip(_FOR_LOGGERS, (directory, run.experiment, dict(config)), strict=True))
     nodes = check_loggers(config, run)

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from prefrl_cli.advantage import Policy, Shape, discounted_returns, entropy, standardise
+from prefrl_cli.advantage import Policy, Shape, clipped_gain, discounted_returns, entropy, log_probability, standardise
 from prefrl_cli.data import Store, Trajectories
 from prefrl_cli.limits import Count, Fraction, NotNegative, Positive
 from prefrl_cli.optimizers import Optimizer
@@ -68,7 +68,7 @@ class GroupBaseline:
     ) -> Tensor:
         """Improve the policy; the mean loss `[R]` of the epochs."""
         with torch.no_grad():
-            before = _taken(policy(new.states)[0], new.actions)  # [R, B, T]
+            before = log_probability(policy(new.states)[0], new.actions)  # [R, B, T]
             shaped = shape(new)
             returns = discounted_returns(shaped.rewards / self._unit, self.discount)[..., 0].contiguous()
             advantages = episode_advantages(returns, self._baseline, self._least_deviation)[..., None]
@@ -78,15 +78,9 @@ class GroupBaseline:
         total = torch.zeros_like(returns[:, 0])
         for _ in range(self.epochs):
             log_probabilities, _ = policy(new.states)
-            ratio = (_taken(log_probabilities, new.actions) - before).exp()
-            limited = ratio.clamp(1 - self.clip, 1 + self.clip)
-            gain = torch.minimum(ratio * advantages, limited * advantages)
-            each = -gain - self._entropy_weight * entropy(log_probabilities)
+            ratio = (log_probability(log_probabilities, new.actions) - before).exp()
+            each = -clipped_gain(ratio, advantages, self.clip) - self._entropy_weight * entropy(log_probabilities)
             loss = (each * shares).flatten(1).sum(-1)
             optimizer.step(loss)
             total += loss.detach()
         return total / self.epochs
-
-
-def _taken(log_probabilities: Tensor, actions: Tensor) -> Tensor:
-    return log_probabilities.gather(-1, actions[..., None]).squeeze(-1)

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
+LARGEST = 3.4e38  # what 32 bits hold; torch refuses more in the middle of a step
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -22,8 +24,8 @@ class Limits:
     open_low: bool = False
 
     def __contains__(self, value: float) -> bool:
-        """Whether `value` is allowed; NaN and the infinities never are."""
-        if not math.isfinite(value):
+        """Whether `value` is allowed; NaN, the infinities and what 32 bits cannot hold never are."""
+        if not abs(value) <= LARGEST:
             return False
         return (value > self.low if self.open_low else value >= self.low) and value <= self.high
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
-from prefrl_cli.limits import Limits
+from prefrl_cli.limits import LARGEST, Limits
 
 MISSING = inspect.Parameter.empty
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", types.NoneType: "null"}
@@ -83,7 +84,9 @@ def check_value(where: str, option: Option, value: Any) -> Any:
     except _Unfit:
         sample = _sample(option, value)
         cure = "" if sample is None else f"; try {where}={show(sample)}"
-        raise ConfigError(f"{where}={show(value)}: must be {describe(option.annotation)}{cure}") from None
+        huge = type(value) in (int, float) and LARGEST < abs(value) < math.inf
+        size = f", and {LARGEST:g} at most in size" if huge else ""
+        raise ConfigError(f"{where}={show(value)}: must be {describe(option.annotation)}{size}{cure}") from None
 
 
 def unknown(where: str, name: str, allowed: Iterable[str], kind: str) -> ConfigError:

@@ -10,9 +10,11 @@ from torch import Tensor
 from prefrl_cli.advantage import (
     Policy,
     Shape,
+    clipped_gain,
     discounted_returns,
     entropy,
     generalised_advantages,
+    log_probability,
     standardise,
 )
 from prefrl_cli.data import Store, Trajectories, draw_places
@@ -57,13 +59,12 @@ class Replay:
         for number in range(self.updates):
             states, actions, share, target = (of[:, number] for of in (drawn.states, drawn.actions, shares, returns))
             log_probabilities, values = policy(states)
-            taken = log_probabilities.gather(-1, actions[..., None]).squeeze(-1)
             advantages = target - values.detach()
             if shaped.advantages is not None:
                 advantages = advantages + shaped.advantages[:, number]
             each = (
                 self._value_weight * (values - target).square()
-                - taken * advantages
+                - log_probability(log_probabilities, actions) * advantages
                 - self._entropy_weight * entropy(log_probabilities)
             )
             loss = (each * share).sum(-1)
@@ -111,7 +112,7 @@ class PPO:
         """Improve the policy; the mean loss `[R]` of the epochs."""
         with torch.no_grad():
             log_probabilities, values = policy(new.states)
-            before = log_probabilities.gather(-1, new.actions[..., None]).squeeze(-1).flatten(1)  # [R, B * T]
+            before = log_probability(log_probabilities, new.actions).flatten(1)  # [R, B * T]
             mask = new.mask
             shaped = shape(new)
             rewards = shaped.rewards / self._unit
@@ -123,33 +124,37 @@ class PPO:
                 advantages = advantages + shaped.advantages.flatten(1)
         total = torch.zeros_like(mask[:, 0])
         batch = (states, actions, before, advantages, targets, mask)
-        for states, actions, before, advantages, targets, mask in self._parts(streams, batch):
+        for states, actions, before, advantages, targets, share in self._parts(streams, batch):
             log_probabilities, values = policy(states)
-            taken = log_probabilities.gather(-1, actions[..., None]).squeeze(-1)
-            ratio = (taken - before).exp()
-            limited = ratio.clamp(1 - self.clip, 1 + self.clip)
+            ratio = (log_probability(log_probabilities, actions) - before).exp()
             each = (
                 self._value_weight * (values - targets).square()
-                - torch.minimum(ratio * advantages, limited * advantages)
+                - clipped_gain(ratio, advantages, self.clip)
                 - self._entropy_weight * entropy(log_probabilities)
             )
-            loss = (each * (mask / mask.sum(1, keepdim=True).clamp(min=1))).sum(-1)
+            loss = (each * share).sum(-1)
             optimizer.step(loss)
             total += loss.detach()
         return total / (self.epochs * self.minibatches)
 
     def _parts(self, streams: Streams, batch: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
-        """What each step learns from: tensors `[R, N]`, the last of them the mask, cut into parts of N / minibatches.
+        """What each step learns from: tensors `[R, N]`, cut into parts of N / minibatches.
 
-        The steps taken are spread evenly over the parts, whatever share of N they are.
+        The last of them goes in as the mask and comes out as each step's share of the mean over its part. The steps
+        taken are spread evenly over the parts, whatever share of N they are.
         """
-        mask = batch[-1]
+        *others, mask = batch
+        whole = (*others, _shares(mask))
         for _ in range(self.epochs):
             if self.minibatches == 1:
-                yield batch
+                yield whole
                 continue
             drawn = streams.uniform("minibatches", mask.shape[1]).where(mask > 0, 1.0)
             order = drawn.argsort(dim=1, stable=True)  # the steps taken come first
             for part in range(self.minibatches):
                 index = order[:, part :: self.minibatches]
-                yield tuple(values.gather(1, index) for values in batch)
+                yield *(values.gather(1, index) for values in others), _shares(mask.gather(1, index))
+
+
+def _shares(mask: Tensor) -> Tensor:
+    return mask / mask.sum(1, keepdim=True).clamp(min=1)

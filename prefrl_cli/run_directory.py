@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import math
 import os
@@ -14,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.options import ConfigError, show
-from prefrl_cli.safe_files import UnreadableError, first_link, read_json
+from prefrl_cli.own_files import LOCK, hold, write_whole
+from prefrl_cli.safe_files import UnreadableError, first_link, read, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 EVALUATION = "evaluation/"
-_LOCK = ".lock"
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)
 
 
 class RunDirectory:
@@ -107,24 +104,13 @@ class RunDirectory:
 
     def _take_lock(self) -> None:
         try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = hold(self.path / LOCK)
         except BlockingIOError:
-            owner = os.read(lock, 20).decode(errors="replace").strip()
-            os.close(lock)
+            owner = read(self.path, LOCK)[:20].decode(errors="replace").strip()
             named = f"process {owner}" if owner.isdecimal() else "another process"
             raise ConfigError(f"{self.path}: {named} is training in this folder; wait for it, or stop it") from None
-        except OSError as problem:
-            if problem.errno not in _NO_LOCKS:  # some network file systems have none
-                os.close(lock)
-                raise
-        self._lock = lock
-        os.truncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
+        os.truncate(self._lock, 0)
+        os.write(self._lock, f"{os.getpid()}\n".encode())
 
     def write_status(self, status: Status, step: int, reason: str | None = None) -> None:
         """Say how the run stands; `reason` is one line."""
@@ -138,16 +124,7 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file whole or not at all."""
-        temporary = self.path / f".{name}.part"
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                _sync(file)
-            temporary.replace(self.path / name)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+        write_whole(self.path / name, text)
 
 
 class MetricsLog:
@@ -265,7 +242,8 @@ class MetricsLog:
         with temporary.open("w", encoding="utf-8", newline="") as file:
             file.write(",".join(["step", "seed", *self._names]) + "\n")
             file.writelines(self._lines(*row) for row in self._rows)
-            _sync(file)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(self._path)
         self._file = self._path.open("a", encoding="utf-8", newline="")
 
@@ -295,8 +273,3 @@ def _plain(content: Any) -> Any:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _sync(file: TextIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from prefrl_cli.checkpoints import CheckpointError
-from prefrl_cli.loggers import Trackers
 from prefrl_cli.progress import Progress
 from prefrl_cli.report.statistics import bootstrap_interval, interquartile_mean
 from prefrl_cli.run_directory import EVALUATION, MetricsLog, RunDirectory
+from prefrl_cli.trackers import Trackers
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,10 +6,8 @@ The jobs' own folders say how they stand, whatever process or machine ran them; 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,37 +18,14 @@ import yaml
 
 from prefrl_cli import safe_files
 from prefrl_cli.options import ConfigError
-from prefrl_cli.safe_files import UnreadableError, read_yaml
+from prefrl_cli.own_files import LOCK, hold, write_whole
+from prefrl_cli.safe_files import UnreadableError
+from prefrl_cli.sweep_record import RECORD, job_name, option, read_record, same
 
-RECORD, TABLE = "sweep.yaml", "sweep.csv"
+TABLE = "sweep.csv"
 FAILED_BEFORE = ".failed"
-_LONGEST_NAME = 200
-_NOT_NAMED = ("experiment", "hparams_search", "output_dir", "quiet")
-_HOW = ("hydra/launcher=", "hydra.launcher.", "quiet=")  # how a sweep runs, not what it is
 
 JobStatus = Literal["waiting", "running", "finished", "failed", "interrupted"]
-
-
-def option(override: str) -> str:
-    """The option that an override sets: `env.size` of `+env.size=8`."""
-    return override.lstrip("+~").partition("=")[0]
-
-
-def job_name(overrides: Sequence[str], *, with_experiment: bool = False) -> str:
-    """A job's folder: its overrides in one order, in characters that every file system takes, of bounded length.
-
-    Args:
-        overrides: of the job, each `NAME=VALUE`.
-        with_experiment: whether the sweep goes over experiments.
-    """
-    left_out = _NOT_NAMED[1:] if with_experiment else _NOT_NAMED
-    text = ",".join(sorted(one for one in overrides if option(one) not in left_out)) or "default"
-    name = re.sub(r"[^\w.,=+~\[\]-]", "+", text.replace(", ", ","), flags=re.ASCII).lstrip(".")
-    if name == text and len(name) <= _LONGEST_NAME:
-        return name
-    # Another job's overrides may read the same once cut or made safe.
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return f"{name[: _LONGEST_NAME - 13]}+{digest}"
 
 
 @dataclass
@@ -103,7 +78,7 @@ class Sweep:
         self.several = any(option(one) == "experiment" and "," in one for one in overrides)
         self._record: dict[str, Any] = {"overrides": list(overrides), "flags": list(flags), "finished": False}
         self._began = 0.0
-        self._lock: Any = None
+        self._lock: int | None = None
 
     def __enter__(self) -> Sweep:
         """Take the folder.
@@ -115,16 +90,17 @@ class Sweep:
             self.path.mkdir(parents=True, exist_ok=True)
             if (link := safe_files.first_link(self.path)) is not None:
                 raise ConfigError(f"{link}: is a link, which would be written through; put the folder itself there")
-            self._lock = _hold(self.path / ".lock")
+            self._lock = hold(self.path / LOCK)
+            os.utime(self._lock)
             before = read_record(self.path)
             if before is not None and same(before) != same(self._record):
                 raise ConfigError(f"{self.path}: holds another sweep; type another output_dir")
-            self._began = _changed(self.path / ".lock")  # by the clock of the disk, which the jobs' folders share
+            self._began = _changed(self.path / LOCK)  # by the clock of the disk, which the jobs' folders share
             self._remember()
             self._write(RECORD, yaml.safe_dump(self._record, sort_keys=False))
         except ConfigError:
             if self._lock is not None:
-                self._lock.close()
+                os.close(self._lock)
             raise
         except BlockingIOError:
             raise ConfigError(f"{self.path}: this sweep is running in another process; wait until it ends") from None
@@ -144,7 +120,7 @@ class Sweep:
             self._record["finished"] = kind is None and all(status == "finished" for status in standings)
             self._write(RECORD, yaml.safe_dump(self._record, sort_keys=False))
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
 
     def add(self, overrides: Sequence[str]) -> Job:
         """The job of these overrides."""
@@ -229,7 +205,7 @@ class Sweep:
         return not any((self.path / name).exists() for name in (*self.jobs, FAILED_BEFORE, "study.db"))
 
     def _clear(self) -> None:
-        for name in ("multirun.yaml", RECORD, TABLE, ".lock"):
+        for name in ("multirun.yaml", RECORD, TABLE, LOCK):
             (self.path / name).unlink(missing_ok=True)
         for empty in (self.path, *self.path.parents):
             if empty in (Path(), Path("/")) or (empty.is_absolute() and empty != self.path):
@@ -240,57 +216,7 @@ class Sweep:
                 break
 
     def _write(self, name: str, text: str) -> None:
-        temporary = self.path / f".{name}.part"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.path / name)
-
-
-def find(parent: Path, overrides: Sequence[str]) -> tuple[Path, bool] | None:
-    """The newest sweep of these overrides, and whether it is finished.
-
-    Args:
-        parent: the folder of the sweeps.
-        overrides: as a `Sweep` takes them.
-    """
-    for folder in sorted(parent.glob(f"*/{RECORD}"), reverse=True):
-        record = read_record(folder.parent)
-        if record is not None and record.get("overrides") == list(overrides):
-            return folder.parent, bool(record.get("finished"))
-    return None
-
-
-def unused(folder: Path) -> Path:
-    """The folder, or with a number where it is taken."""
-    names = (folder.with_name(f"{folder.name}_{number}") if number else folder for number in range(10_000))
-    return next(path for path in names if not path.exists())
-
-
-def what(overrides: Sequence[str]) -> list[str]:
-    """The overrides that say what a sweep is, in one order: neither the launcher nor where it goes."""
-    return sorted(one for one in overrides if not one.startswith(_HOW) and option(one) != "output_dir")
-
-
-def how(overrides: Sequence[str]) -> list[str]:
-    """The overrides that only say how a sweep runs."""
-    return [one for one in overrides if one.startswith(_HOW)]
-
-
-def same(record: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """What two records of one sweep have in common."""
-    return list(record.get("overrides", [])), list(record.get("flags", []))
-
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """A sweep's `sweep.yaml`; none where there is no readable one."""
-    try:
-        record = read_yaml(folder, RECORD)
-    except UnreadableError:
-        return None
-    texts = isinstance(record, dict) and all(
-        isinstance(record.get(name), list) and all(isinstance(one, str) for one in record[name])
-        for name in ("overrides", "flags")
-    )
-    return record if texts else None
+        write_whole(self.path / name, text, sync=False)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -320,19 +246,3 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _hold(path: Path) -> Any:
-    """Keep others out until the process ends or closes the file, where the system can (not on Windows)."""
-    file = path.open("a")
-    try:
-        import fcntl
-    except ImportError:
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise
-    os.utime(path)
-    return file

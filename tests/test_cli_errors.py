@@ -54,6 +54,7 @@ WRONG = [
     ([OPRL, "optimizer.lr=-1"], "optimizer.lr=-1: must be a number above 0; try optimizer.lr=0.001"),
     ([OPRL, "optimizer.lr=nan"], "optimizer.lr=nan: must be a number above 0"),
     ([OPRL, "optimizer.lr=inf"], "optimizer.lr=inf: must be a number above 0"),
+    ([OPRL, "optimizer.lr=1e300"], "optimizer.lr=1e.300: must be a number above 0, and 3.4e.38 at most in size"),
     ([OPRL, "optimizer.betas=[0.9]"], r"optimizer.betas=\[0.9\]: two numbers"),
     ([OPRL, "optimizer.betas=0.9"], "optimizer.betas=0.9: must be a list, each a number between 0 and 1"),
     ([OPRL, "optimizer.clip=0"], "optimizer.clip=0: must be a number above 0 or null"),
@@ -183,7 +184,10 @@ def test_a_users_own_class_needs_to_be_allowed(here, capsys, monkeypatch):
     arguments = [OPRL, "shaping=additive", "shaping._target_=my_package.Mine", "steps=1", "output_dir=run"]
     assert "type 'allow_targets=[my_package]'" in refused(arguments, capsys)
     assert "my_package" not in sys.modules
-    assert main([*arguments, "allow_targets=[my_package]", "quiet=true"]) == 0
+    try:
+        assert main([*arguments, "allow_targets=[my_package]", "quiet=true"]) == 0
+    finally:
+        sys.modules.pop("my_package", None)
 
 
 def test_a_folder_that_holds_a_run(here, capsys):

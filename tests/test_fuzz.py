@@ -22,7 +22,8 @@ from prefrl_cli.config import build
 from prefrl_cli.options import ConfigError
 from prefrl_cli.report.runs import read_run
 from prefrl_cli.run_directory import read_status
-from prefrl_cli.sweep import Sweep, read_json, read_record
+from prefrl_cli.sweep import Sweep, read_json
+from prefrl_cli.sweep_record import read_record
 
 LEAVES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.dates(), st.sampled_from(fuzz.VALUES)

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from prefrl_cli import loggers, runner
+from prefrl_cli import loggers, runner, trackers
 from prefrl_cli.cli.train import main
-from prefrl_cli.loggers import Trackers
+from prefrl_cli.trackers import Trackers
 
 RUN = ["experiment=addition_linear", "steps=3", "num_seeds=2", "quiet=true", "output_dir=run"]
 METRICS = {"loss": np.array([1.0, np.nan, 3.0]), "lost": np.array([np.nan] * 3)}
@@ -67,7 +67,7 @@ def test_the_time_that_a_tracker_takes_to_begin_is_not_training(here, monkeypatc
         clock[0] += 9
         self.per_seed = False
 
-    monkeypatch.setattr(loggers, "require", lambda tracker: None)
+    monkeypatch.setattr(trackers, "require", lambda tracker: None)
     monkeypatch.setattr(loggers.TensorBoard, "__init__", slow)
     monkeypatch.setattr(loggers.TensorBoard, "log", lambda *_: None)
     monkeypatch.setattr(loggers.TensorBoard, "close", lambda _: None)
@@ -98,7 +98,7 @@ def test_training_with_a_broken_tracker_ends_as_without_one(here, monkeypatch, c
         raise ImportError("half installed")
 
     assert main(RUN) == 0
-    monkeypatch.setattr(loggers, "require", lambda tracker: None)
+    monkeypatch.setattr(trackers, "require", lambda tracker: None)
     monkeypatch.setattr(loggers.TensorBoard, "log", broken)
     assert main([*RUN[:-1], "output_dir=with", "logger=tensorboard"]) == 0
     assert capsys.readouterr().err.count("logger=tensorboard failed and is left out") == 1
@@ -111,7 +111,7 @@ def test_several_at_once_with_their_options(here, monkeypatch):
     def note(self, step, metrics):
         seen.setdefault(type(self).__name__, {})[step] = sorted(metrics)
 
-    monkeypatch.setattr(loggers, "require", lambda tracker: None)
+    monkeypatch.setattr(trackers, "require", lambda tracker: None)
     for tracker in (loggers.TensorBoard, loggers.WandB):
         monkeypatch.setattr(tracker, "log", note)
         monkeypatch.setattr(tracker, "close", lambda self: None)

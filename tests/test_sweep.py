@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kill_a_sweep import trial
 
-from prefrl_cli import loggers, runner
+from prefrl_cli import loggers, runner, trackers
 from prefrl_cli.cli.train import main
-from prefrl_cli.sweep import find, job_name, read_json, what
+from prefrl_cli.sweep import read_json
+from prefrl_cli.sweep_record import find, job_name, what
 
 ADDITION = ["-m", "experiment=addition_linear", "quiet=true"]
 # The larger learning rate ends as a number that is none.
@@ -108,7 +109,7 @@ def test_what_trackers_share_is_made_once_before_the_first_job(here, monkeypatch
     def prepare(store, **_):
         made.append((store, len(list(here.rglob("status.json")))))
 
-    monkeypatch.setattr(loggers, "require", lambda tracker: None)
+    monkeypatch.setattr(trackers, "require", lambda tracker: None)
     monkeypatch.setattr(loggers.MLflow, "prepare", staticmethod(prepare))
     assert main([*ADDITION, "steps=1", "seed=1,2", "logger=mlflow"]) == 0
     assert made == [("sqlite:///outputs/mlflow.db", 0)]

@@ -20,7 +20,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from prefrl_cli import sweep as sweeps
+from prefrl_cli import sweep_record
 from prefrl_cli.choices import choice_error, choices, conf_folder
 from prefrl_cli.cli import trust
 from prefrl_cli.cli.job import run_job, run_or_resume
@@ -28,6 +28,7 @@ from prefrl_cli.cli.sweep_launcher import ended_by_sigterm, launching, not_insta
 from prefrl_cli.cli.sweep_watch import Watch, table_of_failures
 from prefrl_cli.config import build
 from prefrl_cli.options import ConfigError, show
+from prefrl_cli.sweep import Sweep
 
 # What a sweep's record may choose: options and searches, neither code nor where things go.
 _FROM_A_FILE = re.compile(
@@ -160,7 +161,7 @@ def _first_of_sweep(text: str) -> str:
 
 def _run_sweep(arguments: list[str], typed: Any) -> int:
     """Start a sweep, or go on with the newest of the same overrides that is not finished."""
-    overrides = sweeps.what(typed.overrides)
+    overrides = sweep_record.what(typed.overrides)
     values = dict(text.lstrip("+").split("=", 1) for text in typed.overrides if "=" in text)
     quiet = values.get("quiet", "").lower() == "true"
     before = None
@@ -170,21 +171,21 @@ def _run_sweep(arguments: list[str], typed: Any) -> int:
         experiment = values.get("experiment", "")
         one = re.fullmatch(r"[\w./-]+", experiment)
         parent = Path("outputs", experiment if one else "", "sweeps")
-        before = sweeps.find(parent, overrides)
+        before = sweep_record.find(parent, overrides)
         if before is None or before[1]:
-            folder = sweeps.unused(parent / time.strftime("%Y-%m-%d_%H-%M-%S"))
+            folder = sweep_record.unused(parent / time.strftime("%Y-%m-%d_%H-%M-%S"))
         else:
             folder = before[0]
     if before is not None and not quiet:
         old, finished = before
         print(f"sweep: {old} is finished; this is a new one" if finished else f"sweep: going on with {old}")
     flags = [f"--config-dir={os.path.abspath(typed.config_dir)}"] if typed.config_dir else []
-    return _sweep(arguments, sweeps.Sweep(folder, overrides, flags), quiet=quiet)
+    return _sweep(arguments, Sweep(folder, overrides, flags), quiet=quiet)
 
 
 def _sweep_to_resume(overrides: list[str]) -> Path | None:
-    typed = [text.partition("=")[2] for text in overrides if sweeps.option(text) == "resume"]
-    return Path(typed[-1]) if typed and (Path(typed[-1]) / sweeps.RECORD).is_file() else None
+    typed = [text.partition("=")[2] for text in overrides if sweep_record.option(text) == "resume"]
+    return Path(typed[-1]) if typed and (Path(typed[-1]) / sweep_record.RECORD).is_file() else None
 
 
 def _resume_sweep(folder: Path, overrides: list[str]) -> int:
@@ -193,28 +194,28 @@ def _resume_sweep(folder: Path, overrides: list[str]) -> int:
     Raises:
         ConfigError: for a record that cannot be read, and for other options than how it runs.
     """
-    record = sweeps.read_record(folder)
+    record = sweep_record.read_record(folder)
     if record is None:
-        raise ConfigError(f"resume={folder}: {sweeps.RECORD} cannot be read; type the sweep's own command again")
+        raise ConfigError(f"resume={folder}: {sweep_record.RECORD} cannot be read; type the sweep's own command again")
     for text in (*record["overrides"], *record["flags"]):
         if not _FROM_A_FILE.fullmatch(text) or trust.asks_outside(text):  # someone else may have written it
-            raise ConfigError(f"{folder / sweeps.RECORD}: has {show(text)}; type the sweep's own command again")
-    typed = sweeps.how(overrides)
-    others = [text for text in overrides if text not in typed and sweeps.option(text) != "resume"]
+            raise ConfigError(f"{folder / sweep_record.RECORD}: has {show(text)}; type the sweep's own command again")
+    typed = sweep_record.how(overrides)
+    others = [text for text in overrides if text not in typed and sweep_record.option(text) != "resume"]
     if others:
         raise ConfigError(f"{others[0]}: a sweep goes on with its own options; leave it out, or start another sweep")
     arguments = ["-m", *record["overrides"], *typed, *record["flags"]]
-    return _sweep(arguments, sweeps.Sweep(folder, record["overrides"], record["flags"]), quiet="quiet=true" in typed)
+    return _sweep(arguments, Sweep(folder, record["overrides"], record["flags"]), quiet="quiet=true" in typed)
 
 
-def _sweep(arguments: list[str], sweep: sweeps.Sweep, *, quiet: bool) -> int:
+def _sweep(arguments: list[str], sweep: Sweep, *, quiet: bool) -> int:
     """Run what is left of a sweep; its exit code."""
     folder, parent = sweep.path, os.getpid()
     several = sweep.several
 
     def task(config: DictConfig) -> tuple[int, str | None]:
         overrides = _overrides()
-        place = folder.absolute() / sweeps.job_name(overrides, with_experiment=several)
+        place = folder.absolute() / sweep_record.job_name(overrides, with_experiment=several)
         return run_sweep_job(lambda: _plain(config), overrides, place, run_or_resume, parent)
 
     def plain(config: DictConfig) -> dict[str, Any]:

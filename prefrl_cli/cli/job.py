@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.checkpoints import CheckpointError, Checkpoints
+from prefrl_cli.cli.command import FAILED
 from prefrl_cli.cli.record import config_differences, environment_differences, stored_config, stored_environment
 from prefrl_cli.cli.signals import Interrupted, Signals
 from prefrl_cli.config import build, build_loggers, check_run
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from prefrl_cli.run_directory import MetricsLog
     from prefrl_cli.runner import Record
 
-FAILED = 1
 STARTED = ".started"  # in outputs/: the runs in the order of their start, which no clock tells for sure
 
 

@@ -8,19 +8,13 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+from prefrl_cli.cli.command import FAILED, REFUSED, Parser, run_command
+
 _MANY = 20  # runs from which on a person may wait some seconds
 _TEXT = """Statistics, learning curves and comparisons of runs, on one page that needs no network.
 
 PATH is a run, a sweep, or a folder of them at any depth. Nothing in it is changed, and nothing in it is executed."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
-        raise SystemExit(REFUSED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,22 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 when the report was written, 1 when it could not be, 2 for a wrong argument, 130 when interrupted.
     """
-    parser = _Parser(prog="prefrl-report", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="prefrl-report", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help="a run, a sweep, or a folder of them")
     parser.add_argument(
         "-o", "--output", metavar="DIR", type=Path, default=Path("report"), help="where to write; default: ./report"
     )
-    try:
+
+    def answer() -> int:
         typed = parser.parse_args(arguments)
         return _report(typed.paths, typed.output)
-    except SystemExit as end:
-        return int(end.code or 0)
-    except KeyboardInterrupt:
-        print("prefrl-report: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+
+    return run_command(parser.prog, answer)
 
 
 def _report(paths: list[Path], output: Path) -> int:
@@ -57,6 +46,7 @@ def _report(paths: list[Path], output: Path) -> int:
             return REFUSED
     # Matrices of a report are small: threads would only wait for each other. Before numpy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from prefrl_cli.own_files import write_whole
     from prefrl_cli.report.page import page
     from prefrl_cli.report.results import results, table
     from prefrl_cli.report.runs import load
@@ -79,10 +69,7 @@ def _report(paths: list[Path], output: Path) -> int:
     try:
         output.mkdir(parents=True, exist_ok=True)
         for name, text in (("report.html", page(found)), ("report.csv", table(found))):
-            temporary = output / f".{name}.part"
-            # Names of files may hold bytes that are no text.
-            temporary.write_text(text, encoding="utf-8", errors="replace", newline="")
-            temporary.replace(output / name)
+            write_whole(output / name, text)
     except OSError as problem:
         print(f"prefrl-report: {output}: cannot be written ({problem.strerror}); type -o DIR", file=sys.stderr)
         return FAILED

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from prefrl_cli.cli.command import run_command
 from prefrl_cli.cli.record import environment_differences, stored_config, stored_environment
 from prefrl_cli.options import ConfigError, show
 
-IDENTICAL, DIFFERENT, REFUSED, INTERRUPTED = 0, 1, 2, 130
+IDENTICAL, DIFFERENT = 0, 1
 USAGE = """\
 prefrl-reproduce: run a run again from its own record, and compare metrics.csv.
 
@@ -42,18 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when identical, 1 when not or when the run failed, 2 for a wrong argument, 130 or 143 when interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as prefrl-train
     if "--help" in arguments or "-h" in arguments:
         print(USAGE, end="")
         return IDENTICAL
-    try:
-        return reproduce(arguments)
-    except ConfigError as problem:
-        print(f"prefrl-reproduce: {problem}", file=sys.stderr)
-        return REFUSED
-    except KeyboardInterrupt as problem:
-        print(f"prefrl-reproduce: {str(problem) or 'interrupted'}", file=sys.stderr)
-        return getattr(problem, "exit_code", INTERRUPTED)
+    return run_command("prefrl-reproduce", lambda: reproduce(arguments))
 
 
 def reproduce(arguments: Sequence[str]) -> int:

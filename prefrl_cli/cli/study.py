@@ -10,27 +10,22 @@ import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from prefrl_cli.cli.command import FAILED, Parser, run_command
 from prefrl_cli.options import ConfigError
+from prefrl_cli.own_files import LOCK, hold, write_whole
 
 if TYPE_CHECKING:
     from prefrl_cli.cli.study_rows import Job
     from prefrl_cli.report.study import Result, Study
 
-FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 _WIDTH = 80
 _TEXT = """Runs that answer one question together, as a table with intervals and a chart.
 
 NAME is a file of conf/study/, a YAML file of your own, or `all`. Each row of a
 study is an ordinary run below the output folder. Stopped or killed, the same
 command goes on: finished rows are left as they are."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
-        raise SystemExit(REFUSED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,28 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 when every row finished, 1 when one failed, 2 for a wrong argument or option, 130 on Ctrl-C, 143 on SIGTERM.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as prefrl-train
-    parser = _Parser(prog="prefrl-study", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="prefrl-study", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="maze_size, my/study.yaml, all, ...")
     parser.add_argument("--list", action="store_true", help="say which studies there are, and how long each takes")
     parser.add_argument("--quick", action="store_true", help="few seeds and steps: to see that it runs")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="rows at once, a thread each; default: 1")
     parser.add_argument("--output-dir", type=Path, metavar="DIR", help="of one study; default: outputs/studies/NAME")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="put the tables between the markers of this page")
-    try:
-        typed = parser.parse_args(arguments)
-        return _studies(typed)
-    except SystemExit as end:
-        return int(end.code or 0)
-    except ConfigError as problem:
-        print(f"prefrl-study: {problem}", file=sys.stderr)
-        return REFUSED
-    except KeyboardInterrupt as problem:
-        print(f"prefrl-study: {str(problem) or 'interrupted'}", file=sys.stderr)
-        return getattr(problem, "exit_code", INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    return run_command(parser.prog, lambda: _studies(parser.parse_args(arguments)))
 
 
 def _studies(typed: argparse.Namespace) -> int:
@@ -103,13 +84,13 @@ def _listed(study: Study) -> str:
 
 def _run(study: Study, folder: Path, rows: list[Job], at_once: int, readme: Path | None) -> int:
     """One study to its end; 1 where a row failed."""
-    from prefrl_cli.cli.study_rows import run
+    from prefrl_cli.cli.study_rows import train_rows
     from prefrl_cli.report.study import measure
 
     with _held(folder, study.name):
         line, began = _Line(study, rows), time.monotonic()
         try:
-            run(rows, at_once, line.tell)
+            train_rows(rows, at_once, line.tell)
         finally:
             line.close()
         if ran := sum(job.before < 1.0 for job in rows):
@@ -158,9 +139,7 @@ def _write_readme(page: Path, study: Study, results: list[Result], folder: Path)
     (page.parent / "docs").mkdir(exist_ok=True)
     (page.parent / picture).write_bytes((folder / "chart.png").read_bytes())
     text = place(before, study.name, markdown(study, results, picture.as_posix()))
-    temporary = page.with_name(f".{page.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(page)
+    write_whole(page, text)
     print(f"page:  {page}")
 
 
@@ -187,11 +166,7 @@ def _held(folder: Path, name: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context((folder / ".lock").open("a"))
-            with contextlib.suppress(ImportError):  # Windows
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.callback(os.close, hold(folder / LOCK))
         except BlockingIOError:
             raise ConfigError(f"{name}: is running in another process, in {folder}; wait until it ends") from None
         except OSError as problem:

@@ -12,7 +12,7 @@ import yaml
 from prefrl_cli.choices import choices, conf_folder
 from prefrl_cli.options import ConfigError, show, suggest, unknown
 from prefrl_cli.report.study import Row, Study
-from prefrl_cli.sweep import option
+from prefrl_cli.sweep_record import option
 
 CHARTS = ("points", "ladder", "lines")
 _METRICS = ["solved", "success_mean", "labels_used"]

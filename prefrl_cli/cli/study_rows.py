@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from prefrl_cli.cli.record import config_differences, stored_config
 from prefrl_cli.cli.signals import Interrupted, Signals
 from prefrl_cli.options import ConfigError
+from prefrl_cli.own_files import LOCK, is_held
 from prefrl_cli.report.study import Row, Study
 from prefrl_cli.run_directory import read_status
 from prefrl_cli.sweep import set_aside
@@ -101,7 +102,7 @@ def composed(row: Row) -> dict[str, Any]:
     return config
 
 
-def run(several: Sequence[Job], at_once: int, tell: Callable[[str | None], None]) -> None:
+def train_rows(several: Sequence[Job], at_once: int, tell: Callable[[str | None], None]) -> None:
     """Bring every row to its end, at most `at_once` at a time; a row that fails leaves the others running.
 
     Args:
@@ -137,7 +138,7 @@ def _settle(job: Job) -> str | None:
     status = read_status(job.folder).get("status")
     if status is None and not (job.folder / "status.json").exists():
         return None
-    if _held(job.folder):
+    if is_held(job.folder / LOCK):
         return f"{job.row.name}: another process trains it; it is waited for"
     differences = []
     with contextlib.suppress(ConfigError):
@@ -154,22 +155,8 @@ def _settle(job: Job) -> str | None:
     return f"{job.row.name}: runs again, {why}; the old run is kept in {job.folder.parent / '.failed'}"
 
 
-def _held(folder: Path) -> bool:
-    """Whether some process trains in the folder, as one that a killed study has left."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return False
-    with contextlib.suppress(FileNotFoundError), (folder / ".lock").open("r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
-
-
 def _start(job: Job, options: list[str]) -> str | None:
-    if _held(job.folder):
+    if is_held(job.folder / LOCK):
         return None  # looked at again later
     news = _settle(job)
     if job.state == "finished":

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefrl_cli.options import ConfigError
-
-FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+from prefrl_cli.cli.command import REFUSED, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,20 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when every run finished, 1 when one failed, 2 for a wrong option, 130 on Ctrl-C and 143 on SIGTERM.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # Threads of torch's OpenMP wait for each other by spinning, on a busy machine for longer than they work.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    try:
-        return _answer(arguments)
-    except ConfigError as problem:
-        print(f"prefrl-train: {problem}", file=sys.stderr)
-        return REFUSED
-    except KeyboardInterrupt as problem:
-        print(f"prefrl-train: {str(problem) or 'interrupted'}", file=sys.stderr)
-        return getattr(problem, "exit_code", INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output has left (`| head`); Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    return run_command("prefrl-train", lambda: _answer(arguments))
 
 
 def _answer(arguments: list[str]) -> int:
@@ -49,7 +33,7 @@ def _answer(arguments: list[str]) -> int:
         print(text.experiment_list(), file=sys.stderr)
         return REFUSED
     from prefrl_cli.cli.resume import resume, typed_resume
-    from prefrl_cli.sweep import RECORD
+    from prefrl_cli.sweep_record import RECORD
 
     folder = typed_resume(arguments)
     if folder is not None and not Path(folder, RECORD).is_file():

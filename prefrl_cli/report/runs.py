@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from prefrl_cli.own_files import LOCK, is_held
 from prefrl_cli.report.metrics import Table, read_metrics
 from prefrl_cli.safe_files import UnreadableError, flat, read, read_json, read_yaml
 
 _MARKS = ("status.json", "config.yaml", "metrics.csv", "summary.json")
 _SWEEP = "sweep.csv"
-_LOCK = ".lock"
 _SET_ASIDE = ".failed"  # where a sweep keeps failed tries of jobs that it ran again
 _MOST_TABLE = 1 << 26
 _MOST_SEEDS = 100_000
@@ -125,31 +125,12 @@ def _read(run: Run) -> None:
         _read_results(run)
     run.status = status["status"]
     if run.status == "running":
-        held = _held(run.path / _LOCK)
+        held = is_held(run.path / LOCK)
         run.reason = "still running" if held else "still running, or killed"
         if held is False:
             run.status, run.reason = "interrupted", "was killed: it calls itself running and no process holds its lock"
     if run.path.parent.name == _SET_ASIDE:
         run.reason = f"an earlier try: {run.reason}"
-
-
-def _held(lock: Path) -> bool | None:
-    """Whether a process has the run's lock; none where that cannot be told."""
-    try:
-        import fcntl
-
-        handle = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except (ImportError, OSError):  # Windows; no lock, or none of ours
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go at once, with the handle
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:  # some network file systems have no locks
-        return None
-    finally:
-        os.close(handle)
 
 
 def _configured_seeds(options: dict[str, Any]) -> list[int]:

@@ -1,0 +1,51 @@
+"""What our commands have in common: exit codes, and one line for whatever ends them early."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from prefrl_cli.options import ConfigError
+
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end."""
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(REFUSED)
+
+
+def run_command(name: str, answer: Callable[[], int]) -> int:
+    """Do what a command does.
+
+    Args:
+        name: the command's.
+        answer: does it and returns an exit code, or raises: `ConfigError` for what a person should type otherwise,
+            `KeyboardInterrupt`, `SystemExit` with a code, `BrokenPipeError`.
+
+    Returns:
+        An exit code: `answer`'s own, 1, 2 for a `ConfigError`, 130 on Ctrl-C and 143 on SIGTERM.
+    """
+    # Threads of torch's OpenMP wait for each other by spinning, on a busy machine for longer than they work.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    try:
+        return answer()
+    except SystemExit as end:  # of a parser
+        return int(end.code or 0)
+    except ConfigError as problem:
+        print(f"{name}: {problem}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt as problem:
+        print(f"{name}: {str(problem) or 'interrupted'}", file=sys.stderr)
+        return getattr(problem, "exit_code", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has left (`| head`); Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED

@@ -1,0 +1,83 @@
+"""Files that we write: whole or not at all, and folders that one process at a time holds."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+LOCK = ".lock"  # held by the process that writes to its folder
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)  # as some network file systems answer
+
+
+def write_whole(path: Path, content: str | bytes | memoryview, *, sync: bool = True) -> None:
+    """Write a file such that a reader, or a kill at any moment, finds the old content or the new.
+
+    Args:
+        path: the file; its folder must be there.
+        content: text is written in UTF-8, as it is; names of files in it may hold bytes that are no text.
+        sync: whether it must outlast a power cut.
+
+    Raises:
+        OSError: when it cannot be written; the old content stays.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    data = content.encode("utf-8", errors="replace") if isinstance(content, str) else content
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)  # on a full disk its room is needed
+        raise
+
+
+def hold(path: Path) -> int:
+    """Keep other processes out for as long as the handle is open, where the system can (not on Windows).
+
+    Args:
+        path: the lock's file, made where needed.
+
+    Returns:
+        An open handle of the file; close it to let go.
+
+    Raises:
+        BlockingIOError: when another process holds it.
+        OSError: when the file cannot be opened, or is a link.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        pass
+    except OSError as problem:
+        if problem.errno not in _NO_LOCKS:
+            os.close(handle)
+            raise
+    return handle
+
+
+def is_held(path: Path) -> bool | None:
+    """Whether some process holds the file; none where that cannot be told."""
+    try:
+        import fcntl
+
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (ImportError, OSError):  # Windows; no lock, or none of ours
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go at once, with the handle
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(handle)

@@ -1,0 +1,86 @@
+"""Which sweep a folder holds: the overrides that were typed, its record, and the names of its jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefrl_cli.safe_files import UnreadableError, read_yaml
+
+RECORD = "sweep.yaml"
+_LONGEST_NAME = 200
+_NOT_NAMED = ("experiment", "hparams_search", "output_dir", "quiet")
+_HOW = ("hydra/launcher=", "hydra.launcher.", "quiet=")  # how a sweep runs, not what it is
+
+
+def option(override: str) -> str:
+    """The option that an override sets: `env.size` of `+env.size=8`."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def job_name(overrides: Sequence[str], *, with_experiment: bool = False) -> str:
+    """A job's folder: its overrides in one order, in characters that every file system takes, of bounded length.
+
+    Args:
+        overrides: of the job, each `NAME=VALUE`.
+        with_experiment: whether the sweep goes over experiments.
+    """
+    left_out = _NOT_NAMED[1:] if with_experiment else _NOT_NAMED
+    text = ",".join(sorted(one for one in overrides if option(one) not in left_out)) or "default"
+    name = re.sub(r"[^\w.,=+~\[\]-]", "+", text.replace(", ", ","), flags=re.ASCII).lstrip(".")
+    if name == text and len(name) <= _LONGEST_NAME:
+        return name
+    # Another job's overrides may read the same once cut or made safe.
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"{name[: _LONGEST_NAME - 13]}+{digest}"
+
+
+def find(parent: Path, overrides: Sequence[str]) -> tuple[Path, bool] | None:
+    """The newest sweep of these overrides, and whether it is finished.
+
+    Args:
+        parent: the folder of the sweeps.
+        overrides: as a `Sweep` takes them.
+    """
+    for folder in sorted(parent.glob(f"*/{RECORD}"), reverse=True):
+        record = read_record(folder.parent)
+        if record is not None and record.get("overrides") == list(overrides):
+            return folder.parent, bool(record.get("finished"))
+    return None
+
+
+def unused(folder: Path) -> Path:
+    """The folder, or with a number where it is taken."""
+    names = (folder.with_name(f"{folder.name}_{number}") if number else folder for number in range(10_000))
+    return next(path for path in names if not path.exists())
+
+
+def what(overrides: Sequence[str]) -> list[str]:
+    """The overrides that say what a sweep is, in one order: neither the launcher nor where it goes."""
+    return sorted(one for one in overrides if not one.startswith(_HOW) and option(one) != "output_dir")
+
+
+def how(overrides: Sequence[str]) -> list[str]:
+    """The overrides that only say how a sweep runs."""
+    return [one for one in overrides if one.startswith(_HOW)]
+
+
+def same(record: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What two records of one sweep have in common."""
+    return list(record.get("overrides", [])), list(record.get("flags", []))
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """A sweep's `sweep.yaml`; none where there is no readable one."""
+    try:
+        record = read_yaml(folder, RECORD)
+    except UnreadableError:
+        return None
+    texts = isinstance(record, dict) and all(
+        isinstance(record.get(name), list) and all(isinstance(one, str) for one in record[name])
+        for name in ("overrides", "flags")
+    )
+    return record if texts else None

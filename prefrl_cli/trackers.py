@@ -1,0 +1,111 @@
+"""What follows a run beside `metrics.csv`: every step's metrics, of each seed and their median, where a person watches.
+
+A tracker is a convenience. One that fails is told once and left out; training never waits for it or ends with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from prefrl_cli.options import ConfigError
+
+
+class Tracker(Protocol):
+    """What follows a run.
+
+    Attributes:
+        extra: the extra of our package that brings what the tracker needs, as in `pip install 'prefrl[extra]'`.
+        needs: the modules that must be there.
+        per_seed: whether it is given each seed's values, or only the median.
+    """
+
+    extra: ClassVar[str]
+    needs: ClassVar[Sequence[str]]
+    per_seed: bool
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take the metrics of a step that have a value, named `<metric>/median` and `<metric>/seed_<seed>`."""
+
+    def close(self) -> None:
+        """Write out what is still kept."""
+
+
+class Trackers:
+    """The trackers of a run, made when the first step is logged, or by `open`.
+
+    Args:
+        seeds: R seeds.
+        makers: a name and what makes the tracker.
+        warn: told once for each tracker that fails, in one line.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[int] = (),
+        makers: Mapping[str, Callable[[], Tracker]] | None = None,
+        warn: Callable[[str], None] = print,
+    ) -> None:
+        self._seeds, self._warn = seeds, warn
+        self._makers = dict(makers or {})
+        self._open: dict[str, Tracker] = {}
+
+    def open(self) -> None:
+        """Make those that are not made yet, which may take seconds."""
+        for name in list(self._makers):
+            with self._contained(name):
+                self._open[name] = self._makers.pop(name)()
+
+    def log(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
+        """Pass on the metrics of a step, `[R]` each."""
+        self.open()
+        for name, tracker in list(self._open.items()):
+            with self._contained(name):
+                tracker.log(step, dict(_points(metrics, self._seeds if tracker.per_seed else ())))
+
+    def __enter__(self) -> Trackers:
+        """The trackers themselves."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close every tracker."""
+        for name, tracker in list(self._open.items()):
+            with self._contained(name):
+                tracker.close()
+        self._open.clear()
+
+    @contextlib.contextmanager
+    def _contained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as problem:  # whatever a tracker raises: its makers' code, a network, a full disk
+            self._open.pop(name, None)
+            reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:200]
+            self._warn(f"logger={name} failed and is left out from here on ({reason}); metrics.csv has everything")
+
+
+def require(tracker: type[Tracker]) -> None:
+    """Refuse a tracker whose package is not installed.
+
+    Raises:
+        ConfigError: with the command that installs it.
+    """
+    extra = getattr(tracker, "extra", "")
+    missing = [name for name in getattr(tracker, "needs", ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"logger={extra}: {missing[0]} is not installed; type pip install 'prefrl[{extra}]'")
+
+
+def _points(metrics: Mapping[str, np.ndarray], seeds: Sequence[int]) -> Iterator[tuple[str, float]]:
+    """Each metric's median over the seeds that have a value, and the value of each of `seeds` that has one."""
+    for name, values in metrics.items():
+        present = values[~np.isnan(values)]
+        if len(present):
+            yield f"{name}/median", float(np.median(present))
+        for seed, value in zip(seeds, values, strict=False):
+            if value == value:
+                yield f"{name}/seed_{seed}", float(value)
