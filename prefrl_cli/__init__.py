@@ -1,0 +1,1 @@
+"""prefrl: preference learning for reinforcement learning, many seeds at once."""
