@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
-from prefrl_cli.limits import Fraction, NotNegative, Positive
+from prefrl_cli.limits import Count, Fraction, NotNegative, Positive
 from prefrl_cli.replicas import Parameters
 
 
@@ -90,7 +90,7 @@ class Adam(Optimizer):
         eps: Positive = 1e-8,
         weight_decay: NotNegative = 0.0,
         clip: Positive | None = None,
-        steps: int | None = None,
+        steps: Count | None = None,
     ) -> None:
         super().__init__(parameters, lr, clip, steps)
         if len(betas) != 2 or max(betas) >= 1:
@@ -120,7 +120,7 @@ class RMSprop(Optimizer):
         alpha: Fraction = 0.99,
         eps: Positive = 1e-8,
         clip: Positive | None = None,
-        steps: int | None = None,
+        steps: Count | None = None,
     ) -> None:
         super().__init__(parameters, lr, clip, steps)
         self._alpha, self._eps = alpha, eps
@@ -143,7 +143,7 @@ class SGD(Optimizer):
         lr: Positive = 1e-2,
         momentum: Fraction = 0.0,
         clip: Positive | None = None,
-        steps: int | None = None,
+        steps: Count | None = None,
     ) -> None:
         super().__init__(parameters, lr, clip, steps)
         self._momentum = momentum

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prefrl_cli.limits import Seed
+
 
 class Streams(Protocol):
     """What draws random numbers for R seeds; every tensor comes back as `[R, *shape]`, float64, on `device`."""
@@ -118,7 +120,7 @@ class NotebookStreams:
         self,
         seeds: Sequence[int],
         device: torch.device | None = None,
-        evaluation_seed: int = 42,
+        evaluation_seed: Seed = 42,
         torch_purposes: Sequence[str] = ("init",),
     ) -> None:
         self.seeds = tuple(seeds)

@@ -57,6 +57,7 @@ WRONG = [
     ([OPRL, "optimizer.lr=1e300"], "optimizer.lr=1e.300: must be a number above 0, and 3.4e.38 at most in size"),
     ([OPRL, "optimizer.betas=[0.9]"], r"optimizer.betas=\[0.9\]: two numbers"),
     ([OPRL, "optimizer.betas=0.9"], "optimizer.betas=0.9: must be a list, each a number between 0 and 1"),
+    ([OPRL, "optimizer.steps=0"], "optimizer.steps=0: must be a whole number between 1 and 1000000000 or null"),
     ([OPRL, "optimizer.clip=0"], "optimizer.clip=0: must be a number above 0 or null"),
     ([OPRL, "device=cuda:99"], "device=cuda:99: .*; try device=cpu"),
     ([OPRL, "device=foo"], "device=foo: must be cpu, cuda or cuda:N; try device=cpu"),

@@ -12,7 +12,7 @@ from prefrl_cli.cli.hydra_app import composed
 from prefrl_cli.cli.train import main
 from prefrl_cli.config import Run
 from prefrl_cli.limits import Limits, Positive
-from prefrl_cli.options import ConfigError, check, signature
+from prefrl_cli.options import ConfigError, _parts, check, signature
 
 EXPERIMENTS = choices("experiment")
 
@@ -48,6 +48,9 @@ def test_each_option_of_a_group_is_an_argument_with_a_fitting_value(group, choic
     parts = {*GROUPS, "seeds", "steps"} if group == "algorithm" else {"seeds"}
     options = {name for name, option in allowed.items() if option.is_value}
     assert options - parts == node.keys() - parts
+    # No number goes in unchecked: zero, a huge or a negative one would fail in the middle of training.
+    numbers = {name: _parts(allowed[name].annotation) for name in options - parts}
+    assert not {name for name, kinds in numbers.items() if {int, float} & set(kinds)}
 
 
 @pytest.mark.parametrize(
