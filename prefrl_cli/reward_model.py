@@ -162,9 +162,9 @@ class ImplicitReward:
 
     def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Each member's rewards `[R, M, ...]` of steps."""
-        ratio = self._log_probabilities() - self._reference[:, None]  # [R, M, S, A]
-        flat = (states * ratio.shape[-1] + actions).flatten(1)[:, None].expand(-1, self.members, -1)
-        return self.beta * ratio.flatten(2).gather(2, flat).view(len(states), self.members, *states.shape[1:])
+        rewards = self.beta * (self._log_probabilities() - self._reference[:, None])  # [R, M, S, A]
+        flat = (states * rewards.shape[-1] + actions).flatten(1)[:, None].expand(-1, self.members, -1)
+        return rewards.flatten(2).gather(2, flat).view(len(states), self.members, *states.shape[1:])
 
     @torch.no_grad()
     def follow(self, policy: Policy) -> None:
