@@ -211,6 +211,18 @@ def test_a_run_that_was_killed_is_told_from_one_that_goes_on(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def test_a_run_in_the_folder_of_a_sweep_is_not_dropped(tmp_path):
+    sweep = make_run(tmp_path / "sweep")
+    make_run(sweep / "seed=7", first_seed=7)
+    (sweep / "sweep.csv").write_text("job,overrides,status,reason\nseed=7,,finished,\nseed=8,,waiting,\n")
+    runs = load([tmp_path])
+    assert [(run.path.name, run.status) for run in runs] == [
+        ("sweep", "finished"),
+        ("seed=7", "finished"),
+        ("seed=8", "missing"),
+    ]
+
+
 def test_links_are_not_followed_but_told(tmp_path, capsys):
     elsewhere = make_run(tmp_path / "elsewhere" / "a", noise=1)
     inside = make_run(tmp_path / "runs" / "x" / "b")

@@ -86,8 +86,9 @@ def _walk(top: Path) -> Iterator[tuple[Path, str]]:
         inside.sort()
         if _SWEEP in files:
             yield Path(folder), "sweep"
-        elif any(name in files or name in inside for name in _MARKS):
-            inside.clear()
+        if any(name in files or name in inside for name in _MARKS):
+            if _SWEEP not in files:
+                inside.clear()
             yield Path(folder), "run"
         for name in inside:
             if os.path.islink(path := os.path.join(folder, name)):
