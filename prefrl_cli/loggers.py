@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,8 +76,7 @@ class MLflow:
         from mlflow.tracking import MlflowClient
 
         self.per_seed, self._metric = per_seed, Metric
-        logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells every table that it makes
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        _calm_mlflow()
         identity = _identity(directory)
         with _alone(store) as folder:
             self._client = MlflowClient(tracking_uri=store)
@@ -99,8 +99,7 @@ class MLflow:
         """Make the store's tables before the jobs of a sweep need them all at once."""
         from mlflow.tracking import MlflowClient
 
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        _calm_mlflow()
         with _alone(store):
             MlflowClient(tracking_uri=store).search_experiments(max_results=1)
 
@@ -164,6 +163,14 @@ class WandB:
     def close(self) -> None:
         """Write out what is still kept."""
         self._run.finish()
+
+
+def _calm_mlflow() -> None:
+    """Few words, and little patience with a server that does not answer: training waits for it, by default minutes."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells every table that it makes
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds
 
 
 def _identity(directory: Path) -> str:

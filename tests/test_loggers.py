@@ -5,6 +5,7 @@ import importlib.util
 import json
 import multiprocessing
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -191,6 +192,17 @@ def test_mlflow_when_several_processes_make_the_store(here):
         assert run.data.params["env.size"] == "8"
         (point,) = store.get_metric_history(run.info.run_id, "loss/median")
         assert (point.step, point.value) == (1, 0.5)
+
+
+def test_training_does_not_wait_long_for_a_server_that_is_not_there(here, monkeypatch):
+    pytest.importorskip("mlflow")
+    for name in ("MAX_RETRIES", "TIMEOUT"):
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", "")  # put back at the end
+        monkeypatch.delenv(f"MLFLOW_HTTP_REQUEST_{name}")
+    began = time.monotonic()
+    with pytest.raises(Exception, match="Max retries exceeded"):
+        loggers.MLflow(here, "any", {}, "http://127.0.0.1:1")
+    assert time.monotonic() - began < 60  # four minutes with MLflow's own patience
 
 
 def test_trackers_know_a_resumed_run_again(here, tmp_path_factory):
