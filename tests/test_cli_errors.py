@@ -101,6 +101,7 @@ WRONG = [
     ([OPRL, "output_dir="], "output_dir='': must be a word or null"),
     (["-m", OPRL, "env.siez=8,9"], r"env.siez: .*did you mean env.size\?"),
     (["-m", OPRL, "shaping=none,nope"], "shaping=nope: there is no such shaping"),
+    (["-m", OPRL, "hydra/launcher=slurn"], r"hydra/launcher=slurn: there is no such hydra/launcher; .*=slurm"),
 ]
 
 

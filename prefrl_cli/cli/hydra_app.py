@@ -248,7 +248,8 @@ def _one_line(problem: Exception) -> str:
         group, _, name = str(problem.missing_cfg_file).rpartition("/")
         if group.startswith("hydra/") and name.partition("_")[0] in ("optuna", "joblib", "submitit", "ray"):
             return str(not_installed(f"{group}={name}", name))
-        group, _, name = str(problem.missing_cfg_file).partition("/")
+        if not group.startswith("hydra/"):  # a choice of ours may lie in a folder
+            group, _, name = str(problem.missing_cfg_file).partition("/")
         return str(choice_error(group, name, sorted({*choices(group), *(problem.options or ())})))
     if isinstance(problem, OverrideParseException):
         return _TYPED.format(show(problem.override))
