@@ -14,6 +14,7 @@ from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.own_files import LOCK, hold, write_whole
 from prefrl_cli.safe_files import UnreadableError, first_link, read, read_json
+from prefrl_cli.sweep_record import RECORD
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +56,8 @@ class RunDirectory:
             wanted.parent.mkdir(parents=True, exist_ok=True)
             for number in range(10_000):
                 path = wanted.with_name(f"{wanted.name}_{number}") if number else wanted
+                if (path / RECORD).exists():
+                    raise ConfigError(f"output_dir={path}: holds a sweep; type another folder")
                 try:
                     path.mkdir(exist_ok=exact)
                     # An existing folder was not made by us: who creates the status file first has it.

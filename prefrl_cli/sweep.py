@@ -18,7 +18,7 @@ import yaml
 
 from prefrl_cli import safe_files
 from prefrl_cli.options import ConfigError
-from prefrl_cli.own_files import LOCK, hold, write_whole
+from prefrl_cli.own_files import LOCK, hold, is_held, write_whole
 from prefrl_cli.safe_files import UnreadableError
 from prefrl_cli.sweep_record import RECORD, job_name, option, read_record, same
 
@@ -78,6 +78,7 @@ class Sweep:
         self.several = any(option(one) == "experiment" and "," in one for one in overrides)
         self._record: dict[str, Any] = {"overrides": list(overrides), "flags": list(flags), "finished": False}
         self._began = 0.0
+        self._over = False
         self._lock: int | None = None
 
     def __enter__(self) -> Sweep:
@@ -90,6 +91,8 @@ class Sweep:
             self.path.mkdir(parents=True, exist_ok=True)
             if (link := safe_files.first_link(self.path)) is not None:
                 raise ConfigError(f"{link}: is a link, which would be written through; put the folder itself there")
+            if (self.path / "status.json").exists():
+                raise ConfigError(f"output_dir={self.path}: holds a run; type another folder")
             self._lock = hold(self.path / LOCK)
             os.utime(self._lock)
             before = read_record(self.path)
@@ -112,6 +115,7 @@ class Sweep:
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write how the jobs stand, and let the folder go; a sweep none of whose jobs began leaves nothing."""
+        self._over = True
         if self._nothing_began():
             self._clear()
         elif self.path.is_dir():
@@ -156,7 +160,9 @@ class Sweep:
             return Standing("waiting")
         fresh = _changed(folder / "status.json") >= self._began
         if said == "running":
-            return Standing("running" if fresh else "interrupted")
+            # Asked at the end only: who asks for a lock may be in the way of a job that takes it.
+            killed = not fresh or (self._over and is_held(folder / LOCK) is False)
+            return Standing("interrupted" if killed else "running")
         if said == "failed" and not fresh:
             return Standing("waiting")  # it runs again
         return Standing(said, str(status.get("reason") or ""))

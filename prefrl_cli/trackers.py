@@ -14,6 +14,8 @@ import numpy as np
 
 from prefrl_cli.options import ConfigError
 
+LEFT_OUT = "failed and is left out from here on"
+
 
 class Tracker(Protocol):
     """What follows a run.
@@ -85,7 +87,7 @@ class Trackers:
         except Exception as problem:  # whatever a tracker raises: its makers' code, a network, a full disk
             self._open.pop(name, None)
             reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:200]
-            self._warn(f"logger={name} failed and is left out from here on ({reason}); metrics.csv has everything")
+            self._warn(f"logger={name} {LEFT_OUT} ({reason}); metrics.csv has everything")
 
 
 def require(tracker: type[Tracker]) -> None:

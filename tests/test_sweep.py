@@ -2,7 +2,10 @@
 
 import csv
 import fcntl
+import os
 import re
+import signal
+import sys
 
 import pytest
 import yaml
@@ -12,7 +15,7 @@ from kill_a_sweep import trial
 
 from prefrl_cli import loggers, runner, trackers
 from prefrl_cli.cli.train import main
-from prefrl_cli.sweep import read_json
+from prefrl_cli.sweep import Sweep, read_json
 from prefrl_cli.sweep_record import find, job_name, what
 
 ADDITION = ["-m", "experiment=addition_linear", "quiet=true"]
@@ -101,6 +104,78 @@ def test_failures_are_told_and_rerun_and_nothing_is_lost(here, capsys):
     before = sorted((sweep / ".failed").iterdir())
     assert [path.name for path in before] == [f"{bad}.1", f"{bad}.2"]
     assert all(read_json(path / "status.json")["status"] == "failed" for path in (*before, sweep / bad))
+
+
+def test_what_is_told_does_not_stand_behind_the_line_of_a_running_sweep(here, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main([*ADDITION, "steps=0,1", "seed=1"]) == 1
+    assert "\r\033[Kprefrl-train: job seed=1,steps=0: steps=0: must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_sweep_that_is_stopped_says_how_to_go_on_with_all_of_it(here, capsys, monkeypatch, number, code):
+    monkeypatch.setattr(runner, "draw", lambda *_: os.kill(os.getpid(), number))
+    arguments = [*ADDITION, "steps=1", "seed=1,2", "output_dir=sweep"]
+    assert main(arguments) == code
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "prefrl-train: sweep interrupted; to go on type the same command again, or prefrl-train resume=sweep"
+    )
+    assert [row["status"] for row in table(here / "sweep").values()].count("waiting") == 1
+    monkeypatch.setattr(runner, "draw", lambda *_: None)
+    assert main(["resume=sweep"]) == 0
+    assert [row["status"] for row in table(here / "sweep").values()] == ["finished", "finished"]
+
+
+def test_a_job_that_was_killed_with_its_sweep_is_not_running(here):
+    with pytest.raises(KeyboardInterrupt), Sweep(here / "sweep", []) as sweep:
+        for name in ("seed=1", "seed=2"):
+            folder = sweep.folder(sweep.add([name]))
+            folder.mkdir()
+            (folder / ".lock").write_text("1\n")
+            (folder / "status.json").write_text('{"status": "running", "step": 1}')
+        assert sweep.counts() == {"running": 2}
+        held = (here / "sweep" / "seed=2" / ".lock").open()
+        fcntl.flock(held, fcntl.LOCK_EX)
+        raise KeyboardInterrupt
+    rows = table(here / "sweep")
+    held.close()
+    assert [rows[name]["status"] for name in ("seed=1", "seed=2")] == ["interrupted", "running"]
+
+
+@pytest.mark.parametrize("folder", ["one,other", "out_${seed}", "choice(a,b)"])
+def test_a_sweep_has_one_folder(folder, here, capsys):
+    assert main([*ADDITION, "steps=1", "seed=1,2", f"output_dir={folder}"]) == 2
+    assert f"output_dir={folder}: holds the whole sweep" in capsys.readouterr().err
+    assert list(here.iterdir()) == []
+
+
+def test_the_folder_is_read_as_a_runs_is(here):
+    assert main([*ADDITION, "steps=1", "seed=1", "output_dir='my sweep'"]) == 0
+    assert [path.name for path in here.iterdir()] == ["my sweep"]
+    assert main([*ADDITION, "steps=1", "seed=1", "output_dir=null"]) == 0
+    assert len(sweeps(here)) == 1
+
+
+def test_a_run_and_a_sweep_do_not_share_a_folder(here, capsys):
+    alone = ["experiment=addition_linear", "quiet=true", "steps=1"]
+    assert main([*alone, "output_dir=run"]) == main(["-m", *alone, "output_dir=sweep"]) == 0
+    before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
+    assert main(["-m", *alone, "output_dir=run"]) == main([*alone, "output_dir=sweep"]) == 2
+    said = capsys.readouterr().err
+    assert "output_dir=run: holds a run; type" in said and "output_dir=sweep: holds a sweep; type" in said
+    assert before == {path: path.stat().st_mtime_ns for path in here.rglob("*")}
+
+
+def test_a_tracker_that_fails_in_the_jobs_is_told_once(here, capsys, monkeypatch):
+    def broken(self, *_, **__):
+        raise ImportError("half installed")
+
+    monkeypatch.setattr(trackers, "require", lambda tracker: None)
+    monkeypatch.setattr(loggers.TensorBoard, "log", broken)
+    assert main([*ADDITION, "steps=1", "seed=1,2", "logger=tensorboard"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("prefrl-train: logger=tensorboard failed and is left out from here on (ImportError: half") == 1
+    assert [row["reason"] for row in table(sweeps(here)[0]).values()] == ["", ""]
 
 
 def test_what_trackers_share_is_made_once_before_the_first_job(here, monkeypatch):

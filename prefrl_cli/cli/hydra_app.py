@@ -16,6 +16,7 @@ import hydra
 import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,8 +24,10 @@ from omegaconf.errors import OmegaConfBaseException
 from prefrl_cli import sweep_record
 from prefrl_cli.choices import choice_error, choices, conf_folder
 from prefrl_cli.cli import trust
+from prefrl_cli.cli.command import INTERRUPTED
 from prefrl_cli.cli.job import run_job, run_or_resume
-from prefrl_cli.cli.sweep_launcher import ended_by_sigterm, launching, not_installed, run_sweep_job
+from prefrl_cli.cli.signals import Interrupted, ended_by_sigterm
+from prefrl_cli.cli.sweep_launcher import launching, not_installed, run_sweep_job
 from prefrl_cli.cli.sweep_watch import Watch, table_of_failures
 from prefrl_cli.config import build
 from prefrl_cli.options import ConfigError, show
@@ -165,9 +168,8 @@ def _run_sweep(arguments: list[str], typed: Any) -> int:
     values = dict(text.lstrip("+").split("=", 1) for text in typed.overrides if "=" in text)
     quiet = values.get("quiet", "").lower() == "true"
     before = None
-    if values.get("output_dir"):
-        folder = Path(values["output_dir"])
-    else:
+    folder = _typed_folder(values.get("output_dir", ""))
+    if folder is None:
         experiment = values.get("experiment", "")
         one = re.fullmatch(r"[\w./-]+", experiment)
         parent = Path("outputs", experiment if one else "", "sweeps")
@@ -181,6 +183,13 @@ def _run_sweep(arguments: list[str], typed: Any) -> int:
         print(f"sweep: {old} is finished; this is a new one" if finished else f"sweep: going on with {old}")
     flags = [f"--config-dir={os.path.abspath(typed.config_dir)}"] if typed.config_dir else []
     return _sweep(arguments, Sweep(folder, overrides, flags), quiet=quiet)
+
+
+def _typed_folder(text: str) -> Path | None:
+    one = OverridesParser.create().parse_override(f"output_dir={text}")
+    if one.is_sweep_override() or "${" in text:
+        raise ConfigError(f"output_dir={text}: holds the whole sweep, with a folder for each job; type one name")
+    return Path(str(one.value())) if one.value() else None
 
 
 def _sweep_to_resume(overrides: list[str]) -> Path | None:
@@ -224,14 +233,21 @@ def _sweep(arguments: list[str], sweep: Sweep, *, quiet: bool) -> int:
 
     # Hydra writes a file of its own into this folder whatever its options say.
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    with sweep, ended_by_sigterm(), Watch(sweep, quiet=quiet), launching(sweep, plain):
-        try:
-            _hydra_main([*arguments, f"hydra.sweep.dir='{quoted}'"], task)
-        except ValueError as problem:
-            # Optuna's sweeper ends by naming the best trial, and there is none where all of them failed.
-            if not str(problem).startswith(("Record does not exist", "No trials are completed")):
-                raise
-        failures = sweep.failures()
+    try:
+        with sweep, ended_by_sigterm(), Watch(sweep, quiet=quiet), launching(sweep, plain):
+            try:
+                _hydra_main([*arguments, f"hydra.sweep.dir='{quoted}'"], task)
+            except ValueError as problem:
+                # Optuna's sweeper ends by naming the best trial, and there is none where all of them failed.
+                if not str(problem).startswith(("Record does not exist", "No trials are completed")):
+                    raise
+            failures = sweep.failures()
+    except KeyboardInterrupt as problem:
+        if not folder.exists():  # no job had begun
+            raise
+        number = getattr(problem, "exit_code", INTERRUPTED) - 128
+        said = f"sweep interrupted; to go on type the same command again, or prefrl-train resume={folder}"
+        raise Interrupted(number, said) from None
     if not folder.exists():  # each job had a wrong option, and was told
         return 2
     if failures:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -57,3 +58,21 @@ class Signals:
             raise Interrupted(number, "interrupted")
         self.caught = number
         os.write(2, FINISHING)  # print may be in the middle of a line
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Within it, SIGTERM ends the sweep in order: the workers of this process end too."""
+
+    def end(number: int, _: Any) -> None:
+        raise Interrupted(number, "interrupted")
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

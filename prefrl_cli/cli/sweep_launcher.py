@@ -6,8 +6,6 @@ import contextlib
 import importlib.util
 import io
 import os
-import signal
-import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,9 +20,11 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
+from prefrl_cli.cli.sweep_watch import tell
 from prefrl_cli.config import build, check_run, prepare_loggers
 from prefrl_cli.options import ConfigError
 from prefrl_cli.sweep import Job, Sweep, read_json, set_aside
+from prefrl_cli.trackers import LEFT_OUT
 
 _EXTRAS = {"joblib": "joblib", "submitit": "submitit", "ray": "ray", "optuna": "optuna"}
 _DIED = "its process ended without a word (killed, or out of memory?)"
@@ -48,6 +48,7 @@ class SweepLauncher(Launcher):
     def __init__(self, inner: Launcher, sweep: Sweep, compose: Compose, loader: Any, config: DictConfig) -> None:
         self._inner, self._sweep, self._compose, self._loader, self._config = inner, sweep, compose, loader, config
         self._prepared: set[str] = set()
+        self._told: set[str] = set()
 
     def setup(self, **_: Any) -> None:
         """Nothing: `inner` is set up."""
@@ -79,7 +80,13 @@ class SweepLauncher(Launcher):
     def _refuse(self, job: Job, reason: str) -> None:
         self._sweep.refused = True
         job.reason = reason
-        print(f"prefrl-train: job {job.name}: {reason}", file=sys.stderr)
+        tell(f"job {job.name}: {reason}")
+
+    def _warn(self, warning: str) -> None:
+        """Tell a tracker's failure, once for all jobs."""
+        if (what := warning.partition(" (")[0]) not in self._told:
+            self._told.add(what)
+            tell(warning)
 
     def _prepare(self, plain: Mapping[str, Any]) -> None:
         """Make the trackers' stores, each once."""
@@ -118,9 +125,11 @@ class SweepLauncher(Launcher):
             return
         for (job, _), done in zip(jobs, returns, strict=True):
             code, reason = done.return_value
-            job.reason = reason
+            job.reason = reason if code else None
             if code == 2:
                 self._refuse(job, reason or _DIED)
+            elif not code and reason:
+                self._warn(reason)
 
     def _lost(self, jobs: list[Any], number: int, problem: Exception) -> None:
         states = [self._sweep.standing(job).status for job, _ in jobs]
@@ -246,7 +255,7 @@ def run_sweep_job(
         parent: the process of the sweep.
 
     Returns:
-        The exit code, and the reason where the folder does not tell it.
+        The exit code, and the reason where the folder does not tell it; of a finished job, what failed beside it.
 
     Raises:
         KeyboardInterrupt: in the process of the sweep, to end it.
@@ -270,24 +279,8 @@ def run_sweep_job(
     except Exception as problem:
         (folder.parent / f"{folder.name}.error.log").write_text(traceback.format_exc(), encoding="utf-8")
         return 1, " ".join(f"{type(problem).__name__}: {problem}".split())
-    if code and not read_json(folder / "status.json").get("reason"):
+    if not code:
+        return 0, next((line for line in said.getvalue().splitlines() if LEFT_OUT in line), None)
+    if not read_json(folder / "status.json").get("reason"):
         return code, (said.getvalue().strip().splitlines() or ["see its train.log"])[-1]
     return code, None
-
-
-@contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Within it, SIGTERM ends the sweep in order: the workers of this process end too."""
-
-    def end(number: int, _: Any) -> None:
-        raise SystemExit(128 + number)
-
-    try:
-        before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

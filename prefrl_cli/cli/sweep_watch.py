@@ -80,3 +80,9 @@ def table_of_failures(failures: Sequence[tuple[str, str]]) -> list[str]:
     if len(failures) > _LONGEST_LIST:
         lines.append(f"  and {len(failures) - _LONGEST_LIST} more in {TABLE}")
     return [f"{len(failures)} failed:", *lines]
+
+
+def tell(text: str) -> None:
+    """Print a line of its own on the console, in the place of the line that is there while the sweep runs."""
+    instead = "\r\033[K" if sys.stderr.isatty() else ""
+    print(f"{instead}prefrl-train: {text}", file=sys.stderr)
