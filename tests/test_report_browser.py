@@ -97,6 +97,19 @@ def test_the_page_in_a_browser(page, tmp_path, width, dark):
     assert found["images"] == found["external"] == 0
 
 
+def test_a_wide_table_has_room_on_a_wide_screen(tmp_path):
+    for number in range(4):
+        named = {f"env__{name}": f"{name}_number_{number}" for name in ("layout", "entrance", "exits", "doors")}
+        make_run(tmp_path / str(number), seeds=5, speed=0.7 + number / 8, env__size=8 + number, **named)
+    assert report.main([str(tmp_path), "-o", str(tmp_path / "report")]) == 0
+    around = tmp_path / "around.html"
+    text = (tmp_path / "report" / "report.html").read_text()
+    around.write_text(MEASURE.format(width=1280, page=html.escape(text)))
+    done = chromium("--window-size=1280,900", "--virtual-time-budget=2000", "--dump-dom", around.as_uri())
+    found = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.S)[1]))
+    assert found["scrolling"] == 0 and max(wide for _, wide in found["tables"]) > 900
+
+
 def test_the_file_itself_says_nothing_on_the_console(page):
     done = chromium("--dump-dom", page.as_uri())
     assert "CONSOLE" not in done.stderr, done.stderr

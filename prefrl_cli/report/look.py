@@ -24,8 +24,8 @@ ul { padding-left: 1.2rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); }
 th { font-weight: 600; vertical-align: bottom; }
-td.n, th.n { text-align: right; white-space: nowrap; padding-left: .7rem; }
-td.k { white-space: nowrap; }
+td.n, th.n { text-align: right; padding-left: .7rem; }
+td.n, td.k { white-space: nowrap; }
 td.w { min-width: 12rem; max-width: 32rem; overflow-wrap: anywhere; }
 small { color: var(--soft); font-size: .85em; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; padding: 0; font-size: .9rem;
@@ -50,7 +50,7 @@ summary { cursor: pointer; margin: 1rem 0 .4rem; font-weight: 600; }
   table { font-size: .8rem; }
   th, td { padding-right: .3rem; }
   td.n, th.n { padding-left: .3rem; }
-  th.n, td.k, th.k { white-space: normal; }
+  td.k { white-space: normal; }
   td.k:has(svg) { white-space: nowrap; }
   td.w { min-width: 6rem; }
   td small { display: block; }
