@@ -129,6 +129,33 @@ def test_a_job_that_takes_its_process_down_is_told_and_the_others_run(here, monk
     assert rows[True]["status"] == "failed" and "its process ended without a word" in rows[True]["reason"]
 
 
+@needs("joblib")
+def test_workers_of_a_killed_sweep_stop_and_are_waited_for(here):
+    """SIGKILL reaches the sweep's own process only, as when memory runs out."""
+    arguments = ["-m", "experiment=addition_linear", "steps=3000", "checkpoint.every=50", "seed=1,2"]
+    arguments += ["output_dir=sweep", "hydra/launcher=joblib", "threads=1"]
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], cwd=here, start_new_session=True)
+    began = time.monotonic()
+    while len(list(here.glob("sweep/*/checkpoints/step_*.pt"))) < 2:
+        assert time.monotonic() - began < 120 and process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    done = run(here, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert [row["status"] for row in table(here / "sweep").values()] == ["finished", "finished"]
+    logs = [path.read_text() for path in here.glob("sweep/*/train.log")]
+    assert len(logs) == 2 and all("going on from step" in text for text in logs)
+    assert not list(here.glob("sweep/.failed/*"))
+    while time.monotonic() - began < 200:
+        try:
+            os.killpg(process.pid, 0)  # whether any process of the killed sweep is left
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("workers of the killed sweep are left")
+
+
 @needs("optuna")
 def test_a_search_that_was_killed_goes_on_where_it_was(here):
     arguments = ["-m", "experiment=rewardnet_prefs", "hparams_search=rewardnet_prefs_optuna", "num_seeds=1"]

@@ -26,8 +26,10 @@ from prefrl_cli.choices import choice_error, choices, conf_folder
 from prefrl_cli.cli import trust
 from prefrl_cli.cli.command import INTERRUPTED
 from prefrl_cli.cli.job import run_job, run_or_resume
+from prefrl_cli.cli.plugins import not_installed
 from prefrl_cli.cli.signals import Interrupted, ended_by_sigterm
-from prefrl_cli.cli.sweep_launcher import launching, not_installed, run_sweep_job
+from prefrl_cli.cli.sweep_job import run_sweep_job
+from prefrl_cli.cli.sweep_launcher import launching
 from prefrl_cli.cli.sweep_watch import Watch, table_of_failures
 from prefrl_cli.config import build
 from prefrl_cli.options import ConfigError, show

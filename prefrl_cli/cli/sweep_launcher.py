@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import io
 import os
-import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -20,18 +15,16 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
+from prefrl_cli.cli import plugins
 from prefrl_cli.cli.sweep_watch import tell
 from prefrl_cli.config import build, check_run, prepare_loggers
 from prefrl_cli.options import ConfigError
-from prefrl_cli.sweep import Job, Sweep, read_json, set_aside
-from prefrl_cli.trackers import LEFT_OUT
+from prefrl_cli.sweep import Job, Sweep
 
-_EXTRAS = {"joblib": "joblib", "submitit": "submitit", "ray": "ray", "optuna": "optuna"}
 _DIED = "its process ended without a word (killed, or out of memory?)"
 _ELSEWHERE = "the launcher lost sight of it; it may still be waiting or running there: type the command again later"
 
 Compose = Callable[[DictConfig], dict[str, Any]]
-Run = Callable[[Mapping[str, Any], Sequence[str], Path], int]
 
 
 class SweepLauncher(Launcher):
@@ -174,13 +167,13 @@ def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
         search: Any = getattr(sweeper, "sweeper", None)
         if type(search).__name__ == "OptunaSweeperImpl" and search.storage and search.study_name:
             sweep.expected = search.n_trials
-            go_on_searching(search)
+            plugins.go_on_searching(search)
         return sweeper
 
     def ours(self: Plugins, hydra_context: Any, task_function: TaskFunction, config: DictConfig) -> Launcher:
         target = str(config.hydra.launcher.get("_target_"))
-        if not target.startswith("hydra._internal.") and not _found(target):
-            raise not_installed(f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}", target)
+        if not target.startswith("hydra._internal.") and not plugins.found(target):
+            raise plugins.not_installed(f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}", target)
         inner = original(self, hydra_context, task_function, config)
         return SweepLauncher(inner, sweep, compose, hydra_context.config_loader, config)
 
@@ -190,97 +183,3 @@ def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
         patch.object(Plugins, "instantiate_sweeper", with_search),
     ):
         yield
-
-
-def go_on_searching(search: Any) -> None:
-    """Take an Optuna study up where it stands: what was cut off or failed is tried again, and finished trials count.
-
-    Optuna's sweeper alone would add as many trials as before, and leave the ones that were cut off.
-
-    Args:
-        search: the sweeper, with its study's name and storage.
-    """
-    import optuna
-    from optuna.trial import TrialState
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    study = optuna.create_study(
-        study_name=search.study_name,
-        storage=search.storage,
-        directions=search._get_directions(),
-        load_if_exists=True,
-    )
-    trials = study.get_trials()
-    complete = [trial.params for trial in trials if trial.state == TrialState.COMPLETE]
-    known = [*complete, *(one.system_attrs.get("fixed_params") for one in trials if one.state == TrialState.WAITING)]
-    for trial in trials:
-        if trial.state == TrialState.RUNNING:
-            study.tell(trial.number, state=TrialState.FAIL)
-        if trial.state in (TrialState.RUNNING, TrialState.FAIL) and trial.params and trial.params not in known:
-            study.enqueue_trial(trial.params)
-            known.append(trial.params)
-    search.n_trials = max(0, search.n_trials - len(complete))
-    if trials and hasattr(search.sampler, "reseed_rng"):
-        search.sampler.reseed_rng()  # with its seed it would draw the first trials again
-
-
-def _found(target: str) -> bool:
-    """Whether the package of a plugin and what it needs are installed."""
-    package = ".".join(target.split(".")[:2])
-    library = next((name for name in _EXTRAS if name in package), None)
-    try:
-        return all(importlib.util.find_spec(name) is not None for name in (package, library) if name)
-    except ModuleNotFoundError:
-        return False
-
-
-def not_installed(typed: str, name: str) -> ConfigError:
-    """The error for a launcher or sweeper whose package is missing."""
-    extra = next((extra for word, extra in _EXTRAS.items() if word in name), None)
-    cure = f"type pip install 'prefrl[{extra}]'" if extra else "install the package that has it"
-    return ConfigError(f"{typed}: is not installed; {cure}")
-
-
-def run_sweep_job(
-    plain: Callable[[], dict[str, Any]], overrides: Sequence[str], folder: Path, run: Run, parent: int
-) -> tuple[int, str | None]:
-    """Start, resume, repeat or skip one job, in whatever process a launcher runs it; it never raises an `Exception`.
-
-    Args:
-        plain: gives the options.
-        overrides: of the job.
-        folder: its run directory, absolute.
-        run: starts or resumes a run in a folder.
-        parent: the process of the sweep.
-
-    Returns:
-        The exit code, and the reason where the folder does not tell it; of a finished job, what failed beside it.
-
-    Raises:
-        KeyboardInterrupt: in the process of the sweep, to end it.
-    """
-    said = io.StringIO()
-    try:
-        status = read_json(folder / "status.json").get("status")
-        if status == "finished":
-            return 0, None
-        if status == "failed":
-            set_aside(folder)
-        # A sweep has a line of its own; what a job says is in its train.log.
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = run(plain(), overrides, folder)
-    except ConfigError as problem:
-        return 2, str(problem)
-    except KeyboardInterrupt:
-        if os.getpid() == parent:
-            raise
-        return 1, None
-    except Exception as problem:
-        (folder.parent / f"{folder.name}.error.log").write_text(traceback.format_exc(), encoding="utf-8")
-        return 1, " ".join(f"{type(problem).__name__}: {problem}".split())
-    if not code:
-        return 0, next((line for line in said.getvalue().splitlines() if LEFT_OUT in line), None)
-    if not read_json(folder / "status.json").get("reason"):
-        return code, (said.getvalue().strip().splitlines() or ["see its train.log"])[-1]
-    return code, None

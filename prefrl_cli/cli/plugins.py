@@ -1,0 +1,61 @@
+"""Hydra's launchers and sweepers of other packages: whether they are there, and a search that goes on."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from typing import Any
+
+from prefrl_cli.options import ConfigError
+
+_EXTRAS = {"joblib": "joblib", "submitit": "submitit", "ray": "ray", "optuna": "optuna"}
+
+
+def found(target: str) -> bool:
+    """Whether the package of a plugin and what it needs are installed."""
+    package = ".".join(target.split(".")[:2])
+    library = next((name for name in _EXTRAS if name in package), None)
+    try:
+        return all(importlib.util.find_spec(name) is not None for name in (package, library) if name)
+    except ModuleNotFoundError:
+        return False
+
+
+def not_installed(typed: str, name: str) -> ConfigError:
+    """The error for a launcher or sweeper whose package is missing."""
+    extra = next((extra for word, extra in _EXTRAS.items() if word in name), None)
+    cure = f"type pip install 'prefrl[{extra}]'" if extra else "install the package that has it"
+    return ConfigError(f"{typed}: is not installed; {cure}")
+
+
+def go_on_searching(search: Any) -> None:
+    """Take an Optuna study up where it stands: what was cut off or failed is tried again, and finished trials count.
+
+    Optuna's sweeper alone would add as many trials as before, and leave the ones that were cut off.
+
+    Args:
+        search: the sweeper, with its study's name and storage.
+    """
+    import optuna
+    from optuna.trial import TrialState
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    study = optuna.create_study(
+        study_name=search.study_name,
+        storage=search.storage,
+        directions=search._get_directions(),
+        load_if_exists=True,
+    )
+    trials = study.get_trials()
+    complete = [trial.params for trial in trials if trial.state == TrialState.COMPLETE]
+    known = [*complete, *(one.system_attrs.get("fixed_params") for one in trials if one.state == TrialState.WAITING)]
+    for trial in trials:
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
+        if trial.state in (TrialState.RUNNING, TrialState.FAIL) and trial.params and trial.params not in known:
+            study.enqueue_trial(trial.params)
+            known.append(trial.params)
+    search.n_trials = max(0, search.n_trials - len(complete))
+    if trials and hasattr(search.sampler, "reseed_rng"):
+        search.sampler.reseed_rng()  # with its seed it would draw the first trials again
