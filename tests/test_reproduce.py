@@ -1,6 +1,7 @@
 """`prefrl-reproduce`: the same again, or the first thing that differs."""
 
 import json
+import os
 from pathlib import Path
 
 import kill_and_resume
@@ -49,6 +50,34 @@ def test_a_run_that_ended_early_is_compared_as_far_as_it_goes(run, capsys):
     (run / "metrics.csv").write_text("".join(text.splitlines(keepends=True)[:8]) + "3,1,0.2")
     assert main(["run", "output_dir=again", "quiet=true"]) == 0
     assert "identical: 7 rows" in capsys.readouterr().out
+
+
+def test_half_a_number_is_not_compared(run, capsys):
+    """A kill or a full disk may cut the last number of the last line, which still looks like one."""
+    text = (run / "metrics.csv").read_text()
+    assert text[-3].isdigit() and text[-2].isdigit()
+    (run / "metrics.csv").write_text(text[:-3])
+    assert main(["run", "output_dir=again", "quiet=true"]) == 0
+    assert "identical: 13 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", [lambda line: line.rpartition(",")[0], lambda line: f"{line},1"])
+def test_a_damaged_row_is_a_difference(change, run, capsys):
+    lines = (run / "metrics.csv").read_text().splitlines()
+    lines[4] = change(lines[4])
+    (run / "metrics.csv").write_text("\n".join(lines) + "\n")
+    assert main(["run", "output_dir=again", "quiet=true"]) == 1
+    assert "different: step 1, seed 1" in capsys.readouterr().out
+
+
+def test_the_job_of_a_sweep(run, capsys):
+    job = Path("sweep", "env.largest=9,steps=6")
+    job.parent.mkdir()
+    run.rename(job)
+    assert main([str(job), "output_dir=again", "quiet=true"]) == 0
+    os.chdir("sweep")
+    assert main([job.name, "output_dir=once_more", "quiet=true"]) == 0
+    assert capsys.readouterr().out.count("identical: 14 rows") == 2
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from prefrl_cli.cli.command import run_command
 from prefrl_cli.cli.record import environment_differences, stored_config, stored_environment
@@ -57,12 +59,13 @@ def reproduce(arguments: Sequence[str]) -> int:
     from prefrl_cli.cli.job import run_job
     from prefrl_cli.cli.resume import change, overrides
 
-    folders = [text for text in arguments if "=" not in text]
+    given = [text for text in arguments if _is_option(text)]
+    folders = [text for text in arguments if not _is_option(text)]
     if len(folders) != 1:
         raise ConfigError("which run? type prefrl-reproduce RUN_DIR, or --help")
     old = Path(folders[0])
-    output = [text.partition("=")[2] for text in arguments if text.startswith("output_dir=")]
-    typed = overrides([text for text in arguments if "=" in text and not text.startswith("output_dir=")])
+    output = [text.partition("=")[2] for text in given if text.startswith("output_dir=")]
+    typed = overrides([text for text in given if not text.startswith("output_dir=")])
     for name in typed:
         if name not in _OPTIONS:
             raise ConfigError(f"{name}: a run is repeated with its own options; only {', '.join(_OPTIONS)} may change")
@@ -91,6 +94,11 @@ def reproduce(arguments: Sequence[str]) -> int:
     return IDENTICAL if difference is None else DIFFERENT
 
 
+def _is_option(text: str) -> bool:
+    """Whether it is NAME=VALUE; a job of a sweep lies in a folder that is named so too."""
+    return re.match(r"[+~]*[\w.]+=", text) is not None and (text.startswith("output_dir=") or not Path(text).is_dir())
+
+
 def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
     """The first value that differs, in words, and the number of rows that were compared.
 
@@ -104,15 +112,15 @@ def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
     count = 0
     try:
         with old.open(encoding="utf-8", newline="") as one, new.open(encoding="utf-8", newline="") as other:
-            mine, theirs = csv.DictReader(one), csv.DictReader(other)
+            mine, theirs = csv.DictReader(_whole_lines(one)), csv.DictReader(other)
             names, others = mine.fieldnames or [], theirs.fieldnames or []
             for row in mine:
-                if None in row.values() or None in row:
-                    break  # the last line of a run that was killed
                 again = next(theirs, None)
                 where = f"step {row.get('step')}, seed {row.get('seed')}"
                 if again is None:
                     return f"{where}: only {old} goes so far", count
+                if None in row:
+                    return f"{where}: {old} has more cells than columns", count
                 for name in [*names, *(name for name in others if name not in names)]:
                     if row.get(name, "") != again.get(name, ""):
                         return f"{where}, {name}: {row.get(name, '')!r} became {again.get(name, '')!r}", count
@@ -120,6 +128,11 @@ def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
     except (OSError, ValueError, csv.Error) as problem:
         raise ConfigError(f"metrics.csv cannot be compared ({problem})") from None
     return (None, count) if count else (f"{old} holds no rows", 0)
+
+
+def _whole_lines(file: TextIO) -> Iterator[str]:
+    """The lines but for one that a kill or a full disk has cut short: half a number looks like a number."""
+    return (line for line in file if line.endswith("\n"))
 
 
 def _changed_on_the_way(folder: Path) -> list[object]:
