@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.own_files import LOCK, hold, write_whole
-from prefrl_cli.safe_files import UnreadableError, first_link, read, read_json
+from prefrl_cli.safe_files import UnreadableError, first_link, first_special, read, read_json
 from prefrl_cli.sweep_record import RECORD
 
 if TYPE_CHECKING:
@@ -84,12 +84,14 @@ class RunDirectory:
         """Take the folder of a run that has begun.
 
         Raises:
-            ConfigError: when another process writes to it, or it cannot be written, or only through a link.
+            ConfigError: when another process writes to it, or it cannot be written, or only through a link or a pipe.
         """
         directory = cls(path)
         try:
             if (link := first_link(path, path / "checkpoints", path / "charts")) is not None:
                 raise ConfigError(f"{link}: is a link, which would be written through; put the file itself there")
+            if (special := first_special(path, path / "checkpoints", path / "charts")) is not None:
+                raise ConfigError(f"{special}: is neither a file nor a folder; take it out of the run")
             directory._take_lock()
             for left in path.glob(".*.part"):
                 left.unlink()

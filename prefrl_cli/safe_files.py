@@ -30,6 +30,13 @@ def first_link(*folders: Path) -> Path | None:
     return next((path for path in (*folders[1:], *inside) if path.is_symlink()), None)
 
 
+def first_special(*folders: Path) -> Path | None:
+    """What lies right in one of the folders and is neither file, folder nor link: a pipe would be waited for."""
+    inside = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    plain = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+    return next((path for path in inside if stat.S_IFMT(path.lstat().st_mode) not in plain), None)
+
+
 def read(folder: Path, name: str, most: int = _MOST_METRICS) -> bytes:
     """A plain file right in the folder.
 

@@ -1,5 +1,6 @@
 """What someone else made is only read: no code of it runs, and nothing outside it is touched."""
 
+import os
 import pickle
 import re
 import shutil
@@ -11,7 +12,7 @@ import yaml
 
 from prefrl_cli import runner
 from prefrl_cli.checkpoints import FORMAT, CheckpointError, Checkpoints
-from prefrl_cli.cli import train, trust
+from prefrl_cli.cli import reproduce, train, trust
 from prefrl_cli.options import ConfigError
 from prefrl_cli.report.runs import read_run
 
@@ -129,6 +130,29 @@ def test_links_are_not_written_through(name, here, made, capsys):
     said = refused(["resume=run", "steps=6"], capsys)
     assert f"{name}: is a link, which would be written through" in said
     assert list(outside.iterdir()) == [] if outside.is_dir() else outside.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["train.log", "metrics.csv", "charts/training.png"])
+def test_pipes_are_not_waited_for(name, here, made, capsys):
+    shutil.copytree(made, here / "run")
+    (here / "run" / "charts").mkdir(exist_ok=True)
+    (here / "run" / name).unlink(missing_ok=True)
+    os.mkfifo(here / "run" / name)
+    assert f"{name}: is neither a file nor a folder" in refused(["resume=run", "steps=6"], capsys)
+
+
+@pytest.mark.parametrize("name", ["../../outside", "{here}/outside", "a\nb"])
+def test_an_experiment_does_not_name_another_place(name, here, made, capsys):
+    """A repeated run goes to `outputs/<experiment>/`."""
+    shutil.copytree(made, here / "run")
+    config = yaml.safe_load((here / "run" / "config.yaml").read_text())
+    stored = config | {"experiment": name.format(here=here)}
+    (here / "run" / "config.yaml").write_text(yaml.safe_dump(stored))
+    before = sorted(here.rglob("*"))
+    assert reproduce.main(["run"]) == 2
+    said = capsys.readouterr().err
+    assert "is no name of an experiment" in said and said.count("\n") == 1
+    assert sorted(here.rglob("*")) == before and not (here.parent / "outside").exists()
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,11 @@ def stored_config(folder: Path) -> dict[str, Any]:
     for name, value in options.items():
         if "${" in f"{name}{value}":
             raise ConfigError(f"{path}: {show(name)}={show(value)}: a run's record holds values, never ${{...}}")
-    if not isinstance(config.get("experiment"), str):
+    name = config.get("experiment")
+    if not isinstance(name, str):
         raise ConfigError(f"{path}: holds no options of a run")
+    if not name.isprintable() or Path(name).is_absolute() or ".." in Path(name).parts:  # it names a folder of outputs/
+        raise ConfigError(f"{path}: experiment={show(name)}: is no name of an experiment")
     return {str(name): value for name, value in config.items()} | {"allow_targets": [], "quiet": False}
 
 
