@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import shlex
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,6 +116,11 @@ def show(value: Any) -> str:
     return repr(shown) if not text or not text.isprintable() else shown
 
 
+def as_typed(text: str) -> str:
+    """A text as a shell takes it for one word."""
+    return shlex.quote(text) if text.isprintable() else "$" + ascii(text + '"').removesuffix("\"'") + "'"
+
+
 def describe(annotation: Any) -> str:
     """What an annotation allows, in words."""
     base, limits = _split(annotation)
@@ -155,11 +161,16 @@ def _convert(annotation: Any, value: Any) -> Any:
         return [_convert(typing.get_args(base)[0], one) for one in value]
     if base is float and type(value) is int:
         value = _as_float(value)
-    if type(value) is not base or (base is str and not value):  # type(), since true is an int to isinstance
+    if type(value) is not base or (base is str and not _is_text(value)):  # type(), since true is an int to isinstance
         raise _Unfit
     if limits is not None and value not in limits:
         raise _Unfit
     return value
+
+
+def _is_text(value: str) -> bool:
+    """Whether it is a text that a file can keep; a folder's name may hold bytes that are none."""
+    return bool(value) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _as_float(value: int) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from tqdm import tqdm
@@ -33,7 +35,7 @@ class Console:
     def line(self, text: str, *, shown: bool = True, error: bool = False) -> None:
         """Print a line, to standard error if it is one, and log it; `shown` false only logs it."""
         try:
-            with self._log.open("a", encoding="utf-8") as file:
+            with self._log.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text + "\n")
         except OSError:
             if not error:  # that nothing can be written must be told all the same
@@ -41,8 +43,16 @@ class Console:
         if error or (shown and not self.quiet):
             try:
                 print(text, file=sys.stderr if error else sys.stdout, flush=True)
-            except BrokenPipeError:
-                self.quiet = True  # whoever read along has left; the run goes on
+            except OSError:
+                self.quiet = True  # whoever read along has left, or has no room for it; the run goes on
+                silence(sys.stderr if error else sys.stdout)
+
+
+def silence(stream: TextIO) -> None:
+    """Send what a stream still holds, and all that comes, nowhere: else Python complains of it when it ends."""
+    with contextlib.suppress(OSError, ValueError):  # a stream that is no file
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), stream.fileno())
 
 
 class Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -35,6 +36,9 @@ def run_command(name: str, answer: Callable[[], int]) -> int:
     """
     # Threads of torch's OpenMP wait for each other by spinning, on a busy machine for longer than they work.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a folder's name may hold what a console cannot show
     try:
         return answer()
     except SystemExit as end:  # of a parser
