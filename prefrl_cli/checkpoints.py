@@ -29,6 +29,10 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be used; one line."""
 
 
+class UnfitError(CheckpointError):
+    """A checkpoint that is whole, but of other options or another prefrl; one line."""
+
+
 class Checkpoints:
     """The folder `checkpoints/` of a run: `step_NNNNNN.pt`, and `last`, which names the newest for a person.
 
@@ -118,7 +122,8 @@ class Checkpoints:
             device: where its tensors go.
 
         Raises:
-            CheckpointError: when it is torn, damaged, no checkpoint at all or of another format.
+            CheckpointError: when it is torn, damaged or no checkpoint at all.
+            UnfitError: when it is of another format.
         """
         import torch
 
@@ -139,7 +144,7 @@ class Checkpoints:
         except Exception as problem:  # damaged bytes raise whatever they like
             reason = " ".join(str(problem).split())[:100] or type(problem).__name__
             raise CheckpointError(f"checkpoint {path.name} is damaged ({reason})") from None
-        raise CheckpointError(f"checkpoint {path.name} is of format {saved['format']}, here it is {FORMAT}")
+        raise UnfitError(f"checkpoint {path.name} is of format {saved['format']}, here it is {FORMAT}")
 
 
 def _step(path: Path) -> int:

@@ -32,12 +32,14 @@ class RunDirectory:
         path: the folder.
         charts: where the charts go.
         checkpoints: the checkpoints.
+        options: what each checkpoint keeps of the options that it comes from, by their dotted names.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.charts = path / "charts"
         self.checkpoints = Checkpoints(path / "checkpoints")
+        self.options: dict[str, Any] = {}
         self._started = _now()
         self._lock: int | None = None
 

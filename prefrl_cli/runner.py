@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from prefrl_cli.checkpoints import CheckpointError
+from prefrl_cli.checkpoints import CheckpointError, UnfitError
 from prefrl_cli.progress import Progress
 from prefrl_cli.report.statistics import bootstrap_interval, interquartile_mean
 from prefrl_cli.run_directory import EVALUATION, MetricsLog, RunDirectory
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prefrl_cli.config import Run
 
 _SEEDS_FOR_ALL_THREADS = 16
+_DAMAGED = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError)  # what another's state raises
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -172,6 +173,7 @@ def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record
     """Write a checkpoint: everything that the rest of the run depends on and `metrics.csv` does not hold."""
     content = {
         "seeds": list(run.seeds),
+        "options": directory.options,
         "columns": log.names,
         "initial": {name: torch.from_numpy(values) for name, values in record.initial.items()},
         "final": {name: torch.from_numpy(values) for name, values in record.final.items()},
@@ -189,21 +191,28 @@ def restore(
     """Put an algorithm that was just built, and `metrics.csv`, where a checkpoint left them.
 
     Raises:
-        CheckpointError: when something is missing or does not fit; the algorithm must be built again then.
+        UnfitError: when the algorithm is another than the one that was saved; it must be built again then.
+        CheckpointError: when something else is missing or does not fit; the same.
     """
     step = content["step"]
     try:
         algorithm.restore(content["algorithm"])
+    except _DAMAGED as problem:
+        raise UnfitError(f"checkpoint of step {step} does not fit ({_short(problem)})") from None
+    try:
         algorithm.examples = dict(content["examples"])
         initial, final = arrays(content["initial"]), arrays(content["final"])
         record = Record(initial, final, content["before"], float(content["seconds"]))
         log = MetricsLog.read_back(directory.path / "metrics.csv", run.seeds, step, content["columns"])
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError, FileNotFoundError) as problem:
-        reason = " ".join(str(problem).split())[:100] or type(problem).__name__
-        raise CheckpointError(f"checkpoint of step {step} does not fit ({reason})") from None
+    except (*_DAMAGED, FileNotFoundError) as problem:
+        raise CheckpointError(f"checkpoint of step {step} does not fit ({_short(problem)})") from None
     if algorithm.step != step:
         raise CheckpointError(f"checkpoint of step {step} does not fit (it holds step {algorithm.step})")
     return record, log
+
+
+def _short(problem: Exception) -> str:
+    return " ".join(str(problem).split())[:100] or type(problem).__name__
 
 
 def not_finite(algorithm: Algorithm, run: Run) -> str:

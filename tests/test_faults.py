@@ -4,15 +4,18 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import kill_and_resume
 import pytest
 
-from prefrl_cli import runner
+from prefrl_cli import checkpoints, runner
 from prefrl_cli.checkpoints import Checkpoints
+from prefrl_cli.cli import train
 from prefrl_cli.cli.job import run_or_resume
-from prefrl_cli.options import ConfigError
+from prefrl_cli.options import ConfigError, as_typed
 from prefrl_cli.run_directory import MetricsLog, read_status
 
 OPTIONS = ["steps=12", "checkpoint.every=3", "quiet=true"]
@@ -114,3 +117,95 @@ def test_a_read_only_run_is_left_alone():
     Path("run").chmod(0o500)
     with pytest.raises(ConfigError, match="run: cannot be written"):
         run_or_resume(CONFIG, OVERRIDES, Path("run"))
+
+
+def files(folder):
+    """What every file holds but for the lock, which names the process."""
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def stopped_early(monkeypatch, *options, folder="run"):
+    """A run that failed after step 8, its checkpoints at 3 and 6."""
+    original = MetricsLog.add
+
+    def fails(self, step, metrics):
+        original(self, step, metrics)
+        if step == 8:
+            raise RuntimeError("stop")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsLog, "add", fails)
+        assert run_or_resume(*kill_and_resume.config_of(*options, *OPTIONS), Path(folder)) == 1
+
+
+def test_a_checkpoint_of_other_options_is_not_given_up(monkeypatch, capsys):
+    """From step 0 everything that was written would be lost."""
+    stopped_early(monkeypatch, "rewardnet_prefs")
+    before = files("run")
+    capsys.readouterr()
+    assert train.main(["resume=run", "reward_model.hidden=8"]) == 2
+    assert "resume=run: checkpoint of step 6 does not fit (" in told(capsys)
+    assert files("run") == before
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "FORMAT", checkpoints.FORMAT + 1)
+        assert train.main(["resume=run"]) == 2
+    assert "checkpoint step_000006.pt is of format" in told(capsys)
+    assert files("run") == before
+    assert train.main(["resume=run", "quiet=true"]) == 0
+
+
+def test_a_config_that_was_edited_is_told(monkeypatch, capsys):
+    stopped_early(monkeypatch, "addition_linear")
+    text = Path("run", "config.yaml").read_text()
+    assert "\n  lr: 0.15\n" in text
+    Path("run", "config.yaml").write_text(text.replace("\n  lr: 0.15\n", "\n  lr: 0.5\n"))
+    capsys.readouterr()
+    assert train.main(["resume=run"]) == 0
+    assert capsys.readouterr().out.splitlines()[2] == "config differs: optimizer.lr 0.15 -> 0.5"
+
+
+def test_what_a_shell_would_take_apart_is_quoted(monkeypatch, capsys):
+    original = MetricsLog.add
+
+    def stopping(self, step, metrics):
+        original(self, step, metrics)
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(MetricsLog, "add", stopping)
+    assert train.main(["experiment=addition_linear", *OPTIONS, "output_dir='my\trun'"]) == 143
+    assert capsys.readouterr().err.endswith("to go on type prefrl-train resume=$'my\\trun'\n")
+    assert as_typed("my run") == "'my run'" and as_typed("a/b=1,c") == "a/b=1,c"
+    assert (
+        subprocess.check_output(["bash", "-c", f"printf %s {as_typed(chr(10) + 'a' + chr(39) + chr(34))}"]) == b"\na'\""
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_console_without_room_or_letters_stops_no_run(encoding):
+    """In a process of its own: what a stream still holds is told when Python ends."""
+    command = "import sys; from prefrl_cli import runner; from prefrl_cli.cli.train import main;"
+    command += "runner.draw = lambda *_: None; sys.exit(main(sys.argv[1:]))"
+    typed = ["experiment=addition_linear", "steps=4", "output_dir='\u00e9'"]
+    with open("/dev/full" if encoding == "utf-8" else "said", "w") as out:
+        ended = subprocess.run(
+            [sys.executable, "-c", command, *typed],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert read_status(Path("\u00e9"))["status"] == "finished"
+    if encoding == "ascii":
+        assert Path("said").read_text().endswith("run: \\xe9\n")
+
+
+def test_a_folder_whose_name_is_no_text(capsys):
+    """Its `config.yaml` could not be read again; a run that was moved to such a folder goes on."""
+    name = os.fsdecode(b"\xff")
+    assert train.main(["experiment=addition_linear", *OPTIONS, f"output_dir='{name}'"]) == 2
+    assert "output_dir='\\udcff': must be a word or null" in told(capsys)
+    assert run_or_resume(CONFIG, OVERRIDES, Path("run")) == 0
+    Path("run").rename(name)
+    assert train.main([f"resume={name}", "steps=14"]) == 0
+    assert "run: \\udcff" in Path(name, "train.log").read_text()

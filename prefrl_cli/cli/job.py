@@ -9,12 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefrl_cli.checkpoints import CheckpointError, Checkpoints
+from prefrl_cli.checkpoints import CheckpointError, Checkpoints, UnfitError
 from prefrl_cli.cli.command import FAILED
-from prefrl_cli.cli.record import config_differences, environment_differences, stored_config, stored_environment
+from prefrl_cli.cli.record import (
+    config_differences,
+    environment_differences,
+    kept_options,
+    stored_config,
+    stored_environment,
+)
 from prefrl_cli.cli.signals import Interrupted, Signals
 from prefrl_cli.config import build, build_loggers, check_run
-from prefrl_cli.options import ConfigError, show
+from prefrl_cli.options import ConfigError, as_typed, show
 from prefrl_cli.run_directory import RunDirectory, Status, read_status
 
 if TYPE_CHECKING:
@@ -107,7 +113,7 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
             )
         run, algorithm, threads = _ready(config)
         said = [f"resuming {folder}"]
-        resumed = None
+        resumed, unfit, ran = None, None, None
         for path in directory.checkpoints.newest_first():
             from prefrl_cli import runner
 
@@ -116,6 +122,7 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
                 _check_fit(folder, run, content)
                 resumed = runner.restore(algorithm, run, directory, content)
             except CheckpointError as problem:
+                unfit = unfit or (problem if isinstance(problem, UnfitError) else None)
                 said.append(f"{problem}; the one before it is used")
                 algorithm = build(config)
             except OSError as problem:  # a disk that is full, or a folder where a file should be
@@ -123,11 +130,17 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
                 raise ConfigError(f"{folder}: cannot go on here ({reason})") from None
             else:
                 said += _schedule_over(config, content["algorithm"]) if extend else []
+                ran = content.get("options")
                 break
+        if resumed is None and unfit is not None:  # from step 0 what it has learned would be lost
+            raise ConfigError(
+                f"resume={show(str(folder))}: {unfit}; go on with the options and the prefrl that wrote it,"
+                " or start a new run"
+            )
         if resumed is None:
             said = [line.replace("; the one before it is used", "") for line in said]
         said.append(f"going on from step {algorithm.step}" if resumed else "no checkpoint to go on from: from step 0")
-        return _train(algorithm, run, directory, config, overrides, threads, resumed=resumed, said=said)
+        return _train(algorithm, run, directory, config, overrides, threads, resumed=resumed, said=said, ran=ran)
 
 
 def _ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
@@ -169,6 +182,7 @@ def _train(
     *,
     resumed: tuple[Record, MetricsLog] | None = None,
     said: Sequence[str] = (),
+    ran: Any = None,
 ) -> int:
     from prefrl_cli import runner
     from prefrl_cli.progress import Console, Progress, table
@@ -176,7 +190,8 @@ def _train(
     console = Console(directory.path / "train.log", quiet=run.quiet)
     try:
         with Signals() as signals:
-            _write_record(directory, console, config, overrides, threads, algorithm.step, said)
+            directory.options = kept_options(config)
+            _write_record(directory, console, config, overrides, threads, algorithm.step, said, ran)
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
             trackers = build_loggers(config, run, directory.path, lambda text: console.line(text, error=True))
@@ -192,7 +207,9 @@ def _train(
         return _stop(directory, console, algorithm.step, str(problem))
     except runner.Stopped:
         assert signals.caught is not None
-        message = f"interrupted at step {algorithm.step}; to go on type prefrl-train resume={directory.path}"
+        message = (
+            f"interrupted at step {algorithm.step}; to go on type prefrl-train resume={as_typed(str(directory.path))}"
+        )
         _mark(directory, "interrupted", algorithm.step, "stopped from outside")
         console.line(message, shown=False)
         raise Interrupted(signals.caught, message) from None
@@ -218,8 +235,12 @@ def _write_record(
     threads: int,
     step: int,
     said: Sequence[str],
+    ran: Any,
 ) -> None:
-    """Write what runs and on what; for a resumed run also what differs from what ran before."""
+    """Write what runs and on what; for a resumed run also what differs from what ran before.
+
+    What ran before is told by the checkpoint (`ran`): `config.yaml` may have been edited since.
+    """
     import yaml
 
     from prefrl_cli.environment import environment
@@ -229,7 +250,8 @@ def _write_record(
     if said:
         differences = []
         with contextlib.suppress(ConfigError):  # a run that ended before its record was written has none
-            differences = config_differences(stored_config(directory.path), config)
+            known = ran if isinstance(ran, dict) and ran else stored_config(directory.path)
+            differences = config_differences(known, config)
         before = stored_environment(directory.path)
         differences += environment_differences(before, now) if before else []
         for line in (*said, *differences):

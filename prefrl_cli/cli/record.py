@@ -47,20 +47,32 @@ def stored_environment(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def kept_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that two runs are compared by, by their dotted names: numbers, words, truth values and nothing.
+
+    Raises:
+        ConfigError: when they are more than any of ours.
+    """
+    try:
+        return {name: value for name, value in flat(dict(config), "config.yaml").items() if name not in _NOT_COMPARED}
+    except UnreadableError as problem:
+        raise ConfigError(str(problem)) from None
+
+
 def config_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A line for each option that differs: `config differs: optimizer.lr 0.001 -> 0.01`."""
-    return _differences("config", dict(_flat(before)), dict(_flat(now)), _NOT_COMPARED)
+    """A line for each option that differs: `config differs: optimizer.lr 0.001 -> 0.01`; either may be flat already."""
+    return _differences("config", kept_options(before), kept_options(now))
 
 
 def environment_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A line for each version, platform, device or commit that differs; the number of threads changes no result."""
     kept = ("python", "platform", "machine", "device", "packages", "git")
     some, others = ({name: one.get(name) for name in kept} for one in (before, now))
-    return _differences("environment", dict(_flat(some)), dict(_flat(others)), ())
+    return _differences("environment", dict(_flat(some)), dict(_flat(others)))
 
 
-def _differences(what: str, before: Mapping[str, Any], now: Mapping[str, Any], left_out: tuple[str, ...]) -> list[str]:
-    names = [name for name in {**before, **now} if name not in left_out and before.get(name) != now.get(name)]
+def _differences(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return [f"{what} differs: {name} {_shown(before, name)} -> {_shown(now, name)}" for name in names]
 
 
