@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from prefrl_cli import runner
+from prefrl_cli.cli import train
 from prefrl_cli.cli.job import run_or_resume
 from prefrl_cli.cli.reproduce import main
+from prefrl_cli.run_directory import RunDirectory
 
 
 @pytest.fixture
@@ -68,6 +70,30 @@ def test_a_damaged_row_is_a_difference(change, run, capsys):
     (run / "metrics.csv").write_text("\n".join(lines) + "\n")
     assert main(["run", "output_dir=again", "quiet=true"]) == 1
     assert "different: step 1, seed 1" in capsys.readouterr().out
+
+
+def test_an_extended_run_is_extended_again(run, capsys):
+    """It was evaluated where it ended first, which a longer run from the beginning is not."""
+    assert train.main(["resume=run", "steps=7", "quiet=true"]) == 0
+    assert train.main(["resume=run", "steps=9", "quiet=true"]) == 0
+    capsys.readouterr()
+    assert main(["run", "output_dir=again", "quiet=true"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["identical: 20 rows of run/metrics.csv and again/metrics.csv"]
+
+
+def test_two_at_once_go_to_two_folders(run, monkeypatch, capsys):
+    """Another run takes the folder after the time was asked for."""
+    original, taken = RunDirectory.claim, []
+
+    def late(wanted, *, exact):
+        if not taken:
+            taken.append(wanted)
+            original(wanted, exact=exact).close()
+        return original(wanted, exact=exact)
+
+    monkeypatch.setattr(RunDirectory, "claim", late)
+    assert main(["run", "quiet=true"]) == 0
+    assert f"identical: 14 rows of run/metrics.csv and {taken[0]}_1/metrics.csv" in capsys.readouterr().out
 
 
 def test_the_job_of_a_sweep(run, capsys):

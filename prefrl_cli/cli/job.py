@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +33,19 @@ if TYPE_CHECKING:
 STARTED = ".started"  # in outputs/: the runs in the order of their start, which no clock tells for sure
 
 
-def run_job(config: Mapping[str, Any], overrides: Sequence[str], folder: Path | None = None) -> int:
+def run_job(
+    config: Mapping[str, Any],
+    overrides: Sequence[str],
+    folder: Path | None = None,
+    claimed: Callable[[Path], object] = lambda _: None,
+) -> int:
     """Check everything, claim a run directory, train.
 
     Args:
         config: the resolved options, with `experiment`.
         overrides: what was typed.
         folder: where the run goes, with a suffix if it is taken; none follows `output_dir` and the time.
+        claimed: told the folder that the run has got.
 
     Returns:
         0, or 1 when training failed.
@@ -56,6 +62,7 @@ def run_job(config: Mapping[str, Any], overrides: Sequence[str], folder: Path | 
         folder = Path(run.output_dir) if run.output_dir is not None else Path("outputs", run.experiment, stamp)
     directory = RunDirectory.claim(folder, exact=exact)
     with contextlib.closing(directory):
+        claimed(directory.path)
         if not named:
             _note_start(directory.path)
         return _train(algorithm, run, directory, config, overrides, threads)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import re
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from prefrl_cli.cli.command import run_command
 from prefrl_cli.cli.record import environment_differences, stored_config, stored_environment
@@ -31,6 +30,7 @@ options:
   quiet=true          no progress
   allow_targets=[...] packages of your own that the run's config may use
 """
+_CHANGED = "config differs: "
 _OPTIONS = ("output_dir", "threads", "quiet", "allow_targets")
 
 
@@ -56,7 +56,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     Raises:
         ConfigError: for a wrong argument; nothing has been written then.
     """
-    from prefrl_cli.cli.job import run_job
+    from prefrl_cli.cli.job import resume_run, run_job
     from prefrl_cli.cli.resume import change, overrides
 
     given = [text for text in arguments if _is_option(text)]
@@ -73,13 +73,14 @@ def reproduce(arguments: Sequence[str]) -> int:
     metrics = old / "metrics.csv"
     if metrics.is_symlink() or not metrics.is_file():  # a link may lead out of a run that someone else made
         raise ConfigError(f"{show(str(old))}: holds no metrics.csv to compare with")
-    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    new = Path(output[-1] if output else Path("outputs", config["experiment"], stamp))
-    if new.exists() and (output or new.resolve() == old.resolve()):
-        raise ConfigError(f"output_dir={new}: is there already; type another folder")
-    while new.exists():  # started in the same second as another run
-        new = new.with_name(f"{new.name}_1")
-    code = run_job({**config, "output_dir": str(new)}, [f"experiment={config['experiment']}"])
+    if output and Path(output[-1]).exists():
+        raise ConfigError(f"output_dir={show(output[-1])}: is there already; type another folder")
+    again, claimed = [f"experiment={config['experiment']}"], list[Path]()
+    first, *later = [*({**config, "steps": end} for end in _ends(old, config.get("steps"))), config]
+    code = run_job(first, again, claimed=claimed.append)
+    for longer in later:  # as it was extended: a run is evaluated where it ends
+        code = code or resume_run(claimed[0], longer, again, extend=True)
+    new = claimed[0]
     if code:
         return code
     for step in _changed_on_the_way(old):
@@ -135,12 +136,24 @@ def _whole_lines(file: TextIO) -> Iterator[str]:
     return (line for line in file if line.endswith("\n"))
 
 
+def _ends(folder: Path, steps: Any) -> list[int]:
+    """The steps at which a run was finished before it was extended."""
+    found = {at for at, line in _differences(folder) if type(at) is int and line.startswith(f"{_CHANGED}steps {at} ->")}
+    return sorted(at for at in found if type(steps) is int and 0 < at < steps)
+
+
 def _changed_on_the_way(folder: Path) -> list[object]:
-    """The steps at which a run was resumed with other options."""
+    """The steps at which a run was resumed with other options, longer ones left out."""
+    return list({str(at): at for at, line in _differences(folder) if not line.startswith(f"{_CHANGED}steps ")}.values())
+
+
+def _differences(folder: Path) -> list[tuple[object, str]]:
+    """Each option that a resumed run was given anew, with the step."""
     resumed = stored_environment(folder).get("resumed")
     found = []
     for one in resumed if isinstance(resumed, list) else []:
-        differences = one.get("differences") if isinstance(one, dict) else None
-        if any(str(line).startswith("config differs: ") for line in differences or ()):
-            found.append(one.get("step"))
+        lines = one.get("differences") if isinstance(one, dict) else None
+        for line in lines if isinstance(lines, list) else []:
+            if str(line).startswith(_CHANGED):
+                found.append((one.get("step"), str(line)))
     return found
