@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from prefrl_cli import runner
+from prefrl_cli import runner, trackers
 from prefrl_cli.checkpoints import FORMAT, CheckpointError, Checkpoints
 from prefrl_cli.cli import reproduce, train, trust
 from prefrl_cli.options import ConfigError
@@ -139,6 +139,27 @@ def test_pipes_are_not_waited_for(name, here, made, capsys):
     (here / "run" / name).unlink(missing_ok=True)
     os.mkfifo(here / "run" / name)
     assert f"{name}: is neither a file nor a folder" in refused(["resume=run", "steps=6"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "tracker", "option"),
+    [
+        ("mlflow", {"_target_": "prefrl_cli.loggers.MLflow", "store": "sqlite:////etc/x"}, "store=sqlite:////etc/x"),
+        ("any", {"_target_": "prefrl_cli.loggers.MLflow", "store": "http://evil"}, "store=http://evil"),
+        ("wandb", {"_target_": "prefrl_cli.loggers.WandB", "mode": "online"}, "mode=online"),
+    ],
+)
+def test_a_record_does_not_say_where_a_tracker_writes(name, tracker, option, here, made, capsys, monkeypatch):
+    monkeypatch.setattr(trackers, "require", lambda _: None)
+    shutil.copytree(made, here / "run")
+    config = yaml.safe_load((here / "run" / "config.yaml").read_text()) | {"logger": {name: tracker}}
+    (here / "run" / "config.yaml").write_text(yaml.safe_dump(config))
+    said = refused(["resume=run", "steps=6"], capsys)
+    assert f"logger.{name}.{option}: where a tracker writes is not taken from a record" in said
+    assert train.main(["resume=run", "steps=6", f"logger.{name}.{option}", "quiet=true"]) == 0
+    assert reproduce.main(["run", "quiet=true"]) == 0  # without any tracker
+    told = capsys.readouterr().err
+    assert told.count(" failed and is left out") == 1, told
 
 
 @pytest.mark.parametrize("name", ["../../outside", "{here}/outside", "a\nb"])

@@ -218,7 +218,8 @@ def test_a_sweep_that_is_running_is_left_alone(here, capsys):
 
 @pytest.mark.parametrize(
     "override",
-    ["hydra.launcher._target_=os.system", "+hydra.callbacks.a=1", "allow_targets=[os]", "--config-path=/tmp"],
+    ["hydra.launcher._target_=os.system", "+hydra.callbacks.a=1", "allow_targets=[os]", "--config-path=/tmp"]
+    + ["logger.mlflow.store=sqlite:////etc/x", "+logger={m: {store: http://x}}"],
 )
 def test_the_record_of_someone_elses_sweep_runs_nothing(override, here, capsys):
     record = {"overrides": ["experiment=addition_linear", override], "flags": [], "finished": False}

@@ -17,16 +17,16 @@ import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from prefrl_cli import sweep_record
-from prefrl_cli.choices import choice_error, choices, conf_folder
-from prefrl_cli.cli import trust
+from prefrl_cli.choices import choices, conf_folder
+from prefrl_cli.cli import messages, trust
 from prefrl_cli.cli.command import INTERRUPTED
 from prefrl_cli.cli.job import run_job, run_or_resume
-from prefrl_cli.cli.plugins import not_installed
+from prefrl_cli.cli.record import is_elsewhere
 from prefrl_cli.cli.signals import Interrupted, ended_by_sigterm
 from prefrl_cli.cli.sweep_job import run_sweep_job
 from prefrl_cli.cli.sweep_launcher import launching
@@ -41,7 +41,6 @@ _FROM_A_FILE = re.compile(
     re.DOTALL,
 )
 _SWEEP_FLAGS = ("-m", "--multirun")
-_TYPED = "{}: options are typed NAME=VALUE, such as env.size=12; lists as 'optimizer.betas=[0.9,0.99]'"
 
 
 def run_hydra(arguments: list[str]) -> int:
@@ -88,11 +87,11 @@ def _one_line_errors(arguments: list[str]) -> Iterator[None]:
             if added != arguments and not match[1].startswith("hydra"):
                 with contextlib.suppress(HydraException, OmegaConfBaseException):
                     _call_hydra([_first_of_sweep(text) for text in added if text not in _SWEEP_FLAGS], _only_check)
-        raise ConfigError(_one_line(problem)) from None
+        raise ConfigError(messages.one_line(problem)) from None
     except yaml.YAMLError as problem:
-        raise ConfigError(_yaml_line(problem)) from None
+        raise ConfigError(messages.yaml_line(problem)) from None
     except (OSError, ValueError) as problem:  # files that cannot be read, flags that exclude each other
-        raise ConfigError(_one_line(problem)) from None
+        raise ConfigError(messages.one_line(problem)) from None
 
 
 def _call_hydra(arguments: list[str], job: Callable[[DictConfig], int]) -> int:
@@ -209,7 +208,9 @@ def _resume_sweep(folder: Path, overrides: list[str]) -> int:
     if record is None:
         raise ConfigError(f"resume={folder}: {sweep_record.RECORD} cannot be read; type the sweep's own command again")
     for text in (*record["overrides"], *record["flags"]):
-        if not _FROM_A_FILE.fullmatch(text) or trust.asks_outside(text):  # someone else may have written it
+        if (
+            not _FROM_A_FILE.fullmatch(text) or trust.asks_outside(text) or is_elsewhere(text)
+        ):  # someone else may have written it
             raise ConfigError(f"{folder / sweep_record.RECORD}: has {show(text)}; type the sweep's own command again")
     typed = sweep_record.how(overrides)
     others = [text for text in overrides if text not in typed and sweep_record.option(text) != "resume"]
@@ -258,38 +259,3 @@ def _sweep(arguments: list[str], sweep: Sweep, *, quiet: bool) -> int:
     if not quiet:
         print(f"sweep: {folder}")
     return int(sweep.refused or bool(failures))
-
-
-def _one_line(problem: Exception) -> str:
-    """What Hydra or OmegaConf complain of, in our words where a person can cause it easily."""
-    if isinstance(problem, MissingConfigException) and "/" in (problem.missing_cfg_file or ""):
-        group, _, name = str(problem.missing_cfg_file).rpartition("/")
-        if group.startswith("hydra/") and name.partition("_")[0] in ("optuna", "joblib", "submitit", "ray"):
-            return str(not_installed(f"{group}={name}", name))
-        if not group.startswith("hydra/"):  # a choice of ours may lie in a folder
-            group, _, name = str(problem.missing_cfg_file).partition("/")
-        return str(choice_error(group, name, sorted({*choices(group), *(problem.options or ())})))
-    if isinstance(problem, OverrideParseException):
-        return _TYPED.format(show(problem.override))
-    if str(problem).startswith("Could not override ''"):
-        return _TYPED.format("=")
-    cause = problem
-    while isinstance(cause.__cause__, OmegaConfBaseException):
-        cause = cause.__cause__
-    first = str(problem).strip().partition("\n")[0] or type(problem).__name__
-    if first.startswith("Config group override must be"):
-        return "a group takes the name of one of its choices, such as optimizer=adam; to leave one out type ~GROUP"
-    if match := re.match(r"Ambiguous value for argument '(.*?)=(.*)'", first):
-        return f"{match[1]}={match[2]}: for a sweep put -m before it, for a list type '{match[1]}=[{match[2]}]'"
-    if isinstance(problem, OmegaConfBaseException) and problem.full_key:
-        first = f"{problem.full_key}: {first}"
-    if cause is not problem:
-        first += f" ({str(cause).strip().partition(chr(10))[0]})"
-    return first
-
-
-def _yaml_line(problem: yaml.YAMLError) -> str:
-    mark = getattr(problem, "problem_mark", None)
-    where = f"{mark.name}, line {mark.line + 1}" if mark is not None else "a YAML file"
-    what = getattr(problem, "problem", None) or " ".join(str(problem).split())
-    return f"{where}: not valid YAML ({what}); correct that line"

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.checkpoints import CheckpointError, Checkpoints, UnfitError
 from prefrl_cli.cli.command import FAILED
-from prefrl_cli.cli.record import (
-    config_differences,
-    environment_differences,
-    kept_options,
-    stored_config,
-    stored_environment,
-)
+from prefrl_cli.cli.record import kept_options, write_record
 from prefrl_cli.cli.signals import Interrupted, Signals
 from prefrl_cli.config import build, build_loggers, check_run
 from prefrl_cli.options import ConfigError, as_typed, show
@@ -198,7 +192,7 @@ def _train(
     try:
         with Signals() as signals:
             directory.options = kept_options(config)
-            _write_record(directory, console, config, overrides, threads, algorithm.step, said, ran)
+            write_record(directory, console, config, overrides, threads, algorithm.step, said, ran)
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
             trackers = build_loggers(config, run, directory.path, lambda text: console.line(text, error=True))
@@ -232,44 +226,6 @@ def _train(
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())
         return _stop(directory, console, algorithm.step, f"step {algorithm.step}: {reason}")
     return 0
-
-
-def _write_record(
-    directory: RunDirectory,
-    console: Console,
-    config: Mapping[str, Any],
-    overrides: Sequence[str],
-    threads: int,
-    step: int,
-    said: Sequence[str],
-    ran: Any,
-) -> None:
-    """Write what runs and on what; for a resumed run also what differs from what ran before.
-
-    What ran before is told by the checkpoint (`ran`): `config.yaml` may have been edited since.
-    """
-    import yaml
-
-    from prefrl_cli.environment import environment
-
-    now = environment(threads, config.get("device", "cpu"))
-    content: dict[str, Any] = now
-    if said:
-        differences = []
-        with contextlib.suppress(ConfigError):  # a run that ended before its record was written has none
-            known = ran if isinstance(ran, dict) and ran else stored_config(directory.path)
-            differences = config_differences(known, config)
-        before = stored_environment(directory.path)
-        differences += environment_differences(before, now) if before else []
-        for line in (*said, *differences):
-            console.line(line)
-        earlier = before.get("resumed")
-        again = [*(earlier if isinstance(earlier, list) else []), {"step": step, "differences": differences}]
-        content = {**(before or now), "resumed": again}
-    directory.write_status("running", step)
-    directory.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-    directory.write_text("overrides.yaml", yaml.safe_dump(list(overrides), sort_keys=False))
-    directory.write_json("environment.json", content)
 
 
 def _note_start(folder: Path) -> None:

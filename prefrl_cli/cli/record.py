@@ -1,16 +1,24 @@
-"""What a run wrote of itself, read back without trusting it, and how it differs from what is here now."""
+"""What a run writes of itself, read back without trusting it, and how it differs from what is here now."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.safe_files import UnreadableError, flat, read_json, read_yaml
 
+if TYPE_CHECKING:
+    from prefrl_cli.progress import Console
+    from prefrl_cli.run_directory import RunDirectory
+
 # How a run was started rather than what it is; allow_targets has to be typed each time.
 _NOT_COMPARED = ("quiet", "output_dir", "allow_targets")
+_HERE = {"store": "sqlite:///outputs/mlflow.db", "mode": "offline"}  # where trackers write unless a person types it
+_PLAIN = re.compile(r"\+{0,2}logger(=[\w\[\], ]*|\.\w+\.(per_seed|project)=.*)")
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
@@ -39,12 +47,81 @@ def stored_config(folder: Path) -> dict[str, Any]:
     return {str(name): value for name, value in config.items()} | {"allow_targets": [], "quiet": False}
 
 
+def check_trackers(folder: Path, config: Mapping[str, Any], typed: Iterable[str]) -> None:
+    """Refuse a tracker that would write or send elsewhere because a record says so: only a person may, by typing it.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    for name, value in flat(dict(config), "config.yaml").items():
+        group, _, option = name.rpartition(".")
+        if group.startswith("logger.") and value != _HERE.get(option, value) and name not in typed:
+            raise ConfigError(
+                f"{folder}: {name}={show(value)}: where a tracker writes is not taken from a record;"
+                f" if you trust it, type {name}={show(value)} as well"
+            )
+
+
+def is_elsewhere(override: str) -> bool:
+    """Whether an override may make a tracker write or send elsewhere than below `outputs/`."""
+    return override.lstrip("+~").startswith("logger") and not _PLAIN.fullmatch(override)
+
+
 def stored_environment(folder: Path) -> dict[str, Any]:
     """What a run recorded of the machine and the software; empty where it cannot be read."""
     try:
         return read_json(folder, "environment.json")
     except UnreadableError:
         return {}
+
+
+def write_record(
+    directory: RunDirectory,
+    console: Console,
+    config: Mapping[str, Any],
+    overrides: Sequence[str],
+    threads: int,
+    step: int,
+    said: Sequence[str],
+    ran: Any,
+) -> None:
+    """Write what runs and on what; for a resumed run also what differs from what ran before.
+
+    Args:
+        directory: of the run.
+        console: told what was said and what differs.
+        config: the resolved options.
+        overrides: what was typed.
+        threads: that torch uses.
+        step: that it begins at.
+        said: of a resumed run, how it is resumed; a new one has nothing to say.
+        ran: the options that the checkpoint says it ran with; `config.yaml` may have been edited since.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    import yaml
+
+    from prefrl_cli.environment import environment
+
+    now = environment(threads, config.get("device", "cpu"))
+    content: dict[str, Any] = now
+    if said:
+        differences = []
+        with contextlib.suppress(ConfigError):  # a run that ended before its record was written has none
+            known = ran if isinstance(ran, dict) and ran else stored_config(directory.path)
+            differences = config_differences(known, config)
+        before = stored_environment(directory.path)
+        differences += environment_differences(before, now) if before else []
+        for line in (*said, *differences):
+            console.line(line)
+        earlier = before.get("resumed")
+        again = [*(earlier if isinstance(earlier, list) else []), {"step": step, "differences": differences}]
+        content = {**(before or now), "resumed": again}
+    directory.write_status("running", step)
+    directory.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    directory.write_text("overrides.yaml", yaml.safe_dump(list(overrides), sort_keys=False))
+    directory.write_json("environment.json", content)
 
 
 def kept_options(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefrl_cli.choices import GROUPS
 from prefrl_cli.cli.job import STARTED, resume_run
-from prefrl_cli.cli.record import stored_config
+from prefrl_cli.cli.record import check_trackers, stored_config
 from prefrl_cli.options import ConfigError, check_value, show, signature, suggest
 from prefrl_cli.run_directory import read_status
 
@@ -48,6 +48,7 @@ def resume(arguments: Sequence[str]) -> int:
     config = stored_config(folder)
     if experiment not in (None, config["experiment"]):
         raise ConfigError(f"experiment={show(experiment)}: {folder} is a run of {config['experiment']}")
+    check_trackers(folder, config, typed)
     changed = change(config, typed)
     options = [text for text in arguments if not text.startswith(("resume=", "experiment="))]
     return resume_run(folder, changed, [f"experiment={config['experiment']}", *options], extend="steps" in typed)

@@ -1,0 +1,51 @@
+"""What Hydra, OmegaConf and YAML complain of, each in one line of ours."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from prefrl_cli.choices import choice_error, choices
+from prefrl_cli.cli.plugins import not_installed
+from prefrl_cli.options import show
+
+_TYPED = "{}: options are typed NAME=VALUE, such as env.size=12; lists as 'optimizer.betas=[0.9,0.99]'"
+
+
+def one_line(problem: Exception) -> str:
+    """What Hydra or OmegaConf complain of, in our words where a person can cause it easily."""
+    if isinstance(problem, MissingConfigException) and "/" in (problem.missing_cfg_file or ""):
+        group, _, name = str(problem.missing_cfg_file).rpartition("/")
+        if group.startswith("hydra/") and name.partition("_")[0] in ("optuna", "joblib", "submitit", "ray"):
+            return str(not_installed(f"{group}={name}", name))
+        if not group.startswith("hydra/"):  # a choice of ours may lie in a folder
+            group, _, name = str(problem.missing_cfg_file).partition("/")
+        return str(choice_error(group, name, sorted({*choices(group), *(problem.options or ())})))
+    if isinstance(problem, OverrideParseException):
+        return _TYPED.format(show(problem.override))
+    if str(problem).startswith("Could not override ''"):
+        return _TYPED.format("=")
+    cause = problem
+    while isinstance(cause.__cause__, OmegaConfBaseException):
+        cause = cause.__cause__
+    first = str(problem).strip().partition("\n")[0] or type(problem).__name__
+    if first.startswith("Config group override must be"):
+        return "a group takes the name of one of its choices, such as optimizer=adam; to leave one out type ~GROUP"
+    if match := re.match(r"Ambiguous value for argument '(.*?)=(.*)'", first):
+        return f"{match[1]}={match[2]}: for a sweep put -m before it, for a list type '{match[1]}=[{match[2]}]'"
+    if isinstance(problem, OmegaConfBaseException) and problem.full_key:
+        first = f"{problem.full_key}: {first}"
+    if cause is not problem:
+        first += f" ({str(cause).strip().partition(chr(10))[0]})"
+    return first
+
+
+def yaml_line(problem: yaml.YAMLError) -> str:
+    """Where a file is not YAML, and why."""
+    mark = getattr(problem, "problem_mark", None)
+    where = f"{mark.name}, line {mark.line + 1}" if mark is not None else "a YAML file"
+    what = getattr(problem, "problem", None) or " ".join(str(problem).split())
+    return f"{where}: not valid YAML ({what}); correct that line"
