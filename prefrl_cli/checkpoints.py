@@ -61,16 +61,13 @@ class Checkpoints:
         """
         from concurrent.futures import ThreadPoolExecutor
 
-        import torch
-
         self.wait()
         self._folder.mkdir(exist_ok=True)
         final = self._folder / f"step_{step:06d}.pt"
         text, data = _pack(content)
-        written = io.BytesIO()  # torch reports a full disk as an error of its archive when it writes to a file itself
-        torch.save({"format": FORMAT, "step": step, "content": text, "data": data}, written)
         thread = ThreadPoolExecutor(1)
-        self._writing = thread.submit(self._put, final, written.getbuffer(), before)
+        whole = {"format": FORMAT, "step": step, "content": text, "data": data}
+        self._writing = thread.submit(self._put, final, whole, before)
         thread.shutdown(wait=False)
         return final
 
@@ -84,9 +81,13 @@ class Checkpoints:
         if writing is not None:
             writing.result()
 
-    def _put(self, final: Path, data: memoryview, before: Callable[[], None]) -> None:
+    def _put(self, final: Path, whole: Mapping[str, Any], before: Callable[[], None]) -> None:
+        import torch
+
         before()
-        write_whole(final, data)
+        written = io.BytesIO()  # torch reports a full disk as an error of its archive when it writes to a file itself
+        torch.save(whole, written)
+        write_whole(final, written.getbuffer())
         write_whole(self._folder / "last", f"{final.name}\n", sync=False)  # the names of the files say the same
         sync_folder(self._folder)
         for old in self.newest_first()[_KEPT:]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -308,3 +309,13 @@ def test_notebook_evaluation_is_always_on_its_own_seed() -> None:
         streams.restart("evaluation")
         assert torch.equal(streams.uniform("evaluation/states", 7, 2, high=10.0), expected.expand(2, -1, -1))
         streams.uniform("states", 3)
+
+
+def test_the_state_of_the_notebooks_generators_is_numpys() -> None:
+    streams = NotebookStreams([1, 2])
+    for draws in (0, 3, 700):
+        streams.uniform("states", draws)
+        kept = streams.state()["training"]
+        for generator, words in zip(streams._training, kept.tolist(), strict=True):
+            expected: Any = generator.get_state()
+            assert words == [*expected[1].tolist(), expected[2]]
