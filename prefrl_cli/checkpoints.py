@@ -169,9 +169,9 @@ def _pack(content: Mapping[str, Any]) -> tuple[str, Tensor]:
         if not isinstance(value, torch.Tensor):
             raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
         tensor = value.detach().cpu()
-        small = tensor.to(_narrowest(tensor)).contiguous()
-        parts.append(small.reshape(-1).view(torch.uint8))
-        start, written = written, written + len(parts[-1])
+        small = tensor.contiguous() if tensor.dtype != torch.int64 else tensor.to(_narrowest(tensor)).contiguous()
+        parts.append(small.view(-1).view(torch.uint8))
+        start, written = written, written + parts[-1].numel()
         return {_TENSOR: [_name(tensor.dtype), _name(small.dtype), list(tensor.shape), start, written]}
 
     return json.dumps(content, default=describe), torch.cat(parts)
@@ -199,10 +199,10 @@ def _unpack(text: str, data: Tensor, device: str) -> dict[str, Any]:
 
 
 def _narrowest(tensor: Tensor) -> torch.dtype:
-    """The smallest type that holds all of a tensor's whole numbers; its own for other numbers."""
+    """The smallest type that holds all of an int64 tensor's numbers."""
     import torch
 
-    if tensor.dtype != torch.int64 or not tensor.numel():
+    if not tensor.numel():
         return tensor.dtype
     least, most = (int(end) for end in tensor.aminmax())
     for kind in (torch.uint8, torch.int16, torch.int32):
