@@ -32,7 +32,7 @@ from prefrl_cli.cli.sweep_job import run_sweep_job
 from prefrl_cli.cli.sweep_launcher import launching
 from prefrl_cli.cli.sweep_watch import Watch, table_of_failures
 from prefrl_cli.config import build
-from prefrl_cli.options import ConfigError, show
+from prefrl_cli.options import ConfigError, as_typed, show
 from prefrl_cli.sweep import Sweep
 
 # What a sweep's record may choose: options and searches, neither code nor where things go.
@@ -208,9 +208,8 @@ def _resume_sweep(folder: Path, overrides: list[str]) -> int:
     if record is None:
         raise ConfigError(f"resume={folder}: {sweep_record.RECORD} cannot be read; type the sweep's own command again")
     for text in (*record["overrides"], *record["flags"]):
-        if (
-            not _FROM_A_FILE.fullmatch(text) or trust.asks_outside(text) or is_elsewhere(text)
-        ):  # someone else may have written it
+        # Someone else may have written it.
+        if not _FROM_A_FILE.fullmatch(text) or trust.asks_outside(text) or is_elsewhere(text):
             raise ConfigError(f"{folder / sweep_record.RECORD}: has {show(text)}; type the sweep's own command again")
     typed = sweep_record.how(overrides)
     others = [text for text in overrides if text not in typed and sweep_record.option(text) != "resume"]
@@ -249,7 +248,8 @@ def _sweep(arguments: list[str], sweep: Sweep, *, quiet: bool) -> int:
         if not folder.exists():  # no job had begun
             raise
         number = getattr(problem, "exit_code", INTERRUPTED) - 128
-        said = f"sweep interrupted; to go on type the same command again, or prefrl-train resume={folder}"
+        again = f"prefrl-train resume={as_typed(str(folder))}"
+        said = f"sweep interrupted; to go on type the same command again, or {again}"
         raise Interrupted(number, said) from None
     if not folder.exists():  # each job had a wrong option, and was told
         return 2
