@@ -137,6 +137,32 @@ def test_an_option_that_follows_from_a_class_is_no_column(tmp_path):
     assert names == {"env.size": ["8", "8", "16"], "shaping": ["PotentialShaping", "NoShaping", "NoShaping"]}
 
 
+def test_legends_name_what_sets_a_configuration_apart(tmp_path):
+    for name, options in (
+        ("a", {}),
+        ("b", {"env__size": 9}),
+        ("c", {"env__size": 10}),
+        ("d", {"shaping__weight": 1.0}),
+        ("e", {"shaping__weight": 1.0, "env__size": 9}),
+    ):
+        make_run(tmp_path / "runs" / name, **options)
+    page, _ = made([tmp_path / "runs"], tmp_path)
+    (legend, *_) = re.findall(r'<ul class="legend">(.*?)</ul>', page)
+    assert re.findall(r"</b> \((.*?)\)</li>", legend) == [
+        "env.size=8",
+        "env.size=9",
+        "env.size=10",
+        "shaping.weight=1.0, env.size=8",
+        "shaping.weight=1.0, env.size=9",
+    ]
+    make_run(tmp_path / "runs" / "f", env__horizon=9)
+    make_run(tmp_path / "runs" / "g", env__horizon=8)
+    make_run(tmp_path / "runs" / "h", env__horizon=7)
+    page, _ = made([tmp_path / "runs"], tmp_path)
+    (legend, *_) = re.findall(r'<ul class="legend">(.*?)</ul>', page)
+    assert "</b> (the most common of each option)</li>" in legend
+
+
 def test_comparisons_pair_the_seeds_that_are_shared(tmp_path):
     make_run(tmp_path / "a", seeds=6)
     make_run(tmp_path / "b", seeds=4, first_seed=2, noise=1, env__size=9)

@@ -131,10 +131,11 @@ def _words(metric: str) -> str:
 
 
 def _label(experiment: Experiment, place: int) -> str:
-    """A configuration by its number and what sets it apart."""
-    differs = ", ".join(
-        f"{name}={values[place]}" for name, values in experiment.options.items() if values[place] != "-"
-    )
+    """A configuration by its number and what sets it apart: of several options, where it is not as most are."""
+    own = {name: values[place] for name, values in experiment.options.items() if values[place] != "-"}
+    most = len(experiment.configurations) / 2
+    rare = [name for name, value in own.items() if len(own) == 1 or experiment.options[name].count(value) <= most]
+    differs = ", ".join(f"{name}={own[name]}" for name in rare) or ("the most common of each option" if own else "")
     return f"<b>{experiment.configurations[place].name}</b>" + (f" ({_text(differs)})" if differs else "")
 
 
