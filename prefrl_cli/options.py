@@ -118,7 +118,10 @@ def show(value: Any) -> str:
 
 def as_typed(text: str) -> str:
     """A text as a shell takes it for one word."""
-    return shlex.quote(text) if text.isprintable() else "$" + ascii(text + '"').removesuffix("\"'") + "'"
+    if text.isprintable():
+        return shlex.quote(text)
+    # As in bash's $'...'; Python would quote a text that holds an apostrophe with ", were there no " in it.
+    return "$" + ascii(text + '"').removesuffix("\"'") + "'"
 
 
 def describe(annotation: Any) -> str:
