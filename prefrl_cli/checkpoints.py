@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.own_files import write_whole
+from prefrl_cli.safe_files import short
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -143,8 +144,7 @@ class Checkpoints:
             if saved["format"] == FORMAT:
                 return {"step": saved["step"], **_unpack(saved["content"], saved["data"], device)}
         except Exception as problem:  # damaged bytes raise whatever they like
-            reason = " ".join(str(problem).split())[:100] or type(problem).__name__
-            raise CheckpointError(f"checkpoint {path.name} is damaged ({reason})") from None
+            raise CheckpointError(f"checkpoint {path.name} is damaged ({short(problem)})") from None
         raise UnfitError(f"checkpoint {path.name} is of format {saved['format']}, here it is {FORMAT}")
 
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 from pathlib import Path
+from typing import TextIO
 
 LOCK = ".lock"  # held by the process that writes to its folder
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)  # as some network file systems answer
@@ -81,3 +82,10 @@ def is_held(path: Path) -> bool | None:
         return None
     finally:
         os.close(handle)
+
+
+def silence(stream: TextIO) -> None:
+    """Send what a stream still holds, and all that comes, nowhere: else Python complains of it when it ends."""
+    with contextlib.suppress(OSError, ValueError):  # a stream that is no file
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), stream.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -144,11 +145,10 @@ class PPO:
         taken are spread evenly over the parts, whatever share of N they are.
         """
         *others, mask = batch
-        whole = (*others, _shares(mask))
+        if self.minibatches == 1:
+            yield from itertools.repeat((*others, _shares(mask)), self.epochs)
+            return
         for _ in range(self.epochs):
-            if self.minibatches == 1:
-                yield whole
-                continue
             drawn = streams.uniform("minibatches", mask.shape[1]).where(mask > 0, 1.0)
             order = drawn.argsort(dim=1, stable=True)  # the steps taken come first
             for part in range(self.minibatches):

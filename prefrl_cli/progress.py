@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
+
+from prefrl_cli.own_files import silence
 
 _LINES = 10
 # What to watch, the first of these that a step has; any other metric where it has none.
@@ -46,13 +46,6 @@ class Console:
             except OSError:
                 self.quiet = True  # whoever read along has left, or has no room for it; the run goes on
                 silence(sys.stderr if error else sys.stdout)
-
-
-def silence(stream: TextIO) -> None:
-    """Send what a stream still holds, and all that comes, nowhere: else Python complains of it when it ends."""
-    with contextlib.suppress(OSError, ValueError):  # a stream that is no file
-        with open(os.devnull, "wb") as null:
-            os.dup2(null.fileno(), stream.fileno())
 
 
 class Progress:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.own_files import LOCK, hold, write_whole
-from prefrl_cli.safe_files import UnreadableError, first_link, first_special, read, read_json
+from prefrl_cli.safe_files import UnreadableError, not_plain, read, read_json
 from prefrl_cli.sweep_record import RECORD
 
 if TYPE_CHECKING:
@@ -90,10 +90,8 @@ class RunDirectory:
         """
         directory = cls(path)
         try:
-            if (link := first_link(path, path / "checkpoints", path / "charts")) is not None:
-                raise ConfigError(f"{link}: is a link, which would be written through; put the file itself there")
-            if (special := first_special(path, path / "checkpoints", path / "charts")) is not None:
-                raise ConfigError(f"{special}: is neither a file nor a folder; take it out of the run")
+            if (wrong := not_plain(path, path / "checkpoints", path / "charts")) is not None:
+                raise ConfigError(wrong)
             directory._take_lock()
             for left in path.glob(".*.part"):
                 left.unlink()
@@ -245,13 +243,8 @@ class MetricsLog:
     def _rewrite(self) -> None:
         """Write the file again with more columns; it happens a few times in a run, when a metric first appears."""
         self.close()
-        temporary = self._path.with_name(f".{self._path.name}.part")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(",".join(["step", "seed", *self._names]) + "\n")
-            file.writelines(self._lines(*row) for row in self._rows)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        head = ",".join(["step", "seed", *self._names]) + "\n"
+        write_whole(self._path, head + "".join(self._lines(*row) for row in self._rows))
         self._file = self._path.open("a", encoding="utf-8", newline="")
 
     def _lines(self, step: int, texts: Mapping[str, list[str]]) -> str:

@@ -16,6 +16,7 @@ from prefrl_cli.checkpoints import CheckpointError, UnfitError
 from prefrl_cli.progress import Progress
 from prefrl_cli.report.statistics import bootstrap_interval, interquartile_mean
 from prefrl_cli.run_directory import EVALUATION, MetricsLog, RunDirectory
+from prefrl_cli.safe_files import short
 from prefrl_cli.trackers import Trackers
 
 if TYPE_CHECKING:
@@ -198,21 +199,17 @@ def restore(
     try:
         algorithm.restore(content["algorithm"])
     except _DAMAGED as problem:
-        raise UnfitError(f"checkpoint of step {step} does not fit ({_short(problem)})") from None
+        raise UnfitError(f"checkpoint of step {step} does not fit ({short(problem)})") from None
     try:
         algorithm.examples = dict(content["examples"])
         initial, final = arrays(content["initial"]), arrays(content["final"])
         record = Record(initial, final, content["before"], float(content["seconds"]))
         log = MetricsLog.read_back(directory.path / "metrics.csv", run.seeds, step, content["columns"])
     except (*_DAMAGED, FileNotFoundError) as problem:
-        raise CheckpointError(f"checkpoint of step {step} does not fit ({_short(problem)})") from None
+        raise CheckpointError(f"checkpoint of step {step} does not fit ({short(problem)})") from None
     if algorithm.step != step:
         raise CheckpointError(f"checkpoint of step {step} does not fit (it holds step {algorithm.step})")
     return record, log
-
-
-def _short(problem: Exception) -> str:
-    return " ".join(str(problem).split())[:100] or type(problem).__name__
 
 
 def not_finite(algorithm: Algorithm, run: Run) -> str:

@@ -20,21 +20,21 @@ class UnreadableError(Exception):
     """A run's file that cannot be used; the message is one line that names it."""
 
 
-def first_link(*folders: Path) -> Path | None:
-    """A link right in one of the folders, or such a folder itself beyond the first: what is written there leaves it.
+def not_plain(*folders: Path) -> str | None:
+    """What is wrong with the first thing right in the folders that is neither a file nor a folder: a line, or none.
+
+    Writing through a link would leave the run, and a pipe would be waited for.
 
     Args:
-        *folders: the first as a person named it, then those inside; they need not be there.
+        *folders: the first as a person named it, then those inside, no links themselves; they need not be there.
     """
     inside = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
-    return next((path for path in (*folders[1:], *inside) if path.is_symlink()), None)
-
-
-def first_special(*folders: Path) -> Path | None:
-    """What lies right in one of the folders and is neither file, folder nor link: a pipe would be waited for."""
-    inside = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
-    plain = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
-    return next((path for path in inside if stat.S_IFMT(path.lstat().st_mode) not in plain), None)
+    for path in (*folders[1:], *inside):
+        if path.is_symlink():
+            return f"{path}: is a link, which would be written through; put what it leads to there"
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            return f"{path}: is neither a file nor a folder; take it out"
+    return None
 
 
 def read(folder: Path, name: str, most: int = _MOST_METRICS) -> bytes:
@@ -74,7 +74,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         content = json.loads(read(folder, name, _MOST_JSON).decode("utf-8"))
     except (ValueError, RecursionError) as problem:
-        raise UnreadableError(f"{name} is not JSON ({_short(problem)})") from None
+        raise UnreadableError(f"{name} is not JSON ({short(problem)})") from None
     if not isinstance(content, dict):
         raise UnreadableError(f"{name} holds no object")
     return content
@@ -104,7 +104,7 @@ def read_yaml(folder: Path, name: str) -> Any:
     except UnreadableError:
         raise
     except Exception as problem:  # a YAML tag's constructor may raise anything, such as OverflowError for a date
-        raise UnreadableError(f"{name} is not YAML that can be loaded safely ({_short(problem)})") from None
+        raise UnreadableError(f"{name} is not YAML that can be loaded safely ({short(problem)})") from None
 
 
 def flat(options: Any, name: str) -> dict[str, Any]:
@@ -137,5 +137,6 @@ def _word(value: Any) -> str:
     return "..." if isinstance(value, dict | list | tuple | set) else str(value)[:200]
 
 
-def _short(problem: BaseException) -> str:
+def short(problem: BaseException) -> str:
+    """What an error says, in a part of a line."""
     return (" ".join(str(problem).split()) or type(problem).__name__)[:160]

@@ -89,8 +89,8 @@ class Sweep:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if (link := safe_files.first_link(self.path)) is not None:
-                raise ConfigError(f"{link}: is a link, which would be written through; put the folder itself there")
+            if (wrong := safe_files.not_plain(self.path)) is not None:
+                raise ConfigError(wrong)
             if (self.path / "status.json").exists():
                 raise ConfigError(f"output_dir={self.path}: holds a run; type another folder")
             self._lock = hold(self.path / LOCK)

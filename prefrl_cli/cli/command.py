@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from prefrl_cli.options import ConfigError
+from prefrl_cli.own_files import silence
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
@@ -50,6 +51,5 @@ def run_command(name: str, answer: Callable[[], int]) -> int:
         print(f"{name}: {str(problem) or 'interrupted'}", file=sys.stderr)
         return getattr(problem, "exit_code", INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output has left (`| head`); Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)  # its reader has left (`| head`)
         return FAILED

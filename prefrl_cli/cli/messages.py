@@ -9,7 +9,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from prefrl_cli.choices import choice_error, choices
-from prefrl_cli.cli.plugins import not_installed
+from prefrl_cli.cli.plugins import EXTRAS, not_installed
 from prefrl_cli.options import show
 
 _TYPED = "{}: options are typed NAME=VALUE, such as env.size=12; lists as 'optimizer.betas=[0.9,0.99]'"
@@ -19,7 +19,7 @@ def one_line(problem: Exception) -> str:
     """What Hydra or OmegaConf complain of, in our words where a person can cause it easily."""
     if isinstance(problem, MissingConfigException) and "/" in (problem.missing_cfg_file or ""):
         group, _, name = str(problem.missing_cfg_file).rpartition("/")
-        if group.startswith("hydra/") and name.partition("_")[0] in ("optuna", "joblib", "submitit", "ray"):
+        if group.startswith("hydra/") and name.partition("_")[0] in EXTRAS:
             return str(not_installed(f"{group}={name}", name))
         if not group.startswith("hydra/"):  # a choice of ours may lie in a folder
             group, _, name = str(problem.missing_cfg_file).partition("/")

@@ -8,13 +8,13 @@ from typing import Any
 
 from prefrl_cli.options import ConfigError
 
-_EXTRAS = {"joblib": "joblib", "submitit": "submitit", "ray": "ray", "optuna": "optuna"}
+EXTRAS = ("joblib", "submitit", "ray", "optuna")  # of our package, named as what they bring
 
 
 def found(target: str) -> bool:
     """Whether the package of a plugin and what it needs are installed."""
     package = ".".join(target.split(".")[:2])
-    library = next((name for name in _EXTRAS if name in package), None)
+    library = next((name for name in EXTRAS if name in package), None)
     try:
         return all(importlib.util.find_spec(name) is not None for name in (package, library) if name)
     except ModuleNotFoundError:
@@ -23,7 +23,7 @@ def found(target: str) -> bool:
 
 def not_installed(typed: str, name: str) -> ConfigError:
     """The error for a launcher or sweeper whose package is missing."""
-    extra = next((extra for word, extra in _EXTRAS.items() if word in name), None)
+    extra = next((extra for extra in EXTRAS if extra in name), None)
     cure = f"type pip install 'prefrl[{extra}]'" if extra else "install the package that has it"
     return ConfigError(f"{typed}: is not installed; {cure}")
 
