@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,15 @@ def flat(options: Any, name: str) -> dict[str, Any]:
             else:
                 found[path] = value if isinstance(value, bool | int | float | None) else _word(value)
     return found
+
+
+def changed_on_the_way(environment: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
+    """What differed each time a run was resumed, by its `environment.json`: the step as it stands there, and a line."""
+    resumed = environment.get("resumed")
+    for one in resumed if isinstance(resumed, list) else []:
+        lines = one.get("differences") if isinstance(one, dict) else None
+        for line in lines if isinstance(lines, list) else []:
+            yield one.get("step"), str(line)[:200]
 
 
 def _word(value: Any) -> str:

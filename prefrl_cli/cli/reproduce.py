@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from prefrl_cli.cli.command import run_command
 from prefrl_cli.cli.record import environment_differences, stored_config, stored_environment
 from prefrl_cli.options import ConfigError, show
+from prefrl_cli.safe_files import changed_on_the_way
 
 IDENTICAL, DIFFERENT = 0, 1
 USAGE = """\
@@ -150,11 +151,5 @@ def _changed_on_the_way(folder: Path) -> list[object]:
 
 def _differences(folder: Path) -> list[tuple[object, str]]:
     """Each option that a resumed run was given anew, with the step."""
-    resumed = stored_environment(folder).get("resumed")
-    found = []
-    for one in resumed if isinstance(resumed, list) else []:
-        lines = one.get("differences") if isinstance(one, dict) else None
-        for line in lines if isinstance(lines, list) else []:
-            if str(line).startswith(_CHANGED):
-                found.append((one.get("step"), str(line)))
-    return found
+    found = changed_on_the_way(stored_environment(folder))
+    return [(step, line) for step, line in found if line.startswith(_CHANGED)]

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from prefrl_cli.own_files import LOCK, is_held
 from prefrl_cli.report.metrics import Table, read_metrics
-from prefrl_cli.safe_files import UnreadableError, flat, read, read_json, read_yaml
+from prefrl_cli.safe_files import UnreadableError, changed_on_the_way, flat, read, read_json, read_yaml
 
 _MARKS = ("status.json", "config.yaml", "metrics.csv", "summary.json")
 _SWEEP = "sweep.csv"
@@ -171,17 +171,10 @@ def _environment(folder: Path) -> dict[str, str]:
     packages = content.get("packages")
     if isinstance(packages, dict):
         found |= {str(name)[:40]: str(version)[:40] for name, version in list(packages.items())[:200]}
-    if changes := dict.fromkeys(_changes(content.get("resumed"))):
+    # It is neither what it was before nor what it was afterwards.
+    if changes := dict.fromkeys(line for _, line in changed_on_the_way(content)):
         found["changed on the way"] = "; ".join(changes)[:400]
     return found
-
-
-def _changes(resumed: Any) -> Iterator[str]:
-    """What differed when a run was resumed: it is neither what it was before nor what it was afterwards."""
-    for one in resumed if isinstance(resumed, list) else []:
-        differences = one.get("differences") if isinstance(one, dict) else None
-        for text in differences[:20] if isinstance(differences, list) else []:
-            yield str(text)[:200]
 
 
 def missing_jobs(sweep: Path) -> list[Run]:
