@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from prefrl_cli import runner
+from prefrl_cli import processor
 from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.cli.train import main
 from prefrl_cli.config import check_run
@@ -91,7 +91,7 @@ def test_the_environment_may_choose_the_threads(variable, typed, threads, tmp_pa
     before = torch.get_num_threads()
     try:
         run = check_run({"experiment": "some", "threads": None if typed is None else int(typed)})
-        assert runner.prepare(run) == torch.get_num_threads() == threads
+        assert processor.prepare(run) == torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
 

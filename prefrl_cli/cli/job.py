@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefrl_cli import processor
 from prefrl_cli.checkpoints import CheckpointError, Checkpoints, UnfitError
 from prefrl_cli.cli.command import FAILED
 from prefrl_cli.cli.record import kept_options, write_record
@@ -147,9 +148,7 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
 def _ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
     """The checked options, the algorithm and the number of threads."""
     run = check_run(config)  # before torch is imported: most mistakes are answered at once
-    from prefrl_cli import runner
-
-    threads = runner.prepare(run)
+    threads = processor.prepare(run)
     return run, build(config), threads
 
 
@@ -192,7 +191,8 @@ def _train(
     try:
         with Signals() as signals:
             directory.options = kept_options(config)
-            write_record(directory, console, config, overrides, threads, algorithm.step, said, ran)
+            exactness = processor.check(algorithm, run)
+            write_record(directory, console, config, overrides, threads, algorithm.step, said, ran, exactness)
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
             trackers = build_loggers(config, run, directory.path, lambda text: console.line(text, error=True))

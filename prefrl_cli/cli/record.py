@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefrl_cli import processor
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.safe_files import UnreadableError, flat, read_json, read_yaml
 
@@ -84,6 +85,7 @@ def write_record(
     step: int,
     said: Sequence[str],
     ran: Any,
+    exactness: Mapping[str, Any],
 ) -> None:
     """Write what runs and on what; for a resumed run also what differs from what ran before.
 
@@ -96,6 +98,7 @@ def write_record(
         step: that it begins at.
         said: of a resumed run, how it is resumed; a new one has nothing to say.
         ran: the options that the checkpoint says it ran with; `config.yaml` may have been edited since.
+        exactness: what the run found of its processor.
 
     Raises:
         OSError: when it cannot be written.
@@ -104,7 +107,7 @@ def write_record(
 
     from prefrl_cli.environment import environment
 
-    now = environment(threads, config.get("device", "cpu"))
+    now = {**environment(threads, config.get("device", "cpu")), "exactness": exactness}
     content: dict[str, Any] = now
     if said:
         differences = []
@@ -116,8 +119,11 @@ def write_record(
         for line in (*said, *differences):
             console.line(line)
         earlier = before.get("resumed")
-        again = [*(earlier if isinstance(earlier, list) else []), {"step": step, "differences": differences}]
+        here = {"step": step, "differences": differences, "exactness": exactness}
+        again = [*(earlier if isinstance(earlier, list) else []), here]
         content = {**(before or now), "resumed": again}
+    for line in processor.notes(exactness):
+        console.line(line, error=line.startswith(processor.WARNING))
     directory.write_status("running", step)
     directory.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     directory.write_text("overrides.yaml", yaml.safe_dump(list(overrides), sort_keys=False))
