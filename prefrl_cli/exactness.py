@@ -13,7 +13,7 @@ from prefrl_cli.optimizers import Optimizer
 from prefrl_cli.replicas import Network
 from prefrl_cli.streams import PhiloxStreams
 
-MOST_WORK = 10**8  # multiplications of one pass forward; a whole check stays below 0.3 s with them
+MOST_WORK = 8 * 10**7  # multiplications of the passes forward: a whole check takes some 0.2 s with them
 FEWEST_SEEDS = 3
 
 
@@ -56,10 +56,11 @@ def differences(used: Trained, seeds: int) -> dict[str, Any]:
     """
     device = used.optimizer.parameters.flat.device
     rows = sorted(set(used.rows)) or [used.sizes["inputs"]]
-    work = _work(used.sizes)
+    work = _work(used.sizes, table=not used.rows)
     if used.rows:
-        rows = sorted({max(1, min(number, MOST_WORK // (work * FEWEST_SEEDS))) for number in rows})
-    seeds = max(FEWEST_SEEDS, min(seeds, MOST_WORK // (work * max(rows))))
+        most = MOST_WORK // (work * len(rows) * FEWEST_SEEDS)
+        rows = sorted({max(1, min(number, most)) for number in rows})
+    seeds = max(FEWEST_SEEDS, min(seeds, MOST_WORK // (work * sum(rows))))
     together = _passes(used, rows, PhiloxStreams(range(seeds), device))
     differs = []
     for place in sorted({0, seeds // 2, seeds - 1}):
@@ -86,17 +87,18 @@ def _passes(used: Trained, rows: list[int], streams: PhiloxStreams) -> list[tupl
                 moving, direction = drawn[..., -1].contiguous(), torch.zeros_like(drawn[0, 0])
                 direction[-1] = 1.0
                 found.append(("slope", network.slope(drawn - drawn * direction, direction)(moving)))
-        for _ in range(2):
+        first = forward().square().mean((1, 2)).view(len(streams.seeds), members).sum(1)
+        found.append(("forward", first.detach()))
+        found.append(("backward", network.parameters.gradient(first)))
+        for _ in range(2):  # the moments of the first step count in the second
             output = forward()
-            loss = output.square().mean((1, 2)).view(len(streams.seeds), members).sum(1)
-            found.append(("forward", output.detach()))
-            found.append(("backward", network.parameters.gradient(loss)))
-            optimizer.step(forward().square().mean((1, 2)).view(len(streams.seeds), members).sum(1))
-            found.append(("step", network.parameters.flat.clone()))
+            optimizer.step(output.square().mean((1, 2)).view(len(streams.seeds), members).sum(1))
+            found += [("forward", output.detach()), ("step", network.parameters.flat.clone())]
     return found
 
 
-def _work(sizes: Mapping[str, Any]) -> int:
-    """Multiplications of one row of one seed."""
-    widths = [sizes["inputs"], *sizes["hidden"], sizes["outputs"]]
-    return sizes["members"] * sum(one * other for one, other in zip(widths[:-1], widths[1:], strict=True))
+def _work(sizes: Mapping[str, Any], *, table: bool) -> int:
+    """Multiplications of one row of one seed; a table's first layer is looked up."""
+    widths = [sizes["inputs"], *sizes["hidden"], sizes["outputs"]][table:]
+    products = sum(one * other for one, other in zip(widths[:-1], widths[1:], strict=True))
+    return sizes["members"] * max(1, products)

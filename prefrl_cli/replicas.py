@@ -127,8 +127,9 @@ class Network:
 
     @property
     def has_slope(self) -> bool:
-        """Whether `slope` knows its layers."""
-        return not self._normalise and self._activation is not torch.tanh
+        """Whether `slope` knows its layers: one output after (leaky) ReLU."""
+        known = not self._normalise and self._activation is not torch.tanh
+        return known and len(self._layers) > 1 and self._layers[-1][0].shape[2] == 1
 
     def slope(self, fixed: Tensor, direction: Tensor) -> Callable[[Tensor], Tensor]:
         """The derivative of the output with respect to one input, carried forward through the layers.
@@ -141,7 +142,7 @@ class Network:
             A function from the moving input `[R, B]` to the derivative `[R, B]`.
 
         Raises:
-            ValueError: for a network with LayerNorm or another activation than (leaky) ReLU.
+            ValueError: for a network with LayerNorm, another activation than (leaky) ReLU, or more outputs.
         """
         if not self.has_slope:
             raise ValueError("the slope is carried by hand through relu and leaky_relu layers only")
