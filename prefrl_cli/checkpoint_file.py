@@ -89,7 +89,7 @@ def _values(pickled: bytes) -> list[Any]:
     commands = (one for one in few if one[0].name not in _REMEMBER)
     for wanted, (code, value, _) in zip(_PROGRAM, commands, strict=False):
         name, _, text = wanted.partition(":")
-        number = name == "NUMBER" and code.name in _NUMBERS and 0 <= value < 1 << 63
+        number = name == "NUMBER" and code.name in _NUMBERS and type(value) is int and 0 <= value < 1 << 63
         if not number and (code.name != name or (text and text != str(value).replace(" ", ","))):
             break
         if number or wanted == "BINUNICODE":

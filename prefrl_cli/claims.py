@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 
 from prefrl_cli.options import as_typed, show
-from prefrl_cli.own_files import LOCK
+from prefrl_cli.own_files import LOCK, is_part
 from prefrl_cli.safe_files import UnreadableError, not_plain, read
 from prefrl_cli.sweep_record import RECORD
 
 STATUS, LOG = "status.json", "train.log"
 _OF_A_STATUS = {"status", "step", "reason", "started", "ended"}
-_PART = re.compile(r"\.(status\.json|config\.yaml)\.[0-9a-f]{16}\.part")
 
 
 def in_the_way(path: Path) -> str | None:
@@ -44,7 +43,7 @@ def half_begun(path: Path) -> bool:
         OSError: when the folder cannot be listed.
     """
     names = {entry.name for entry in path.iterdir()}
-    ours = {name for name in names if not _PART.fullmatch(name)}
+    ours = {name for name in names if not is_part(name, STATUS) and not is_part(name, "config.yaml")}
     if not names or ours - {LOCK, LOG, STATUS} or not_plain(path) is not None:
         return False
     if STATUS not in ours and ours - {LOCK}:

@@ -85,6 +85,12 @@ def make_folder(path: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, "is no folder, or a link to one", str(path))
 
 
+def is_part(name: str, of: str) -> bool:
+    """Whether a name is that of a temporary file of `write_whole` for the file `of`."""
+    found = _PART.fullmatch(name)
+    return found is not None and found[1] == of
+
+
 def clear_parts(folder: Path, *, of: str | None = None) -> None:
     """Remove what a killed process has left of `write_whole`.
 
@@ -93,8 +99,7 @@ def clear_parts(folder: Path, *, of: str | None = None) -> None:
         of: the file whose leftovers alone are removed, once they are so old that nobody writes to them any more.
     """
     for path in folder.glob(".*.part"):
-        found = _PART.fullmatch(path.name)
-        if of is not None and (found is None or found[1] != of):
+        if of is not None and not is_part(path.name, of):
             continue
         with contextlib.suppress(FileNotFoundError):
             if of is None or time.time() - path.lstat().st_mtime > _OLD:
