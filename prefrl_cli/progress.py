@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from prefrl_cli.own_files import silence
+from prefrl_cli.own_files import append_to, silence
 
 _LINES = 10
 # What to watch, the first of these that a step has; any other metric where it has none.
@@ -35,7 +35,7 @@ class Console:
     def line(self, text: str, *, shown: bool = True, error: bool = False) -> None:
         """Print a line, to standard error if it is one, and log it; `shown` false only logs it."""
         try:
-            with self._log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            with append_to(self._log) as file:
                 file.write(text + "\n")
         except OSError:
             if not error:  # that nothing can be written must be told all the same

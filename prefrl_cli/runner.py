@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from prefrl_cli.checkpoints import CheckpointError, UnfitError
+from prefrl_cli.own_files import make_folder
 from prefrl_cli.progress import Progress
 from prefrl_cli.report.statistics import bootstrap_interval, interquartile_mean
 from prefrl_cli.run_directory import EVALUATION, MetricsLog, RunDirectory
@@ -197,7 +198,7 @@ def draw(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory) -> None
     """Draw the algorithm's charts."""
     from prefrl_cli.report import charts  # matplotlib takes a second to import: not before training
 
-    directory.charts.mkdir(exist_ok=True)
+    make_folder(directory.charts)
     for name, figure in algorithm.figures(log.history()).items():
         charts.draw(figure, directory.charts / name)
 

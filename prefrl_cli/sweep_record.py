@@ -45,11 +45,18 @@ def find(parent: Path, overrides: Sequence[str]) -> tuple[Path, bool] | None:
         parent: the folder of the sweeps.
         overrides: as a `Sweep` takes them.
     """
-    for folder in sorted(parent.glob(f"*/{RECORD}"), reverse=True):
-        record = read_record(folder.parent)
+    found = []
+    for path in parent.glob(f"*/{RECORD}"):
+        record = read_record(path.parent)
         if record is not None and record.get("overrides") == list(overrides):
-            return folder.parent, bool(record.get("finished"))
-    return None
+            found.append((_started(record), path.parent.name, path.parent, bool(record.get("finished"))))
+    return max(found)[2:] if found else None
+
+
+def _started(record: dict[str, Any]) -> str:
+    """When a sweep was begun, in UTC; nothing, which comes first, where its record does not say."""
+    text = str(record.get("started"))
+    return text if re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", text) else ""
 
 
 def unused(folder: Path) -> Path:

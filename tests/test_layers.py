@@ -38,7 +38,7 @@ LAYERS = {
         "advantage",
         "quality",
     ],
-    "run directory": ["run_directory", "checkpoints", "sweep", "sweep_record"],
+    "run directory": ["run_directory", "claims", "checkpoints", "checkpoint_file", "sweep", "sweep_record"],
     # `options` holds the one error that every layer may raise, and reads nothing but signatures.
     "ground": [
         "options",

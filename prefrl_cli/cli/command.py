@@ -33,7 +33,7 @@ def run_command(name: str, answer: Callable[[], int]) -> int:
             `KeyboardInterrupt`, `SystemExit` with a code, `BrokenPipeError`.
 
     Returns:
-        An exit code: `answer`'s own, 1, 2 for a `ConfigError`, 130 on Ctrl-C and 143 on SIGTERM.
+        An exit code: `answer`'s own, 1, 2 for a `ConfigError`, 130 on Ctrl-C, 128 + N on a signal N.
     """
     # Threads of torch's OpenMP wait for each other by spinning, on a busy machine for longer than they work.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -45,11 +45,18 @@ def run_command(name: str, answer: Callable[[], int]) -> int:
     except SystemExit as end:  # of a parser
         return int(end.code or 0)
     except ConfigError as problem:
-        print(f"{name}: {problem}", file=sys.stderr)
+        _tell(f"{name}: {problem}")
         return REFUSED
     except KeyboardInterrupt as problem:
-        print(f"{name}: {str(problem) or 'interrupted'}", file=sys.stderr)
+        _tell(f"{name}: {str(problem) or 'interrupted'}")
         return getattr(problem, "exit_code", INTERRUPTED)
     except BrokenPipeError:
         silence(sys.stdout)  # its reader has left (`| head`)
         return FAILED
+
+
+def _tell(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        silence(sys.stderr)  # the terminal has gone, or there is no room

@@ -27,7 +27,7 @@ from prefrl_cli.cli import messages, trust
 from prefrl_cli.cli.command import INTERRUPTED
 from prefrl_cli.cli.job import run_job, run_or_resume
 from prefrl_cli.cli.record import is_elsewhere
-from prefrl_cli.cli.signals import Interrupted, ended_by_sigterm
+from prefrl_cli.cli.signals import Interrupted, ended_by_signals
 from prefrl_cli.cli.sweep_job import run_sweep_job
 from prefrl_cli.cli.sweep_launcher import launching
 from prefrl_cli.cli.sweep_watch import Watch, table_of_failures
@@ -37,7 +37,7 @@ from prefrl_cli.sweep import Sweep
 
 # What a sweep's record may choose: options and searches, neither code nor where things go.
 _FROM_A_FILE = re.compile(
-    r"(--config-dir=|\+{0,2}(?!hydra|allow_targets)\w|~\w|hydra/sweeper(/sampler)?=|hydra\.sweeper\.(n_trials|n_jobs|direction)=).*",
+    r"(--config-dir=|\+{0,2}(?!hydra|allow_targets|output_dir)\w|~\w|hydra/sweeper(/sampler)?=|hydra\.sweeper\.(n_trials|n_jobs|direction)=).*",
     re.DOTALL,
 )
 _SWEEP_FLAGS = ("-m", "--multirun")
@@ -236,7 +236,7 @@ def _sweep(arguments: list[str], sweep: Sweep, *, quiet: bool) -> int:
     # Hydra writes a file of its own into this folder whatever its options say.
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     try:
-        with sweep, ended_by_sigterm(), Watch(sweep, quiet=quiet), launching(sweep, plain):
+        with sweep, ended_by_signals(), Watch(sweep, quiet=quiet), launching(sweep, plain):
             try:
                 _hydra_main([*arguments, f"hydra.sweep.dir='{quoted}'"], task)
             except ValueError as problem:

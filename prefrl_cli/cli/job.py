@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from prefrl_cli import processor
 from prefrl_cli.checkpoints import CheckpointError, Checkpoints, UnfitError
+from prefrl_cli.claims import LOG, STATUS, half_begun
 from prefrl_cli.cli.command import FAILED
 from prefrl_cli.cli.record import kept_options, write_record
 from prefrl_cli.cli.signals import Interrupted, Signals
 from prefrl_cli.config import build, build_loggers, check_run
 from prefrl_cli.options import ConfigError, as_typed, show
+from prefrl_cli.own_files import append_to
 from prefrl_cli.run_directory import RunDirectory, Status, read_status
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: P
     status = read_status(folder).get("status")
     if status == "finished":
         return 0
-    if not (folder / "status.json").exists():
+    if not (folder / STATUS).exists() or half_begun(folder):
         run, algorithm, threads = _ready(config)
         with contextlib.closing(RunDirectory.claim(folder, exact=True)) as directory:
             return _train(algorithm, run, directory, config, overrides, threads)
@@ -187,7 +189,7 @@ def _train(
     from prefrl_cli import runner
     from prefrl_cli.progress import Console, Progress, table
 
-    console = Console(directory.path / "train.log", quiet=run.quiet)
+    console = Console(directory.path / LOG, quiet=run.quiet)
     try:
         with Signals() as signals:
             directory.options = kept_options(config)
@@ -229,7 +231,7 @@ def _train(
 
 
 def _note_start(folder: Path) -> None:
-    with contextlib.suppress(OSError), Path("outputs", STARTED).open("a", encoding="utf-8") as file:
+    with contextlib.suppress(OSError), append_to(Path("outputs", STARTED)) as file:
         file.write(f"{folder.relative_to('outputs').as_posix()}\n")
 
 

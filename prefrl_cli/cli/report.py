@@ -11,6 +11,8 @@ from pathlib import Path
 
 from prefrl_cli.cli.command import FAILED, REFUSED, Parser, run_command
 
+PAGE, TABLE = "report.html", "report.csv"
+_HEAD, _LARGEST = 2000, 1 << 34  # bytes where a report's mark is; of the whole
 _MANY = 20  # runs from which on a person may wait some seconds
 _TEXT = """Statistics, learning curves and comparisons of runs, on one page that needs no network.
 
@@ -39,6 +41,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(parser.prog, answer)
 
 
+def _foreign(output: Path) -> str | None:
+    """What lies in the place of a report's files and is none of ours, in words; or nothing."""
+    from prefrl_cli.safe_files import UnreadableError, read
+
+    for name, mark in ((PAGE, b"<title>prefrl report</title>"), (TABLE, b"experiment,configuration,")):
+        if not (output / name).exists():
+            continue
+        try:
+            if mark not in read(output, name, _LARGEST)[:_HEAD]:
+                return f"a {name} that prefrl-report has not written"
+        except UnreadableError as problem:
+            return f"what is no report ({problem})"
+    return None
+
+
 def _report(paths: list[Path], output: Path) -> int:
     for path in paths:
         if not path.is_dir():
@@ -46,7 +63,7 @@ def _report(paths: list[Path], output: Path) -> int:
             return REFUSED
     # Matrices of a report are small: threads would only wait for each other. Before numpy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from prefrl_cli.own_files import write_whole
+    from prefrl_cli.own_files import clear_parts, write_whole
     from prefrl_cli.report.page import page
     from prefrl_cli.report.results import results, table
     from prefrl_cli.report.runs import load
@@ -63,12 +80,16 @@ def _report(paths: list[Path], output: Path) -> int:
     if inside:
         print(f"prefrl-report: --output {output} lies in the run {inside[0]}; type another folder", file=sys.stderr)
         return REFUSED
+    if (foreign := _foreign(output)) is not None:
+        print(f"prefrl-report: --output {output}: holds {foreign}; type -o DIR", file=sys.stderr)
+        return REFUSED
     if len(runs) > _MANY and sys.stderr.isatty():
         print(f"{len(runs)} runs read; now their statistics and charts", file=sys.stderr)
     found = results(runs)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for name, text in (("report.html", page(found)), ("report.csv", table(found))):
+        for name, text in ((PAGE, page(found)), (TABLE, table(found))):
+            clear_parts(output, of=name)
             write_whole(output / name, text)
     except OSError as problem:
         print(f"prefrl-report: {output}: cannot be written ({problem.strerror}); type -o DIR", file=sys.stderr)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from prefrl_cli.claims import in_the_way
 from prefrl_cli.cli.command import run_command
 from prefrl_cli.cli.record import environment_differences, stored_config, stored_environment
 from prefrl_cli.options import ConfigError, show
@@ -75,7 +76,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     metrics = old / "metrics.csv"
     if metrics.is_symlink() or not metrics.is_file():  # a link may lead out of a run that someone else made
         raise ConfigError(f"{show(str(old))}: holds no metrics.csv to compare with")
-    if output and Path(output[-1]).exists():
+    if output and (new := Path(output[-1])).exists() and (not new.is_dir() or in_the_way(new) is not None):
         raise ConfigError(f"output_dir={show(output[-1])}: is there already; type another folder")
     again, claimed = [f"experiment={config['experiment']}"], list[Path]()
     first, *later = [*({**config, "steps": end} for end in _ends(old, config.get("steps"))), config]

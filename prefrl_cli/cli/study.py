@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefrl_cli.cli.command import FAILED, Parser, run_command
-from prefrl_cli.options import ConfigError
-from prefrl_cli.own_files import LOCK, hold, write_whole
+from prefrl_cli.options import ConfigError, show
+from prefrl_cli.own_files import LOCK, clear_parts, hold, make_folder, write_whole
+from prefrl_cli.safe_files import not_plain
 
 if TYPE_CHECKING:
     from prefrl_cli.cli.study_rows import Job
@@ -136,8 +137,8 @@ def _write_readme(page: Path, study: Study, results: list[Result], folder: Path)
     if not _named(before, study):
         return
     picture = Path("docs", f"study_{study.name}.png")
-    (page.parent / "docs").mkdir(exist_ok=True)
-    (page.parent / picture).write_bytes((folder / "chart.png").read_bytes())
+    make_folder(page.parent / "docs")
+    write_whole(page.parent / picture, (folder / "chart.png").read_bytes())
     text = place(before, study.name, markdown(study, results, picture.as_posix()))
     write_whole(page, text)
     print(f"page:  {page}")
@@ -166,7 +167,15 @@ def _held(folder: Path, name: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if (wrong := not_plain(folder)) is not None:
+                raise ConfigError(wrong)
+            if (others := sorted(entry.name for entry in folder.iterdir())) and LOCK not in others:
+                raise ConfigError(
+                    f"--output-dir {show(str(folder))}: is not empty (it holds {show(others[0])}) and no study's;"
+                    " type another folder"
+                )
             stack.callback(os.close, hold(folder / LOCK))
+            clear_parts(folder)
         except BlockingIOError:
             raise ConfigError(f"{name}: is running in another process, in {folder}; wait until it ends") from None
         except OSError as problem:

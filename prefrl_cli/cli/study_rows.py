@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from prefrl_cli.claims import STATUS, half_begun
 from prefrl_cli.cli.record import config_differences, stored_config
 from prefrl_cli.cli.signals import Interrupted, Signals
 from prefrl_cli.options import ConfigError
@@ -136,7 +137,7 @@ def train_rows(several: Sequence[Job], at_once: int, tell: Callable[[str | None]
 def _settle(job: Job) -> str | None:
     """What is to become of a folder that is there already; a line where it is not simply gone on with."""
     status = read_status(job.folder).get("status")
-    if status is None and not (job.folder / "status.json").exists():
+    if not (job.folder / STATUS).exists() or half_begun(job.folder):
         return None
     if is_held(job.folder / LOCK):
         return f"{job.row.name}: another process trains it; it is waited for"
@@ -162,7 +163,7 @@ def _start(job: Job, options: list[str]) -> str | None:
     if job.state == "finished":
         return None
     quoted = str(job.folder).replace("\\", "\\\\").replace("'", "\\'")
-    begun = (job.folder / "status.json").exists()
+    begun = (job.folder / STATUS).exists() and not half_begun(job.folder)
     what = [f"resume={job.folder}"] if begun else [*job.row.overrides, f"output_dir='{quoted}'"]
     job.said = tempfile.TemporaryFile()
     job.child = _train([*what, "quiet=true", *options], job.said)

@@ -20,7 +20,7 @@ from prefrl_cli.options import ConfigError, show
 
 _FLAGS = {"config_path": "--config-path", "config_name": "--config-name", "experimental_rerun": "--experimental-rerun"}
 _OF_A_SEARCH = {"params", "n_trials", "direction", "study_name", "max_failure_rate"}
-_NEVER_BY_FILE = ("hydra", "allow_targets")
+_NEVER_BY_FILE = ("hydra", "allow_targets", "output_dir")
 
 _load = ConfigLoaderImpl._load_single_config
 
@@ -46,6 +46,8 @@ def _check(file: str, content: Any) -> None:
     for text in _texts(content):
         if asks_outside(text):
             raise ConfigError(f"{file}: a file may not ask for {show(text)}; type it on the command line instead")
+    if isinstance(content, Mapping) and "output_dir" in content:
+        raise ConfigError(f"{file}: a file may not set output_dir; type it on the command line instead")
     given = content.get("hydra") if isinstance(content, Mapping) else None
     if given is None:
         return

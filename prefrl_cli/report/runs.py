@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,7 @@ class Run:
         table: what `metrics.csv` holds, of finished runs only.
         environment: commit and versions, name -> text, and what of these and of the options changed on the way.
         seconds: of training.
+        started: when, in UTC; nothing where its record does not say.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class Run:
     table: Table | None = None
     environment: dict[str, str] = field(default_factory=dict)
     seconds: float | None = None
+    started: str = ""
 
 
 def load(paths: Iterable[Path]) -> list[Run]:
@@ -120,6 +123,8 @@ def _read(run: Run) -> None:
     run.options = options
     run.seeds = _configured_seeds(options)
     run.environment = _environment(run.path)
+    started = str(status.get("started"))
+    run.started = started if re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}Z", started) else ""
     run.step = status["step"] if isinstance(status.get("step"), int) else 0
     run.reason = " ".join(str(status.get("reason") or "").split())[:400]
     if status["status"] == "finished":
