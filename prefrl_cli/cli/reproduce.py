@@ -32,6 +32,7 @@ options:
   allow_targets=[...] packages of your own that the run's config may use
 """
 _CHANGED = "config differs: "
+_LONGEST_LINE = 1 << 16  # letters of metrics.csv
 _OPTIONS = ("output_dir", "threads", "quiet", "allow_targets")
 
 
@@ -115,7 +116,7 @@ def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
     count = 0
     try:
         with old.open(encoding="utf-8", newline="") as one, new.open(encoding="utf-8", newline="") as other:
-            mine, theirs = csv.DictReader(_whole_lines(one)), csv.DictReader(other)
+            mine, theirs = csv.DictReader(_whole_lines(one), quoting=csv.QUOTE_NONE), csv.DictReader(other)
             names, others = mine.fieldnames or [], theirs.fieldnames or []
             for row in mine:
                 again = next(theirs, None)
@@ -134,8 +135,16 @@ def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
 
 
 def _whole_lines(file: TextIO) -> Iterator[str]:
-    """The lines but for one that a kill or a full disk has cut short: half a number looks like a number."""
-    return (line for line in file if line.endswith("\n"))
+    """The lines but for one that a kill or a full disk has cut short: half a number looks like a number.
+
+    Raises:
+        ValueError: for a line that no run writes: an empty one, or a very long one.
+    """
+    while line := file.readline(_LONGEST_LINE):
+        if line.strip() == "" or len(line) == _LONGEST_LINE:
+            raise ValueError("a line is empty" if len(line) < _LONGEST_LINE else "a line is very long")
+        if line.endswith("\n"):
+            yield line
 
 
 def _ends(folder: Path, steps: Any) -> list[int]:

@@ -11,10 +11,12 @@ from prefrl_cli.cli.job import STARTED, resume_run
 from prefrl_cli.cli.record import check_trackers, stored_config
 from prefrl_cli.options import ConfigError, check_value, show, signature, suggest
 from prefrl_cli.run_directory import read_status
+from prefrl_cli.safe_files import UnreadableError, read
 
 LATEST = "latest"
 _OUTPUTS = Path("outputs")
 _SWEEPS = "sweeps"
+_MOST_STARTED = 1 << 24  # bytes, some 300,000 runs
 
 
 def typed_resume(arguments: Sequence[str]) -> str | None:
@@ -78,8 +80,8 @@ def latest(experiment: str | None) -> Path:
 
 def _newest_first() -> Iterator[Path]:
     try:
-        started = (_OUTPUTS / STARTED).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        started = read(_OUTPUTS, STARTED, _MOST_STARTED).decode("utf-8", "replace").splitlines()
+    except UnreadableError:
         started = []
     for name in reversed(started):
         if not Path(name).is_absolute() and ".." not in Path(name).parts and (_OUTPUTS / name).is_dir():

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Sequence
 from types import TracebackType
 
-from prefrl_cli.sweep import TABLE, Sweep
+from prefrl_cli.sweep import Sweep
+from prefrl_cli.sweep_record import TABLE
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _LONGEST_LIST = 20
