@@ -156,7 +156,7 @@ def load_yaml(text: str, name: str) -> Any:
         raise
     except Exception as problem:  # a YAML tag's constructor may raise anything, such as OverflowError for a date
         mark: Any = getattr(problem, "problem_mark", None)
-        where = f"{name}, line {mark.line + 1}," if mark is not None else name
+        where = f"{name}, line {mark.line + 1}," if hasattr(mark, "line") else name
         reason = getattr(problem, "problem", None) or problem
         raise UnreadableError(f"{where} is not YAML that can be loaded safely ({short(reason)})") from None
 
@@ -181,8 +181,8 @@ def check_yaml(text: str, name: str) -> None:
         if not isinstance(event, yaml.NodeEvent):
             continue
         if levels and (twice := levels[-1].add(getattr(event, "value", None))) is not None:
-            line = event.start_mark.line + 1
-            raise UnreadableError(f"{name}, line {line}: {show(twice)} stands there twice; leave one out")
+            mark: Any = event.start_mark
+            raise UnreadableError(f"{name}, line {mark.line + 1}: {show(twice)} stands there twice; leave one out")
         if isinstance(event, yaml.AliasEvent):
             repeats, inside = repeats + 1, inside + any(level.named for level in levels)
             if inside > _MOST_ALIASES or repeats > _MOST_REPEATS:

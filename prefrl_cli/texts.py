@@ -11,15 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+from prefrl_cli.options import ConfigError
+
 LONGEST_LINE = 4000  # letters of a line that a person is told; a list of choices has some hundred
 _MOST_TEXT = 1 << 20  # bytes of a file that a person wrote; ours have 6,000
 _OTHER_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MARKDOWN = re.compile(r"[\\`*_\[\]#|!~$<>&]|(?<=:)/|(?<=www)\.")  # GitHub makes links of bare addresses
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
-
-
-class TextError(Exception):
-    """A file that a person wrote and that cannot be read; one line that names it."""
 
 
 def shown(text: object, most: int = LONGEST_LINE) -> str:
@@ -54,7 +52,7 @@ def read_text(path: Path) -> str:
     """A text file that a person wrote: UTF-8, with or without a byte-order mark, lines ended in any way.
 
     Raises:
-        TextError: when it is none.
+        ConfigError: when it is none.
     """
     name = shown(path)
     try:
@@ -62,22 +60,22 @@ def read_text(path: Path) -> str:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise TextError(f"{name}: is not a plain file")
+                raise ConfigError(f"{name}: is not a plain file")
             with open(handle, "rb", closefd=False) as file:
                 data = file.read(_MOST_TEXT + 1)
         finally:
             os.close(handle)
     except (OSError, ValueError) as problem:
-        raise TextError(f"{name}: cannot be read ({getattr(problem, 'strerror', None) or problem})") from None
+        raise ConfigError(f"{name}: cannot be read ({getattr(problem, 'strerror', None) or problem})") from None
     if len(data) > _MOST_TEXT:
-        raise TextError(f"{name}: has more than {_MOST_TEXT:,} bytes, which are too many for a file of options")
+        raise ConfigError(f"{name}: has more than {_MOST_TEXT:,} bytes, which are too many for a file of options")
     if data.startswith(_OTHER_MARKS) or b"\0" in data[:200]:
-        raise TextError(f"{name}: is not in UTF-8 but in UTF-16 or the like; save it as UTF-8")
+        raise ConfigError(f"{name}: is not in UTF-8 but in UTF-16 or the like; save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = data.count(b"\n", 0, problem.start) + 1
-        raise TextError(f"{name}, line {line}: is not in UTF-8; save the file as UTF-8") from None
+        raise ConfigError(f"{name}, line {line}: is not in UTF-8; save the file as UTF-8") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

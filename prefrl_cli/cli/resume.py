@@ -8,7 +8,8 @@ from typing import Any
 
 from prefrl_cli.choices import GROUPS
 from prefrl_cli.cli.job import STARTED, resume_run
-from prefrl_cli.cli.record import check_trackers, stored_config
+from prefrl_cli.cli.record import stored_config
+from prefrl_cli.cli.trust import check_trackers
 from prefrl_cli.options import ConfigError, check_value, show, signature, suggest
 from prefrl_cli.run_directory import read_status
 from prefrl_cli.safe_files import UnreadableError, read
