@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from prefrl_cli import texts
 from prefrl_cli.own_files import append_to, silence
 
 _LINES = 10
@@ -33,7 +34,11 @@ class Console:
         self._log = log
 
     def line(self, text: str, *, shown: bool = True, error: bool = False) -> None:
-        """Print a line, to standard error if it is one, and log it; `shown` false only logs it."""
+        """Print a line, to standard error if it is one, and log it; `shown` false only logs it.
+
+        What comes of a record, such as the name of an option that differs, is written so that a terminal shows it.
+        """
+        text = texts.shown(text)
         try:
             with append_to(self._log) as file:
                 file.write(text + "\n")

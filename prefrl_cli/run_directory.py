@@ -14,7 +14,7 @@ from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.claims import LOG, STATUS, in_the_way
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.own_files import LOCK, append_to, clear_parts, hold, is_held, write_whole
-from prefrl_cli.safe_files import UnreadableError, not_plain, read, read_json
+from prefrl_cli.safe_files import UnreadableError, not_plain, read_json, tail
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 EVALUATION = "evaluation/"
+_LONGEST_LINE = 1 << 16  # letters of metrics.csv; one of a hundred metrics has some 2,000
 
 
 class RunDirectory:
@@ -129,7 +130,7 @@ class RunDirectory:
         try:
             self._lock = hold(self.path / LOCK)
         except BlockingIOError:
-            owner = read(self.path, LOCK)[:20].decode(errors="replace").strip()
+            owner = tail(self.path, LOCK, 20).decode(errors="replace").strip()
             named = f"process {owner}" if owner.isdecimal() else "another process"
             raise ConfigError(f"{self.path}: {named} is training in this folder; wait for it, or stop it") from None
         os.truncate(self._lock, 0)
@@ -195,11 +196,11 @@ class MetricsLog:
         """
         log = cls(path, seeds)
         with path.open(encoding="utf-8", newline="") as file:
-            header = file.readline().rstrip("\n").split(",")
+            header = file.readline(_LONGEST_LINE).rstrip("\n").split(",")
             if header[:2] != ["step", "seed"] or not set(names) <= set(header[2:]):
                 raise ValueError("metrics.csv has not the columns of the checkpoint")
             for number in range(step + 1):
-                rows = [file.readline().rstrip("\n").split(",") for _ in log._seeds]
+                rows = [file.readline(_LONGEST_LINE).rstrip("\n").split(",") for _ in log._seeds]
                 heads = [row[:2] for row in rows if len(row) == len(header)]
                 if heads != [[str(number), seed] for seed in log._seeds]:
                     raise ValueError(f"metrics.csv has not all rows of step {number}")

@@ -21,9 +21,8 @@ from prefrl_cli import safe_files
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.own_files import LOCK, append_to, clear_parts, hold, is_held, is_part, make_folder, write_whole
 from prefrl_cli.safe_files import UnreadableError
-from prefrl_cli.sweep_record import RECORD, job_name, option, read_record, same
+from prefrl_cli.sweep_record import RECORD, TABLE, job_name, listed, option, read_record, same
 
-TABLE = "sweep.csv"
 FAILED_BEFORE = ".failed"
 _IN_PLACE = ("multirun.yaml", "study.db")
 
@@ -227,13 +226,11 @@ class Sweep:
     def _remember(self) -> None:
         """The jobs of the last time: a search does not name all of them again."""
         try:
-            rows = list(csv.DictReader(io.StringIO((self.path / TABLE).read_text(encoding="utf-8"))))
-        except (OSError, UnicodeDecodeError, csv.Error):
+            jobs, _ = listed(self.path)
+        except UnreadableError:
             return
-        for row in rows:
-            name = row.get("job") or ""
-            if name == Path(name).name:  # nothing outside of this folder
-                self.jobs[name] = Job(name, [row.get("overrides") or ""])
+        for name, row in jobs.items():
+            self.jobs[name] = Job(name, [row.get("overrides", "")])
 
     def _nothing_began(self) -> bool:
         return not any((self.path / name).exists() for name in (*self.jobs, FAILED_BEFORE, "study.db"))

@@ -51,6 +51,7 @@ LAYERS = {
         "limits",
         "own_files",
         "safe_files",
+        "texts",
     ],
 }
 FUNCTIONS = {"loss", "advantage"}  # pure: any part may use them

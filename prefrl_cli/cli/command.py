@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from prefrl_cli.options import ConfigError
 from prefrl_cli.own_files import silence
+from prefrl_cli.texts import shown
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
@@ -20,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and end."""
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        print(f"{self.prog}: {shown(message)}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(REFUSED)
 
 
@@ -45,10 +46,10 @@ def run_command(name: str, answer: Callable[[], int]) -> int:
     except SystemExit as end:  # of a parser
         return int(end.code or 0)
     except ConfigError as problem:
-        _tell(f"{name}: {problem}")
+        _tell(f"{name}: {shown(problem)}")  # it may name what stands in a stranger's file
         return REFUSED
     except KeyboardInterrupt as problem:
-        _tell(f"{name}: {str(problem) or 'interrupted'}")
+        _tell(f"{name}: {shown(problem) or 'interrupted'}")
         return getattr(problem, "exit_code", INTERRUPTED)
     except BrokenPipeError:
         silence(sys.stdout)  # its reader has left (`| head`)

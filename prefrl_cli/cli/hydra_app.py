@@ -23,23 +23,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from prefrl_cli import sweep_record
 from prefrl_cli.choices import choices, conf_folder
+from prefrl_cli.cli import hydra_files as hydra_files  # it makes Hydra read files as we want them read
 from prefrl_cli.cli import messages, trust
 from prefrl_cli.cli.command import INTERRUPTED
 from prefrl_cli.cli.job import run_job, run_or_resume
-from prefrl_cli.cli.record import is_elsewhere
 from prefrl_cli.cli.signals import Interrupted, ended_by_signals
 from prefrl_cli.cli.sweep_job import run_sweep_job
 from prefrl_cli.cli.sweep_launcher import launching
 from prefrl_cli.cli.sweep_watch import Watch, table_of_failures
 from prefrl_cli.config import build
-from prefrl_cli.options import ConfigError, as_typed, show
+from prefrl_cli.options import ConfigError, as_typed
 from prefrl_cli.sweep import Sweep
+from prefrl_cli.texts import shown
 
-# What a sweep's record may choose: options and searches, neither code nor where things go.
-_FROM_A_FILE = re.compile(
-    r"(--config-dir=|\+{0,2}(?!hydra|allow_targets|output_dir)\w|~\w|hydra/sweeper(/sampler)?=|hydra\.sweeper\.(n_trials|n_jobs|direction)=).*",
-    re.DOTALL,
-)
 _SWEEP_FLAGS = ("-m", "--multirun")
 
 
@@ -59,7 +55,7 @@ def run_hydra(arguments: list[str]) -> int:
     trust.check_flags(typed)
     with _one_line_errors(arguments):
         if (folder := _sweep_to_resume(typed.overrides)) is not None:
-            return _resume_sweep(folder, typed.overrides)
+            return _resume_sweep(folder, typed.overrides, typed.config_dir)
         if not typed.multirun:
             return _call_hydra(arguments, lambda config: run_job(_plain(config), _overrides()))
         return _run_sweep(arguments, typed)
@@ -181,7 +177,9 @@ def _run_sweep(arguments: list[str], typed: Any) -> int:
             folder = before[0]
     if before is not None and not quiet:
         old, finished = before
-        print(f"sweep: {old} is finished; this is a new one" if finished else f"sweep: going on with {old}")
+        print(
+            f"sweep: {shown(old)} is finished; this is a new one" if finished else f"sweep: going on with {shown(old)}"
+        )
     flags = [f"--config-dir={os.path.abspath(typed.config_dir)}"] if typed.config_dir else []
     return _sweep(arguments, Sweep(folder, overrides, flags), quiet=quiet)
 
@@ -198,8 +196,13 @@ def _sweep_to_resume(overrides: list[str]) -> Path | None:
     return Path(typed[-1]) if typed and (Path(typed[-1]) / sweep_record.RECORD).is_file() else None
 
 
-def _resume_sweep(folder: Path, overrides: list[str]) -> int:
+def _resume_sweep(folder: Path, overrides: list[str], config_dir: str | None) -> int:
     """Go on with a sweep by its folder.
+
+    Args:
+        folder: of the sweep.
+        overrides: that were typed.
+        config_dir: that was typed.
 
     Raises:
         ConfigError: for a record that cannot be read, and for other options than how it runs.
@@ -207,10 +210,9 @@ def _resume_sweep(folder: Path, overrides: list[str]) -> int:
     record = sweep_record.read_record(folder)
     if record is None:
         raise ConfigError(f"resume={folder}: {sweep_record.RECORD} cannot be read; type the sweep's own command again")
-    for text in (*record["overrides"], *record["flags"]):
-        # Someone else may have written it.
-        if not _FROM_A_FILE.fullmatch(text) or trust.asks_outside(text) or is_elsewhere(text):
-            raise ConfigError(f"{folder / sweep_record.RECORD}: has {show(text)}; type the sweep's own command again")
+    file = str(folder / sweep_record.RECORD)
+    trust.check_overrides(file, record["overrides"], trust.AGAIN, search=True)
+    trust.check_flags_of_record(file, record["flags"], config_dir)
     typed = sweep_record.how(overrides)
     others = [text for text in overrides if text not in typed and sweep_record.option(text) != "resume"]
     if others:
@@ -257,5 +259,5 @@ def _sweep(arguments: list[str], sweep: Sweep, *, quiet: bool) -> int:
         for line in table_of_failures(failures):
             print(line, file=sys.stderr)
     if not quiet:
-        print(f"sweep: {folder}")
+        print(f"sweep: {shown(folder)}")
     return int(sweep.refused or bool(failures))

@@ -224,7 +224,8 @@ def _train(
         return _stop(directory, console, algorithm.step, f"step {algorithm.step}: {_cannot_write(directory, problem)}")
     except Exception as problem:  # a fault of the program: its trace belongs in the log, one line on the console
         with contextlib.suppress(OSError):
-            console.line(traceback.format_exc().rstrip(), shown=False)
+            for line in traceback.format_exc().rstrip().splitlines():
+                console.line(line, shown=False)
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())
         return _stop(directory, console, algorithm.step, f"step {algorithm.step}: {reason}")
     return 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli import processor
+from prefrl_cli.cli.trust import check_values
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.safe_files import UnreadableError, flat, read_json, read_yaml
 
@@ -18,15 +18,12 @@ if TYPE_CHECKING:
 
 # How a run was started rather than what it is; allow_targets has to be typed each time.
 _NOT_COMPARED = ("quiet", "output_dir", "allow_targets")
-_HERE = {"store": "sqlite:///outputs/mlflow.db", "mode": "offline"}  # where trackers write unless a person types it
-_PLAIN = re.compile(r"\+{0,2}logger(=[\w\[\], ]*|\.\w+\.(per_seed|project)=.*)")
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
     """The options that a run recorded, but for `quiet` and `allow_targets`, which are typed anew.
 
-    A file may not allow itself code. It was resolved when it was written: what would be resolved again, such as
-    `${oc.env:NAME}`, is someone else's wish to know something of this machine.
+    A file may not allow itself code; see `trust` for what else it may not.
 
     Raises:
         ConfigError: when they cannot be read.
@@ -37,35 +34,13 @@ def stored_config(folder: Path) -> dict[str, Any]:
         options = flat(config, path.name)
     except UnreadableError as problem:
         raise ConfigError(f"{folder}: {problem}; is it a run?") from None
-    for name, value in options.items():
-        if "${" in f"{name}{value}":
-            raise ConfigError(f"{path}: {show(name)}={show(value)}: a run's record holds values, never ${{...}}")
+    check_values(str(path), options)
     name = config.get("experiment")
     if not isinstance(name, str):
         raise ConfigError(f"{path}: holds no options of a run")
     if not name.isprintable() or Path(name).is_absolute() or ".." in Path(name).parts:  # it names a folder of outputs/
         raise ConfigError(f"{path}: experiment={show(name)}: is no name of an experiment")
     return {str(name): value for name, value in config.items()} | {"allow_targets": [], "quiet": False}
-
-
-def check_trackers(folder: Path, config: Mapping[str, Any], typed: Iterable[str]) -> None:
-    """Refuse a tracker that would write or send elsewhere because a record says so: only a person may, by typing it.
-
-    Raises:
-        ConfigError: naming the option.
-    """
-    for name, value in flat(dict(config), "config.yaml").items():
-        group, _, option = name.rpartition(".")
-        if group.startswith("logger.") and value != _HERE.get(option, value) and name not in typed:
-            raise ConfigError(
-                f"{folder}: {name}={show(value)}: where a tracker writes is not taken from a record;"
-                f" if you trust it, type {name}={show(value)} as well"
-            )
-
-
-def is_elsewhere(override: str) -> bool:
-    """Whether an override may make a tracker write or send elsewhere than below `outputs/`."""
-    return override.lstrip("+~").startswith("logger") and not _PLAIN.fullmatch(override)
 
 
 def stored_environment(folder: Path) -> dict[str, Any]:

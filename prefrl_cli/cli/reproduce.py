@@ -14,6 +14,7 @@ from prefrl_cli.cli.command import run_command
 from prefrl_cli.cli.record import environment_differences, stored_config, stored_environment
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.safe_files import changed_on_the_way
+from prefrl_cli.texts import shown, typed_path
 
 IDENTICAL, DIFFERENT = 0, 1
 USAGE = """\
@@ -33,6 +34,7 @@ options:
   allow_targets=[...] packages of your own that the run's config may use
 """
 _CHANGED = "config differs: "
+_LONGEST_LINE = 1 << 16  # letters of metrics.csv
 _OPTIONS = ("output_dir", "threads", "quiet", "allow_targets")
 
 
@@ -65,7 +67,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     folders = [text for text in arguments if not _is_option(text)]
     if len(folders) != 1:
         raise ConfigError("which run? type prefrl-reproduce RUN_DIR, or --help")
-    old = Path(folders[0])
+    old = typed_path(folders[0])
     output = [text.partition("=")[2] for text in given if text.startswith("output_dir=")]
     typed = overrides([text for text in given if not text.startswith("output_dir=")])
     for name in typed:
@@ -87,20 +89,22 @@ def reproduce(arguments: Sequence[str]) -> int:
     if code:
         return code
     for step in _changed_on_the_way(old):
-        print(f"note: its options were changed at step {step}; this repeats the last ones from step 0")
+        print(f"note: its options were changed at step {shown(step, 20)}; this repeats the last ones from step 0")
     difference, rows = first_difference(metrics, new / "metrics.csv")
     if difference is None:
-        print(f"identical: {rows} rows of {metrics} and {new / 'metrics.csv'}")
+        print(f"identical: {rows} rows of {shown(metrics)} and {shown(new / 'metrics.csv')}")
     else:
-        print(f"different: {difference}")
+        print(f"different: {shown(difference)}")
     for line in environment_differences(stored_environment(old), stored_environment(new)):
-        print(f"  {line}")
+        print(f"  {shown(line)}")
     return IDENTICAL if difference is None else DIFFERENT
 
 
 def _is_option(text: str) -> bool:
     """Whether it is NAME=VALUE; a job of a sweep lies in a folder that is named so too."""
-    return re.match(r"[+~]*[\w.]+=", text) is not None and (text.startswith("output_dir=") or not Path(text).is_dir())
+    return re.match(r"[+~]*[\w.]+=", text) is not None and (
+        text.startswith("output_dir=") or not typed_path(text).is_dir()
+    )
 
 
 def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
@@ -116,7 +120,7 @@ def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
     count = 0
     try:
         with old.open(encoding="utf-8", newline="") as one, new.open(encoding="utf-8", newline="") as other:
-            mine, theirs = csv.DictReader(_whole_lines(one)), csv.DictReader(other)
+            mine, theirs = csv.DictReader(_whole_lines(one), quoting=csv.QUOTE_NONE), csv.DictReader(other)
             names, others = mine.fieldnames or [], theirs.fieldnames or []
             for row in mine:
                 again = next(theirs, None)
@@ -135,8 +139,16 @@ def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
 
 
 def _whole_lines(file: TextIO) -> Iterator[str]:
-    """The lines but for one that a kill or a full disk has cut short: half a number looks like a number."""
-    return (line for line in file if line.endswith("\n"))
+    """The lines but for one that a kill or a full disk has cut short: half a number looks like a number.
+
+    Raises:
+        ValueError: for a line that no run writes: an empty one, or a very long one.
+    """
+    while line := file.readline(_LONGEST_LINE):
+        if line.strip() == "" or len(line) == _LONGEST_LINE:
+            raise ValueError("a line is empty" if len(line) < _LONGEST_LINE else "a line is very long")
+        if line.endswith("\n"):
+            yield line
 
 
 def _ends(folder: Path, steps: Any) -> list[int]:

@@ -9,7 +9,8 @@ from typing import Any
 from prefrl_cli.choices import GROUPS
 from prefrl_cli.claims import STATUS, half_begun
 from prefrl_cli.cli.job import STARTED, resume_run
-from prefrl_cli.cli.record import check_trackers, stored_config
+from prefrl_cli.cli.record import stored_config
+from prefrl_cli.cli.trust import check_trackers
 from prefrl_cli.options import ConfigError, as_typed, check_value, show, signature, suggest
 from prefrl_cli.run_directory import read_status
 from prefrl_cli.safe_files import UnreadableError, read
@@ -17,6 +18,7 @@ from prefrl_cli.safe_files import UnreadableError, read
 LATEST = "latest"
 _OUTPUTS = Path("outputs")
 _SWEEPS = "sweeps"
+_MOST_STARTED = 1 << 24  # bytes, some 300,000 runs
 
 
 def typed_resume(arguments: Sequence[str]) -> str | None:
@@ -85,7 +87,7 @@ def latest(experiment: str | None) -> Path:
 
 def _newest_first() -> Iterator[Path]:
     try:
-        started = read(_OUTPUTS, STARTED).decode("utf-8", errors="replace").splitlines()
+        started = read(_OUTPUTS, STARTED, _MOST_STARTED).decode("utf-8", "replace").splitlines()
     except UnreadableError:
         started = []
     for name in reversed(started):

@@ -20,6 +20,7 @@ from prefrl_cli.options import ConfigError
 from prefrl_cli.own_files import LOCK, is_held
 from prefrl_cli.report.study import Row, Study
 from prefrl_cli.run_directory import read_status
+from prefrl_cli.safe_files import UnreadableError, tail
 from prefrl_cli.sweep import set_aside
 
 _LOOK = 0.2  # seconds from one look at the rows to the next
@@ -68,12 +69,10 @@ class Job:
         if self.state in ("finished", "failed"):
             return 1.0
         try:
-            with (self.folder / "metrics.csv").open("rb") as file:
-                file.seek(max(0, file.seek(0, 2) - _TAIL))
-                step = int(file.read().splitlines()[-2].partition(b",")[0])
-        except (OSError, ValueError, IndexError):
+            step = int(tail(self.folder, "metrics.csv", _TAIL).splitlines()[-2].partition(b",")[0])
+            return min(max(step / float(self.config["steps"]), 0.0), 1.0)
+        except (UnreadableError, ValueError, OverflowError, IndexError):
             return 0.0
-        return min(step / float(self.config["steps"]), 1.0)
 
 
 def jobs(study: Study, folder: Path) -> list[Job]:
