@@ -37,11 +37,13 @@ class Job:
         name: its folder's.
         overrides: that make it.
         reason: why it did not run or did not end, where its folder cannot say so.
+        told: whether a person was told the reason.
     """
 
     name: str
     overrides: list[str]
     reason: str | None = None
+    told: bool = False
 
 
 @dataclass
@@ -223,6 +225,14 @@ class Sweep:
             if one.status != "finished"
         ]
 
+    def not_told(self) -> list[str]:
+        """The reasons why jobs did not run that nobody was told yet, each once."""
+        return list(dict.fromkeys(job.reason for job in self.jobs.values() if job.reason and not job.told))
+
+    def began(self) -> bool:
+        """Whether any job has left something here, now or before."""
+        return any((self.path / name).exists() for name in (*self.jobs, FAILED_BEFORE))
+
     def _remember(self) -> None:
         """The jobs of the last time: a search does not name all of them again."""
         try:
@@ -233,7 +243,7 @@ class Sweep:
             self.jobs[name] = Job(name, [row.get("overrides", "")])
 
     def _nothing_began(self) -> bool:
-        return not any((self.path / name).exists() for name in (*self.jobs, FAILED_BEFORE, "study.db"))
+        return not self.began() and not (self.path / "study.db").exists()
 
     def _clear(self) -> None:
         clear_parts(self.path)

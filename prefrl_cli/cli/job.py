@@ -15,7 +15,7 @@ from prefrl_cli.claims import LOG, STATUS, half_begun
 from prefrl_cli.cli.command import FAILED
 from prefrl_cli.cli.record import kept_options, write_record
 from prefrl_cli.cli.signals import Interrupted, Signals
-from prefrl_cli.config import build, build_loggers, check_run
+from prefrl_cli.config import build, build_loggers, check_objective, check_run
 from prefrl_cli.options import ConfigError, as_typed, show
 from prefrl_cli.own_files import append_to
 from prefrl_cli.run_directory import RunDirectory, Status, read_status
@@ -151,7 +151,9 @@ def _ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
     """The checked options, the algorithm and the number of threads."""
     run = check_run(config)  # before torch is imported: most mistakes are answered at once
     threads = processor.prepare(run)
-    return run, build(config), threads
+    algorithm = build(config)
+    check_objective(config)
+    return run, algorithm, threads
 
 
 def _check_fit(folder: Path, run: Run, content: Mapping[str, Any]) -> None:

@@ -112,3 +112,7 @@ def _report(paths: list[Path], output: Path) -> int:
     print(f"{number} {'run' if number == 1 else 'runs'}" + (f": {told}" if set(counts) != {"finished"} else ""))
     print(f"page:  {shown(output / 'report.html')}\ntable: {shown(output / 'report.csv')}")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from prefrl_cli.claims import in_the_way
-from prefrl_cli.cli.command import run_command
+from prefrl_cli.cli.command import run_command, version
 from prefrl_cli.cli.record import environment_differences, stored_config, stored_environment
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.safe_files import changed_on_the_way
@@ -32,6 +32,9 @@ options:
   threads=N           processor threads; they change no result
   quiet=true          no progress
   allow_targets=[...] packages of your own that the run's config may use
+  --version           say which version of prefrl this is
+
+PREFRL_TRACEBACK=1 prefrl-reproduce ... shows where an error comes from.
 """
 _CHANGED = "config differs: "
 _LONGEST_LINE = 1 << 16  # letters of metrics.csv
@@ -48,10 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when identical, 1 when not or when the run failed, 2 for a wrong argument, 130 or 143 when interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command("prefrl-reproduce", lambda: _answer(arguments))
+
+
+def _answer(arguments: list[str]) -> int:
     if "--help" in arguments or "-h" in arguments:
         print(USAGE, end="")
         return IDENTICAL
-    return run_command("prefrl-reproduce", lambda: reproduce(arguments))
+    if "--version" in arguments:
+        print(version())
+        return IDENTICAL
+    return reproduce(arguments)
 
 
 def reproduce(arguments: Sequence[str]) -> int:
@@ -166,3 +176,7 @@ def _differences(folder: Path) -> list[tuple[object, str]]:
     """Each option that a resumed run was given anew, with the step."""
     found = changed_on_the_way(stored_environment(folder))
     return [(step, line) for step, line in found if line.startswith(_CHANGED)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -233,3 +233,7 @@ class _Line:
             return ""
         seconds = (time.monotonic() - self._began) * left / done
         return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -147,7 +147,7 @@ def check_flags(typed: Any) -> None:
         ConfigError: naming the flag.
     """
     for name, flag in _FLAGS.items():
-        if getattr(typed, name, None):
+        if getattr(typed, name, None) is not None:
             raise ConfigError(f"{flag}: is not for prefrl; type --config-dir FOLDER for files of your own")
 
 
