@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Sequence
@@ -42,7 +43,8 @@ class Watch:
         self._thread.join()
         self._tell()
         if self._terminal and self._said:
-            print(file=self._stream)
+            with contextlib.suppress(OSError):  # the terminal has been closed
+                print(file=self._stream, flush=True)
 
     def _look(self) -> None:
         while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
@@ -70,7 +72,7 @@ class Watch:
         try:
             print(f"\r{text}\033[K" if self._terminal else text, end="" if self._terminal else "\n", file=self._stream)
             self._stream.flush()
-        except (BrokenPipeError, ValueError):
+        except (OSError, ValueError):
             self._quiet = True
 
 
@@ -85,4 +87,5 @@ def table_of_failures(failures: Sequence[tuple[str, str]]) -> list[str]:
 def tell(text: str) -> None:
     """Print a line of its own on the console, in the place of the line that is there while the sweep runs."""
     instead = "\r\033[K" if sys.stderr.isatty() else ""
-    print(f"{instead}prefrl-train: {text}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # whoever read along has left
+        print(f"{instead}prefrl-train: {text}", file=sys.stderr, flush=True)
