@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.checkpoint_file import pack, read_file, unpack
-from prefrl_cli.own_files import clear_parts, make_folder, write_whole
+from prefrl_cli.own_files import make_folder, write_whole
 from prefrl_cli.safe_files import short
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ class Checkpoints:
         """Leave the folder as it stood after a step: a resumed run writes later ones again; `last` names the newest."""
         if not self._folder.is_dir():
             return
-        clear_parts(self._folder)
+        for path in self._folder.glob("*.part"):
+            path.unlink()
         for path in self.newest_first():
             if _step(path) > step:
                 path.unlink()

@@ -114,6 +114,8 @@ class RunDirectory:
                 raise ConfigError(wrong)
             directory._take_lock()
             clear_parts(path)
+            if os.path.lexists(path / LOG):  # what is written on, and not anew
+                append_to(path / LOG).close()
         except OSError as problem:
             directory.close()
             raise ConfigError(f"{show(str(path))}: cannot be written ({problem.strerror or problem})") from None

@@ -1,5 +1,11 @@
 """What a checkpoint holds, gives back and refuses."""
 
+import json
+import os
+import struct
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import kill_and_resume
@@ -76,3 +82,149 @@ def test_a_checkpoint_that_cannot_be_written_is_told_at_the_next(tmp_path):
         store.save(4, {}, fails)
         raise KeyError
     assert list((tmp_path / "some").iterdir()) == []
+
+
+def written(folder, content=None):
+    """A checkpoint of step 3, and what torch has written into it."""
+    store = Checkpoints(folder / "some")
+    path = store.save(3, content or {"a": torch.arange(100, dtype=torch.float32), "b": torch.ones(4)})
+    store.wait()
+    return path, torch.load(path, weights_only=True)
+
+
+def refused(path):
+    with pytest.raises(CheckpointError, match=r"checkpoint step_000003.pt is damaged \(") as caught:
+        Checkpoints.load(path, "cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        torch.zeros(1, dtype=torch.uint8).expand(416),
+        torch.zeros(4160, dtype=torch.uint8)[::10],
+        torch.zeros(500, dtype=torch.uint8)[:416],
+        torch.zeros(500, dtype=torch.uint8)[84:],
+        torch.zeros(416, dtype=torch.int8),
+        torch.zeros(416, dtype=torch.uint8).view(2, 208),
+        torch.zeros(416, dtype=torch.uint8).requires_grad_(False).to_sparse(),
+        [torch.zeros(416, dtype=torch.uint8)],
+    ],
+    ids=["stride 0", "stride 10", "a part", "an offset", "another type", "two axes", "sparse", "a list"],
+)
+def test_a_tensor_that_is_not_its_own_bytes(data, tmp_path):
+    """One of stride 0 would be as large as it says, from a file of a few bytes."""
+    path, content = written(tmp_path)
+    torch.save({**content, "data": data}, path)
+    refused(path)
+    torch.save({**content, "data": content["data"].clone()}, path)
+    assert Checkpoints.load(path, "cpu")["a"][99] == 99
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": ["float32", "float32", [104], 0, 416], "b": ["float32", "float32", [104], 0, 416]}',
+        '{"a": ["float32", "float32", [52], 208, 416], "b": ["float32", "float32", [52], 0, 208]}',
+        '{"a": ["complex128", "uint8", [416], 0, 416]}',
+        '{"a": ["int64", "int8", [416], 0, 416]}',
+        '{"a": ["float32", "float32", [100], 0, 400]}',
+        '{"a": ["float32", "float32", [104], 0, 500]}',
+        '{"a": ["float32", "float32", [-1], 0, 416]}',
+        '{"a": ["float32", "float32", [104, true], 0, 416]}',
+        '{"a": ["float32", "float32", [0, 9e99], 0, 0], "b": ["uint8", "uint8", [416], 0, 416]}',
+        '{"a": ["float32", "float32", [' + "1," * 100 + "104], 0, 416]}",
+        '{"a": ["load", "uint8", [416], 0, 416]}',
+        "[" * 100_000,
+        '{"a": ' * 100_000,
+        '{"a": 1' + "0" * 5000 + "}",
+        "[]",
+        "",
+    ],
+)
+def test_a_text_that_asks_for_more_than_the_file_has(text, tmp_path):
+    path, content = written(tmp_path)
+    assert content["data"].numel() == 416
+    given = text
+    if '["' in text:
+        given = json.dumps({name: {"__tensor__": value} for name, value in json.loads(text).items()})
+    torch.save({**content, "content": given}, path)
+    refused(path)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "instead"),
+    [
+        (b"K\x03X", b"K\x03Y"),
+        (b"M\xa0\x01", b"M\xff\xff"),  # a storage of 65,535 bytes, which would be read past its end
+        (b"ctorch\nByteStorage", b"ctorch\nCharStorage"),
+        (b"collections\nOrderedDict", b"builtins\nexec      "),
+    ],
+    ids=["command", "size", "storage", "object"],
+)
+def test_a_pickle_that_is_no_checkpoints(wanted, instead, tmp_path):
+    path, _ = written(tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    (pickled,) = [name for name in parts if name.endswith("data.pkl")]
+    assert wanted in parts[pickled]
+    parts[pickled] = parts[pickled].replace(wanted, instead, 1)
+    pack_parts(path, parts)
+    refused(path)
+
+
+def pack_parts(path, parts, **how):
+    with zipfile.ZipFile(path, "w", **how) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_archive_that_is_no_checkpoints(tmp_path):
+    path, _ = written(tmp_path)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    pack_parts(path, parts)
+    assert Checkpoints.load(path, "cpu")["b"].sum() == 4
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(next(iter(parts)), "again")
+    refused(path)
+    pack_parts(path, parts | {f"{number}": b"" for number in range(20)})
+    refused(path)
+    pack_parts(path, {f"{number}": b"" for number in range(60_000)})
+    refused(path)
+    pack_parts(path, parts, compression=zipfile.ZIP_DEFLATED)
+    refused(path)
+    sizes = struct.pack("<LL", 416, 416)  # of the tensors' bytes, in the list of parts at the end
+    assert whole.count(sizes) >= 1
+    path.write_bytes(
+        whole[: whole.rfind(sizes)] + struct.pack("<LL", 3 << 30, 3 << 30) + whole[whole.rfind(sizes) + 8 :]
+    )
+    refused(path)
+    path.unlink()
+    path.symlink_to(tmp_path / "else.pt")
+    (tmp_path / "else.pt").write_bytes(whole)
+    refused(path)
+    path.unlink()
+    os.mkfifo(path)
+    refused(path)
+
+
+def test_what_reading_takes_is_bounded_by_the_file(tmp_path):
+    """By the most that Python and torch ask for, in a process of its own."""
+    path, content = written(tmp_path)
+    size = 1 << 30
+    text = json.dumps({"a": {"__tensor__": ["uint8", "uint8", [size], 0, size]}})
+    torch.save({**content, "content": text, "data": torch.zeros(1, dtype=torch.uint8).expand(size)}, path)
+    assert path.stat().st_size < 3000
+    command = (
+        "import resource, sys; from pathlib import Path; import torch\n"
+        "from prefrl_cli.checkpoints import CheckpointError, Checkpoints\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: Checkpoints.load(Path(sys.argv[1]), 'cpu')\n"
+        "except CheckpointError: pass\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    said = subprocess.check_output([sys.executable, "-c", command, path], text=True)
+    assert int(said) < 50_000  # KiB

@@ -114,6 +114,7 @@ def test_a_folder_that_cannot_be_written():
 def test_a_read_only_run_is_left_alone():
     Path("run").mkdir()
     Path("run", "status.json").write_text('{"status": "interrupted"}')
+    Path("run", "config.yaml").write_text("experiment: addition_linear\n")
     Path("run").chmod(0o500)
     with pytest.raises(ConfigError, match="run: cannot be written"):
         run_or_resume(CONFIG, OVERRIDES, Path("run"))

@@ -52,6 +52,18 @@ def test_seeds_of_one_configuration_are_pooled_and_a_seed_counts_once(tmp_path):
     assert several[0].curve("success").values.shape == (20, 6)
 
 
+def test_of_a_seed_that_is_there_twice_the_run_counts_that_was_started_first(tmp_path):
+    """Whatever the folders are called: their names have the local time."""
+    for name, started, noise in (("a", "2026-10-25T01:10:00Z", 1), ("b", "2026-10-25T00:50:00Z", 0)):
+        make_run(tmp_path / name, seeds=4, noise=noise)
+        status = json.loads((tmp_path / name / "status.json").read_text())
+        (tmp_path / name / "status.json").write_text(json.dumps({**status, "started": started}))
+    (one,) = configurations(load([tmp_path]))
+    (told,) = one.repeated
+    assert str(tmp_path / "a") in told
+    np.testing.assert_array_equal(one.scores["success_mean"], read_run(tmp_path / "b").scores["success_mean"])
+
+
 def test_an_option_that_follows_from_a_class_is_no_column(tmp_path):
     none = {"_target_": "prefrl_cli.shaping.NoShaping"}
     make_run(tmp_path / "a")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from prefrl_cli import runner
 from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.choices import choices
 from prefrl_cli.cli.job import run_or_resume
-from prefrl_cli.cli.signals import Signals
+from prefrl_cli.cli.resume import latest
+from prefrl_cli.cli.signals import Signals, ended_by_signals
 from prefrl_cli.cli.train import main
 from prefrl_cli.options import ConfigError
 from prefrl_cli.run_directory import MetricsLog, RunDirectory, read_status
@@ -298,7 +300,10 @@ def test_latest_is_the_one_started_last_whatever_the_clock_says(monkeypatch, cap
     assert "outputs/ holds no unfinished run; type resume=RUN_DIR" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138), (signal.SIGXCPU, 152)],
+)
 def test_a_signal_finishes_the_step_and_writes_a_checkpoint(number, code, monkeypatch, capfd):
     whole()
     original = MetricsLog.add
@@ -339,6 +344,63 @@ def test_a_second_signal_stops_at_once():
         assert signals.caught == signal.SIGINT
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_signals_that_are_ignored_or_taken_are_left_so():
+    """As nohup leaves SIGHUP, and as a launcher waits for SIGUSR2 to ask for its job again."""
+    taken: list[int] = []
+    before = [signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.signal(signal.SIGUSR2, lambda *_: taken.append(1))]
+    try:
+        for listening in (Signals(), ended_by_signals()):
+            with listening:
+                os.kill(os.getpid(), signal.SIGHUP)
+                os.kill(os.getpid(), signal.SIGUSR2)
+        with ended_by_signals(), Signals() as inside:  # a job in the process of its sweep writes its checkpoint first
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert inside.caught == signal.SIGUSR1
+    finally:
+        for number, handler in zip((signal.SIGHUP, signal.SIGUSR2), before, strict=True):
+            signal.signal(number, handler)
+    assert taken == [1, 1]
+
+
+def test_a_terminal_that_is_closed_interrupts_the_run():
+    """In a process of its own, which leads the session of a terminal: what it writes there fails afterwards."""
+    child, terminal = pty.fork()
+    if not child:
+        command = [sys.executable, "-c", "import sys; from prefrl_cli.cli.train import main; sys.exit(main())"]
+        os.execv(command[0], [*command, "experiment=addition_linear", "steps=1000000", "output_dir=run"])
+    metrics, until = Path("run", "metrics.csv"), time.monotonic() + 60
+    while not (metrics.is_file() and metrics.read_text().count("\n") > 5) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 129
+    status = read_status(Path("run"))
+    assert (status["status"], status["reason"]) == ("interrupted", "stopped from outside")
+    assert Path("run", "checkpoints", "last").read_text() == f"step_{status['step']:06d}.pt\n"
+
+
+@pytest.mark.parametrize("named", ["step_000006.pt\n", "", None])
+def test_last_names_the_newest_after_a_kill(named):
+    """Killed after the last checkpoint, before `last` said so."""
+    run = whole("run")
+    (run / "checkpoints" / "step_000003.pt").write_bytes((run / "checkpoints" / "step_000009.pt").read_bytes())
+    last = run / "checkpoints" / "last"
+    last.unlink() if named is None else last.write_text(named)
+    (run / "status.json").write_text((run / "status.json").read_text().replace("finished", "running"))
+    assert main(["resume=run"]) == 0
+    assert last.read_text() == "step_000012.pt\n"
+    assert sorted(os.listdir(run / "checkpoints")) == ["last", "step_000009.pt", "step_000012.pt"]
+
+
+def test_the_newest_of_copied_runs_is_the_one_that_was_started_last(here):
+    """Their folders are named by the local time, and they are in no list of starts."""
+    for name, started in (("a/2026-10-25_02-50", "00:50"), ("b/2026-10-25_02-10", "01:10"), ("c/later", "00:10")):
+        folder = here / "outputs" / name
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text("experiment: any\n")
+        (folder / "status.json").write_text(f'{{"status": "interrupted", "started": "2026-10-25T{started}:00Z"}}')
+    assert latest(None) == Path("outputs", "b", "2026-10-25_02-10")
 
 
 def test_two_processes_cannot_train_in_one_folder(monkeypatch, capsys):

@@ -106,7 +106,7 @@ def test_paths_that_leave_the_run(here, made):
     (inside / "last").write_text("../../step_000009.pt\n")
     (inside / "step_000009.pt").symlink_to(outside)
     checkpoints = Checkpoints(inside)
-    with pytest.raises(CheckpointError, match="not a file"):
+    with pytest.raises(CheckpointError, match="is a link"):
         checkpoints.load(checkpoints.newest_first()[0], "cpu")
     assert all(path.parent == inside for path in checkpoints.newest_first())
     (here / "run" / "summary.json").rename(here / "summary.json")
@@ -236,6 +236,15 @@ TARGET = "_target_: prefrl_cli.cli.train.main\n"
         ({"experiment/mine.yaml": MINE + "hydra:\n  sweeper: {sampler: {_target_: a.b}}\n"}, "hydra.sweeper.sampler"),
         ({"experiment/mine.yaml": MINE + "hydra:\n  sweeper: {params: {allow_targets: '[os]'}}\n"}, "allow_targets"),
         ({"experiment/mine.yaml": MINE + "hydra:\n  sweeper: {params: {+hydra.x: 3}}\n"}, "+hydra.x"),
+        ({"experiment/mine.yaml": MINE + "hydra:\n  sweeper: {params: {output_dir: 'a,b'}}\n"}, "output_dir"),
+        ({"experiment/mine.yaml": MINE + "output_dir: somewhere\n"}, "output_dir"),
+        (
+            {
+                "experiment/mine.yaml": MINE.replace("  - _self_", "  - /more@_global_: evil"),
+                "more/evil.yaml": "output_dir: somewhere\n",
+            },
+            "output_dir",
+        ),
         (
             {
                 "experiment/mine.yaml": MINE.replace("  - _self_", "  - override /hydra/launcher: evil"),

@@ -4,8 +4,10 @@ import csv
 import fcntl
 import os
 import re
+import shutil
 import signal
 import sys
+import time
 
 import pytest
 import yaml
@@ -83,6 +85,49 @@ def test_the_table_has_every_job_and_a_finished_sweep_typed_again_is_a_new_one(h
     assert len(sweeps(here)) == 2
 
 
+def test_the_newest_sweep_is_the_one_that_was_begun_last_wherever_the_clock_stood(here, capsys, monkeypatch):
+    """The local time goes back when summer time ends, or with the time zone; the folders are named by it."""
+    arguments = [*ADDITION, "steps=1", "seed=1"]
+    for stamp in ("2026-10-25_02-50-00", "2026-10-25_02-10-00"):
+        monkeypatch.setattr(time, "strftime", lambda *_, stamp=stamp: stamp)
+        assert main(arguments) == 0
+    newest = here / "outputs" / "addition_linear" / "sweeps" / "2026-10-25_02-10-00"
+    began = yaml.safe_load((newest / "sweep.yaml").read_text())["started"]
+    shutil.rmtree(newest / "seed=1,steps=1")
+    (newest / "sweep.yaml").write_text((newest / "sweep.yaml").read_text().replace("finished: true", "finished: false"))
+    monkeypatch.setattr(time, "strftime", lambda *_: "2026-10-25_03-00-00")
+    assert main([one for one in arguments if one != "quiet=true"]) == 0
+    assert f"sweep: going on with {newest.relative_to(here)}\n" in capsys.readouterr().out
+    assert len(sweeps(here)) == 2
+    assert yaml.safe_load((newest / "sweep.yaml").read_text())["started"] == began
+    older = newest.with_name("9999-old")  # by a prefrl that noted no time
+    older.mkdir()
+    (older / "sweep.yaml").write_text(yaml.safe_dump({"overrides": what(arguments[1:]), "flags": []}))
+    assert find(newest.parent, what(arguments[1:])) == (newest, True)
+
+
+def test_a_sweep_that_was_killed_before_its_record_begins_again(here):
+    for name, files in (("a", []), ("b", [".lock"]), ("c", [".lock", ".sweep.yaml.0123456789abcdef.part"])):
+        (here / name).mkdir()
+        for file in files:
+            (here / name / file).write_text("")
+        with Sweep(here / name, []) as sweep:
+            sweep.folder(sweep.add(["seed=1"])).mkdir()
+        assert sorted(os.listdir(here / name)) == [".lock", "seed=1", "sweep.csv", "sweep.yaml"]
+
+
+@pytest.mark.parametrize("name", ["multirun.yaml", "study.db"])
+def test_what_hydra_writes_into_is_no_second_name_of_a_file(name, here, capsys):
+    arguments = [*ADDITION, "steps=1", "seed=1", "output_dir=mine"]
+    assert main(arguments) == 0
+    (here / "outside").write_text("mine")
+    (here / "mine" / name).unlink(missing_ok=True)
+    os.link(here / "outside", here / "mine" / name)
+    assert main(arguments) == 2
+    assert "is another file's second name; put a copy in its place" in capsys.readouterr().err
+    assert (here / "outside").read_text() == "mine"
+
+
 def test_failures_are_told_and_rerun_and_nothing_is_lost(here, capsys):
     assert main(FAILING) == 1
     said = capsys.readouterr().err
@@ -112,7 +157,7 @@ def test_what_is_told_does_not_stand_behind_the_line_of_a_running_sweep(here, ca
     assert "\r\033[Kprefrl-train: job seed=1,steps=0: steps=0: must be" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_sweep_that_is_stopped_says_how_to_go_on_with_all_of_it(here, capsys, monkeypatch, number, code):
     monkeypatch.setattr(runner, "draw", lambda *_: os.kill(os.getpid(), number))
     arguments = [*ADDITION, "steps=1", "seed=1,2", "output_dir=sweep"]

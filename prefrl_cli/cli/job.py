@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefrl_cli import processor
 from prefrl_cli.checkpoints import CheckpointError, Checkpoints, UnfitError
-from prefrl_cli.claims import LOG, STATUS, half_begun
+from prefrl_cli.claims import LOG, STATUS
 from prefrl_cli.cli.command import FAILED
 from prefrl_cli.cli.record import kept_options, write_record
 from prefrl_cli.cli.signals import Interrupted, Signals
@@ -89,7 +89,7 @@ def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: P
     status = read_status(folder).get("status")
     if status == "finished":
         return 0
-    if not (folder / STATUS).exists() or half_begun(folder):
+    if not (folder / STATUS).exists() or not (folder / "config.yaml").exists():
         run, algorithm, threads = _ready(config)
         with contextlib.closing(RunDirectory.claim(folder, exact=True)) as directory:
             return _train(algorithm, run, directory, config, overrides, threads)
@@ -193,7 +193,7 @@ def _train(
 
     console = Console(directory.path / LOG, quiet=run.quiet)
     try:
-        with Signals() as signals:
+        with Signals() as signals, resumed[1] if resumed else contextlib.nullcontext():
             directory.options = kept_options(config)
             exactness = processor.check(algorithm, run)
             write_record(directory, console, config, overrides, threads, algorithm.step, said, ran, exactness)

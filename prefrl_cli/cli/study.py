@@ -192,6 +192,11 @@ def _held(folder: Path, name: str) -> Iterator[None]:
         yield
 
 
+def _show(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal has been closed: the rows are stopped, or go on without it
+        print(text, end="", file=sys.stderr, flush=True)
+
+
 class _Line:
     """How a study stands: one line that is written over in a terminal, else a line for each piece of news."""
 
@@ -204,20 +209,20 @@ class _Line:
         """Show how the rows stand, after the news if there are some."""
         if not self._terminal:
             if news is not None:
-                print(f"{self._counts()}, {shown(news)}", file=sys.stderr, flush=True)
+                _show(f"{self._counts()}, {shown(news)}\n")
             return
         if news is not None:
-            print(f"\r{shown(news)}\033[K", file=sys.stderr)
+            _show(f"\r{shown(news)}\033[K\n")
         running = [f"{job.row.name} {100 * job.share():.0f} %" for job in self._rows if job.state == "running"]
         text = ", ".join([self._counts(), *running])
-        cut = text if len(text) < _WIDTH else f"{text[: _WIDTH - 2]}…"
-        print(f"\r{shown(cut)}\033[K", end="", file=sys.stderr, flush=True)
+        cut = text if len(text) < _WIDTH else f"{text[: _WIDTH - 2]}â¦"
+        _show(f"\r{shown(cut)}\033[K")
         self._shown = True
 
     def close(self) -> None:
         """Leave the line as it stands."""
         if self._shown:
-            print(file=sys.stderr)
+            _show("\n")
 
     def _counts(self) -> str:
         states = [job.state for job in self._rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Sequence
@@ -45,7 +46,8 @@ class Watch:
         self._thread.join()
         self._tell()
         if self._terminal and self._said:
-            print(file=self._stream)
+            with contextlib.suppress(OSError):  # the terminal has been closed
+                print(file=self._stream, flush=True)
 
     def _look(self) -> None:
         while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
@@ -88,4 +90,5 @@ def table_of_failures(failures: Sequence[tuple[str, str]]) -> list[str]:
 def tell(text: str) -> None:
     """Print a line of its own on the console, in the place of the line that is there while the sweep runs."""
     instead = "\r\033[K" if sys.stderr.isatty() else ""
-    say(f"{instead}prefrl-train: {shown(text)}")
+    with contextlib.suppress(OSError):  # whoever read along has left
+        say(f"{instead}prefrl-train: {shown(text)}")
