@@ -13,6 +13,7 @@ from prefrl_cli.cli.trust import check_trackers
 from prefrl_cli.options import ConfigError, check_value, show, signature, suggest
 from prefrl_cli.run_directory import read_status
 from prefrl_cli.safe_files import UnreadableError, read
+from prefrl_cli.texts import typed_path
 
 LATEST = "latest"
 _OUTPUTS = Path("outputs")
@@ -45,7 +46,7 @@ def resume(arguments: Sequence[str]) -> int:
     experiment = typed.pop("experiment", None)
     if not wanted:
         raise ConfigError("resume='': which run? type resume=RUN_DIR, or resume=latest")
-    folder = latest(experiment) if wanted == LATEST else Path(wanted)
+    folder = latest(experiment) if wanted == LATEST else typed_path(wanted)
     if not (folder / "status.json").exists():
         raise ConfigError(f"resume={show(wanted)}: holds no run; type the folder that prefrl-train printed")
     config = stored_config(folder)
