@@ -64,6 +64,25 @@ def test_of_a_seed_that_is_there_twice_the_run_counts_that_was_started_first(tmp
     np.testing.assert_array_equal(one.scores["success_mean"], read_run(tmp_path / "b").scores["success_mean"])
 
 
+def test_the_same_seeds_twice_with_other_results_are_told(tmp_path, capsys):
+    make_run(tmp_path / "a", seeds=3)
+    make_run(tmp_path / "b", seeds=3)
+    make_run(tmp_path / "c", first_seed=1, seeds=2, noise=1, threads=2)
+    folder = make_run(tmp_path / "d", seeds=3)
+    rows = (folder / "metrics.csv").read_text().splitlines()
+    at = next(number for number, row in enumerate(rows) if row.startswith("7,2,"))
+    rows[at] = "7,2," + ",".join("9" if cell else "" for cell in rows[at].split(",")[2:])
+    (folder / "metrics.csv").write_text("\n".join([*rows, ""]))
+    (one,) = configurations(load([tmp_path]))
+    same, other, on_the_way = one.repeated
+    assert "differ" not in same and one.differing == 2
+    assert re.search(r"the results differ: \w+ of seed 1 and 1 more: [\d.]+, here [\d.]+, first in \S*/a", other), other
+    assert "from step 7 on, though not in the end" in on_the_way
+    page, _ = made([tmp_path], tmp_path / "report")
+    assert "the results differ" in page[: page.index("<section><h2>oprl_maze")]
+    assert "2 runs have other results than earlier ones of the same options and seeds" in capsys.readouterr().err
+
+
 def test_an_option_that_follows_from_a_class_is_no_column(tmp_path):
     none = {"_target_": "prefrl_cli.shaping.NoShaping"}
     make_run(tmp_path / "a")

@@ -36,7 +36,7 @@ from prefrl_cli.cli.sweep_watch import Watch, table_of_failures
 from prefrl_cli.config import build
 from prefrl_cli.options import ConfigError, as_typed
 from prefrl_cli.sweep import Sweep
-from prefrl_cli.texts import shown
+from prefrl_cli.texts import shown, typed_path
 
 
 def run_hydra(arguments: list[str]) -> int:
@@ -215,7 +215,7 @@ def _typed_folder(text: str) -> Path | None:
 
 def _sweep_to_resume(overrides: list[str]) -> Path | None:
     typed = [text.partition("=")[2] for text in overrides if sweep_record.option(text) == "resume"]
-    return Path(typed[-1]) if typed and (Path(typed[-1]) / sweep_record.RECORD).is_file() else None
+    return folder if typed and ((folder := typed_path(typed[-1])) / sweep_record.RECORD).is_file() else None
 
 
 def _resume_sweep(folder: Path, overrides: list[str], config_dir: str | None) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.config_repository import ConfigRepository
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
@@ -18,7 +20,7 @@ from prefrl_cli.options import ConfigError, show
 from prefrl_cli.safe_files import UnreadableError, check_yaml
 from prefrl_cli.texts import read_text
 
-_load, _load_file = ConfigLoaderImpl._load_single_config, FileConfigSource.load_config
+_load, _begin = ConfigLoaderImpl._load_single_config, ConfigRepository.initialize_sources
 
 
 class _Named(io.StringIO):
@@ -37,13 +39,20 @@ def _load_checked(self: ConfigLoaderImpl, default: Any, repo: Any) -> Any:
     return result
 
 
-def _load_text(self: FileConfigSource, config_path: str) -> ConfigResult:
-    """Hydra's reader of one file, by our own reader of people's texts."""
+def _begin_with_ours(self: ConfigRepository, search_path: Any) -> None:
+    """Hydra's list of folders, of which those of files are read by our own reader of people's texts."""
+    _begin(self, search_path)
+    for source in self.sources:
+        if source.scheme() == "file":
+            source.load_config = functools.partial(_load_text, source, source.load_config)  # type: ignore[method-assign]
+
+
+def _load_text(source: ConfigSource, load: Callable[[str], ConfigResult], config_path: str) -> ConfigResult:
     if ".." in Path(config_path).parts:
         raise ConfigError(f"{show(config_path)}: leads out of its folder; type the name of a file in it")
-    path = Path(self.path, self._normalize_file_name(config_path))
-    if self.path == str(conf_folder()) or not path.exists():
-        return _load_file(self, config_path)
+    path = Path(source.path, source._normalize_file_name(config_path))
+    if source.path == str(conf_folder()) or not path.exists():
+        return load(config_path)
     name = os.path.relpath(path)
     try:
         text = read_text(path)
@@ -53,12 +62,12 @@ def _load_text(self: FileConfigSource, config_path: str) -> ConfigResult:
     header = ConfigSource._get_header_dict(text)
     return ConfigResult(
         config=OmegaConf.load(_Named(text, name)),
-        path=f"{self.scheme()}://{self.path}",
-        provider=self.provider,
+        path=f"file://{source.path}",
+        provider=source.provider,
         header=header,
     )
 
 
 # For good and in every process that imports our command: a launcher's workers load the files of their jobs themselves.
 ConfigLoaderImpl._load_single_config = _load_checked  # type: ignore[method-assign]
-FileConfigSource.load_config = _load_text  # type: ignore[method-assign]
+ConfigRepository.initialize_sources = _begin_with_ours  # type: ignore[method-assign, assignment]

@@ -110,6 +110,9 @@ def _report(paths: list[Path], output: Path) -> int:
     told = ", ".join(f"{counts[status]} {status}" for status in sorted(counts, key=lambda one: one != "finished"))
     number = counts.total()
     print(f"{number} {'run' if number == 1 else 'runs'}" + (f": {told}" if set(counts) != {"finished"} else ""))
+    if differing := sum(one.differing for experiment in found.experiments for one in experiment.configurations):
+        said = f"{differing} {'run has' if differing == 1 else 'runs have'} other results than earlier ones of the same"
+        print(f"prefrl-report: {said} options and seeds; the page begins with them", file=sys.stderr)
     print(f"page:  {shown(output / 'report.html')}\ntable: {shown(output / 'report.csv')}")
     return 0
 

@@ -14,6 +14,7 @@ from prefrl_cli.cli.trust import check_trackers
 from prefrl_cli.options import ConfigError, as_typed, check_value, show, signature, suggest
 from prefrl_cli.run_directory import read_status
 from prefrl_cli.safe_files import UnreadableError, read
+from prefrl_cli.texts import typed_path
 
 LATEST = "latest"
 _OUTPUTS = Path("outputs")
@@ -46,7 +47,7 @@ def resume(arguments: Sequence[str]) -> int:
     experiment = typed.pop("experiment", None)
     if not wanted:
         raise ConfigError("resume='': which run? type resume=RUN_DIR, or resume=latest")
-    folder = latest(experiment) if wanted == LATEST else Path(wanted)
+    folder = latest(experiment) if wanted == LATEST else typed_path(wanted)
     if folder.is_dir() and half_begun(folder):
         raise ConfigError(
             f"resume={show(wanted)}: this run was stopped before it had begun; type its own command again,"

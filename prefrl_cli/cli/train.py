@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from prefrl_cli.cli.command import REFUSED, run_command, version
 
@@ -36,10 +35,13 @@ def _answer(arguments: list[str]) -> int:
         print(text.experiment_list(), file=sys.stderr)
         return REFUSED
     from prefrl_cli.cli.resume import resume, typed_resume
+    from prefrl_cli.cli.typed import as_meant
     from prefrl_cli.sweep_record import RECORD
+    from prefrl_cli.texts import typed_path
 
+    arguments = as_meant(arguments)
     folder = typed_resume(arguments)
-    if folder is not None and not Path(folder, RECORD).is_file():
+    if folder is not None and not (typed_path(folder) / RECORD).is_file():
         return resume(arguments)
     from prefrl_cli.cli.hydra_app import run_hydra
 

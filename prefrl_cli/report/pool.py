@@ -15,6 +15,7 @@ from prefrl_cli.report.runs import Run
 _NOT_RESULTS = ("seed", "num_seeds", "output_dir", "output", "quiet", "threads", "device", "resume", "allow_targets")
 _NOT_RESULT_GROUPS = ("checkpoint.", "logger.")
 _TARGET = "._target_"
+_MOST_DIFFERENCES = 2  # that are told of two runs of one seed
 
 
 class Curve(NamedTuple):
@@ -37,6 +38,7 @@ class Configuration:
         scores: metric -> `[R]` final values.
         unfinished: seeds of runs that did not finish and that no finished run has.
         repeated: what was left out because its seeds were there already, a line each.
+        differing: how many of these have other results than the same seeds had before.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Configuration:
     scores: dict[str, np.ndarray] = field(default_factory=dict)
     unfinished: list[int] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
+    differing: int = 0
     _taken: list[tuple[Run, list[int]]] = field(default_factory=list)
 
     def pool(self) -> None:
@@ -56,7 +59,10 @@ class Configuration:
             places = [place for place, seed in enumerate(run.seeds) if seed not in self.seeds]
             if len(places) < len(run.seeds):
                 again = [seed for seed in run.seeds if seed in self.seeds]
-                self.repeated.append(f"{seed_text(again)} of {run.path}: there already, left out")
+                differs = self._differences(run)
+                self.differing += bool(differs)
+                told = f"; the results differ: {differs}" if differs else ""
+                self.repeated.append(f"{seed_text(again)} of {run.path}: there already, left out{told}")
             self.seeds += [run.seeds[place] for place in places]
             self._taken.append((run, places))
         names = list(dict.fromkeys(name for run, _ in self._taken for name in run.scores))
@@ -65,6 +71,35 @@ class Configuration:
             self.scores[name] = np.concatenate(parts)
         started = {seed for run in self.runs if run.status != "finished" for seed in run.seeds}
         self.unfinished = sorted(started - set(self.seeds))
+
+    def _differences(self, run: Run) -> str:
+        """Where a run has not the results that runs before it have of the same seeds: the first few, in words."""
+        found = []
+        for first, places in self._taken:
+            shared = [(place, run.seeds.index(seed)) for place in places if (seed := first.seeds[place]) in run.seeds]
+            ours, theirs = map(list, zip(*shared, strict=True)) if shared else ([], [])
+            for name in {**first.scores, **run.scores} if shared else ():
+                none = np.full(len(run.seeds) + len(first.seeds), np.nan)
+                one, other = first.scores.get(name, none)[ours], run.scores.get(name, none)[theirs]
+                wrong = np.flatnonzero(~((one == other) | (np.isnan(one) & np.isnan(other))))
+                if len(wrong):
+                    at = wrong[0]
+                    more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+                    seed = first.seeds[ours[at]]
+                    found.append(
+                        f"{name} of seed {seed}{more}: {one[at]:.6g}, here {other[at]:.6g}, first in {first.path}"
+                    )
+            if shared and not found and first.table is not None and run.table is not None:
+                steps, mine, its = np.intersect1d(first.table.steps, run.table.steps, return_indices=True)
+                for name in first.table.columns.keys() & run.table.columns.keys():
+                    one, other = first.table.columns[name][mine][:, ours], run.table.columns[name][its][:, theirs]
+                    wrong = np.flatnonzero(~((one == other) | (np.isnan(one) & np.isnan(other))).all(1))
+                    if len(wrong):
+                        found.append(
+                            f"{name} from step {steps[wrong[0]]:.0f} on, though not in the end, first in {first.path}"
+                        )
+        more = f"; and {len(found) - _MOST_DIFFERENCES} more" if len(found) > _MOST_DIFFERENCES else ""
+        return "; ".join(found[:_MOST_DIFFERENCES]) + more
 
     def curve_names(self) -> list[str]:
         """The metrics that have curves."""
