@@ -30,6 +30,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**given, epilog=f"{TRACEBACK}=1 {given.get('prog')} ... shows where an error comes from.")
         self.add_argument("--version", action=_Version, nargs=0, help="say which version of prefrl this is")
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; argparse alone would not tell that it cannot be written."""
+        print(self.format_help(), end="", file=file)
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and end."""
         say(f"{self.prog}: {message}; see {self.prog} --help")
@@ -125,6 +129,8 @@ def _folder_gone() -> str | None:
     """What to say where the folder that a person stands in was deleted; none where it is there."""
     try:
         os.getcwd()
+    except FileNotFoundError:
+        return "the folder you are in was deleted; type cd to go to another one"
     except OSError as problem:
         return f"the folder you are in cannot be used ({problem.strerror}); type cd to go to another one"
     return None

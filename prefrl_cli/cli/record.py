@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 # How a run was started rather than what it is; allow_targets has to be typed each time.
 _NOT_COMPARED = ("quiet", "output_dir", "allow_targets")
-_HERE = {"store": "sqlite:///outputs/mlflow.db", "mode": "offline"}  # where trackers write unless a person types it
+_HERE = {
+    "store": "sqlite:///outputs/mlflow.db",
+    "mode": "offline",
+    "folder": None,
+}  # where trackers write unless a person types it
 _PLAIN = re.compile(r"\+{0,2}logger(=[\w\[\], ]*|\.\w+\.(per_seed|project)=.*)")
 
 

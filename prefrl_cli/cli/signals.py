@@ -57,7 +57,8 @@ class Signals:
         if self.caught is not None:
             raise Interrupted(number, "interrupted")
         self.caught = number
-        os.write(2, FINISHING)  # print may be in the middle of a line
+        with contextlib.suppress(OSError):  # standard error may be full, or gone with its terminal
+            os.write(2, FINISHING)  # print may be in the middle of a line
 
 
 @contextlib.contextmanager
