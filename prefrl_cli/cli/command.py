@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -100,6 +99,8 @@ def _code(name: str, answer: Callable[[], int], unexpected: int) -> int:
 def _told(name: str, problem: Exception, unexpected: int) -> int:
     """Tell in one line what ended a command; its exit code."""
     if os.environ.get(TRACEBACK) == "1":
+        import traceback  # only where something has gone wrong
+
         link: BaseException | None = problem
         while link is not None:
             link.__suppress_context__ = False  # what was made one line of is the interesting part
@@ -117,6 +118,8 @@ def _told(name: str, problem: Exception, unexpected: int) -> int:
 
 def cause(problem: BaseException) -> str:
     """What kind of error it is and what it says, in one line; one that says nothing shows its line of code."""
+    import traceback
+
     text = " ".join(str(problem).split())
     if not text and (frames := traceback.extract_tb(problem.__traceback__)):
         text = f"{frames[-1].line} in {os.path.basename(frames[-1].filename)}, line {frames[-1].lineno}"
