@@ -172,20 +172,54 @@ def check_loggers(config: Mapping[str, Any], run: Run) -> dict[str, Group]:
     return nodes
 
 
-def prepare_loggers(config: Mapping[str, Any]) -> None:
-    """Make what several runs at once share, such as MLflow's store; where that fails, each run's tracker tells."""
-    for node in check_loggers(config, check_run(config)).values():
+def prepare_loggers(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> list[str]:
+    """Make what several runs at once share, such as MLflow's store; where that fails, each run's tracker tells.
+
+    Returns:
+        The variables of the environment that the trackers follow, as they are told.
+    """
+    from prefrl_cli.tracker_variables import from_environment
+
+    told = []
+    for name, node in check_loggers(config, check_run(config)).items():
+        found, lines = from_environment(name, node.target, node.given, overrides)
+        told += lines
         with contextlib.suppress(Exception):
-            getattr(node.target, "prepare", lambda **_: None)(**node.given)
+            getattr(node.target, "prepare", lambda **_: None)(**{**node.given, **found})
+    return told
 
 
-def build_loggers(config: Mapping[str, Any], run: Run, directory: Path, warn: Callable[[str], None]) -> Trackers:
-    """The trackers of a run, made when its first step is logged; `warn` is told when one of them fails."""
+def build_loggers(
+    config: Mapping[str, Any],
+    run: Run,
+    directory: Path,
+    warn: Callable[[str], None],
+    overrides: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda _: None,
+) -> Trackers:
+    """The trackers of a run, made when its first step is logged.
+
+    Args:
+        config: the resolved options.
+        run: the root options.
+        directory: of the run.
+        warn: told when a tracker fails.
+        overrides: what was typed; the environment's variables count for the rest.
+        tell: told which of these count, in one line.
+    """
+    from prefrl_cli.tracker_variables import as_line, from_environment
     from prefrl_cli.trackers import Trackers
 
     ready = dict(zip(_FOR_LOGGERS, (directory, run.experiment, dict(config)), strict=True))
-    nodes = check_loggers(config, run)
-    return Trackers(run.seeds, {name: partial(node.build, ready) for name, node in nodes.items()}, warn)
+    makers, told = {}, []
+    for name, node in check_loggers(config, run).items():
+        found, lines = from_environment(name, node.target, node.given, overrides)
+        told += lines
+        node.given |= {option: value for option, value in found.items() if option not in ready}
+        makers[name] = partial(node.build, {**ready, **{part: found[part] for part in ready if part in found}})
+    if told:
+        tell(as_line(told))
+    return Trackers(run.seeds, makers, warn)
 
 
 def _check_use(nodes: Mapping[str, Group]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from prefrl_cli.options import show
 from prefrl_cli.own_files import alone, make_folder, write_whole
 from prefrl_cli.safe_files import UnreadableError, read
 
@@ -24,14 +25,15 @@ class TensorBoard:
 
     Args:
         directory: of the run.
+        settings: every option with its value, shown under HPARAMS; none shows none.
         per_seed: whether each seed has a curve.
     """
 
     extra: ClassVar[str] = "tensorboard"
     needs: ClassVar[Sequence[str]] = ("tensorboard",)
 
-    def __init__(self, directory: Path, per_seed: bool = True) -> None:
-        self.per_seed = per_seed
+    def __init__(self, directory: Path, settings: Mapping[str, Any] | None = None, per_seed: bool = True) -> None:
+        self.per_seed, self._settings = per_seed, settings
         self._folder = directory / "tensorboard"
         self._writer: Any = None
 
@@ -43,6 +45,8 @@ class TensorBoard:
             make_folder(self._folder)
             # A resumed run begins at its checkpoint: what an earlier process wrote past it is not shown.
             self._writer = SummaryWriter(str(self._folder), purge_step=step)
+            if self._settings is not None:
+                self._show_settings(self._settings, metrics)
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
@@ -50,6 +54,18 @@ class TensorBoard:
         """Write out what is still kept."""
         if self._writer is not None:
             self._writer.close()
+
+    def _show_settings(self, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Write the options as HPARAMS beside the curves: `SummaryWriter.add_hparams` would begin a run of its own."""
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {
+            name: value if type(value) in (bool, int, float, str) else show(value)
+            for name, value in _flat(settings).items()
+        }
+        columns = {name: 0.0 for name in metrics if name.endswith("/median")}
+        for summary in hparams(plain, columns):
+            self._writer._get_file_writer().add_summary(summary)
 
 
 class MLflow:
@@ -65,6 +81,7 @@ class MLflow:
 
     extra: ClassVar[str] = "mlflow"
     needs: ClassVar[Sequence[str]] = ("mlflow", "sqlalchemy", "alembic")
+    variables: ClassVar[Mapping[str, str]] = {"store": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAME"}
 
     def __init__(
         self,
@@ -125,21 +142,30 @@ class WandB:
             own, with the same id.
         experiment: its name, the group of the run.
         settings: every option with its value.
-        mode: `offline` keeps it here until `wandb sync`; `online` sends it, for which wandb must be logged in.
+        mode: `offline` keeps it here until `wandb sync`; `online` sends it, for which wandb must be logged in;
+            `disabled` does neither.
         project: the project's name.
+        folder: where wandb keeps its files; none is the run directory.
         per_seed: whether each seed has a curve.
     """
 
     extra: ClassVar[str] = "wandb"
     needs: ClassVar[Sequence[str]] = ("wandb",)
+    variables: ClassVar[Mapping[str, str]] = {
+        "mode": "WANDB_MODE",
+        "project": "WANDB_PROJECT",
+        "folder": "WANDB_DIR",
+        "experiment": "WANDB_RUN_GROUP",
+    }
 
     def __init__(
         self,
         directory: Path,
         experiment: str,
         settings: Mapping[str, Any],
-        mode: Literal["offline", "online"] = "offline",
+        mode: Literal["offline", "online", "disabled"] = "offline",
         project: str = "prefrl",
+        folder: str | None = None,
         per_seed: bool = True,
     ) -> None:
         import wandb
@@ -152,7 +178,7 @@ class WandB:
             name=directory.name,
             id=_identity(directory),
             resume="allow",
-            dir=str(directory),
+            dir=folder or str(directory),
             config=dict(settings),
             mode=mode,
             reinit="create_new",

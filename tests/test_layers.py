@@ -20,9 +20,9 @@ PACKAGE = ROOT / "prefrl_cli"
 
 # From the top down. A name stands for the module, or for the folder and everything in it.
 LAYERS = {
-    "cli": ["cli"],
+    "cli": ["cli", "__main__"],
     "config": ["config", "groups", "choices"],
-    "runner": ["runner", "progress", "environment", "processor", "loggers", "trackers"],
+    "runner": ["runner", "progress", "environment", "processor", "loggers", "trackers", "tracker_variables"],
     "report": ["report"],
     "algorithm": ["algorithm"],
     "parts": [

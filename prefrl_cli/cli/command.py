@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -30,6 +29,10 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given, epilog=f"{TRACEBACK}=1 {given.get('prog')} ... shows where an error comes from.")
         self.add_argument("--version", action=_Version, nargs=0, help="say which version of prefrl this is")
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; argparse alone would not tell that it cannot be written."""
+        print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and end."""
@@ -97,6 +100,8 @@ def _code(name: str, answer: Callable[[], int], unexpected: int) -> int:
 def _told(name: str, problem: Exception, unexpected: int) -> int:
     """Tell in one line what ended a command; its exit code."""
     if os.environ.get(TRACEBACK) == "1":
+        import traceback  # only where something has gone wrong
+
         link: BaseException | None = problem
         while link is not None:
             link.__suppress_context__ = False  # what was made one line of is the interesting part
@@ -114,6 +119,8 @@ def _told(name: str, problem: Exception, unexpected: int) -> int:
 
 def cause(problem: BaseException) -> str:
     """What kind of error it is and what it says, in one line; one that says nothing shows its line of code."""
+    import traceback
+
     text = " ".join(str(problem).split())
     if not text and (frames := traceback.extract_tb(problem.__traceback__)):
         text = f"{frames[-1].line} in {os.path.basename(frames[-1].filename)}, line {frames[-1].lineno}"
@@ -126,6 +133,8 @@ def _folder_gone() -> str | None:
     """What to say where the folder that a person stands in was deleted; none where it is there."""
     try:
         os.getcwd()
+    except FileNotFoundError:
+        return "the folder you are in was deleted; type cd to go to another one"
     except OSError as problem:
         return f"the folder you are in cannot be used ({problem.strerror}); type cd to go to another one"
     return None

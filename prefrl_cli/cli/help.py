@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 from prefrl_cli.choices import GROUPS, choices, conf_folder
+from prefrl_cli.cli.hydra_options import OBEYED
 
 _WIDTH = 80
 _EXAMPLES = """\
@@ -24,6 +25,11 @@ examples:
     prefrl-train resume=latest experiment=oprl_maze
   every option with its value, without running:
     prefrl-train experiment=oprl_maze --cfg job
+  where an error comes from:
+    PREFRL_TRACEBACK=1 prefrl-train experiment=oprl_maze
+
+flags, in any order: -m, --config-dir DIR, --cfg job|hydra|all with --package
+and --resolve, --info, --hydra-help, --version, -sc
 
 shell completion (bash; for zsh and fish see --hydra-help):
   eval "$(prefrl-train -sc install=bash)"
@@ -46,6 +52,9 @@ def help_text() -> str:
             "",
             "options:",
             *_root_options(),
+            "",
+            "Hydra's own options that count here; any other is refused:",
+            *[_hanging(name, text) for name, text in OBEYED.items()],
             "",
             _EXAMPLES.rstrip(),
         ]

@@ -65,7 +65,7 @@ def run_hydra(arguments: list[str]) -> int:
         if (folder := _sweep_to_resume(typed.overrides)) is not None:
             return _resume_sweep(folder, typed.overrides, typed.config_dir)
         if not typed.multirun:
-            return _call_hydra(arguments, _run)
+            return _call_hydra(arguments, lambda config: run_job(_plain(config), _overrides()))
         return _run_sweep(arguments, typed)
 
 
@@ -95,8 +95,8 @@ def _one_line_errors(arguments: list[str]) -> Iterator[None]:
         raise ConfigError(messages.one_line(problem)) from None
     except yaml.YAMLError as problem:
         raise ConfigError(messages.yaml_line(problem)) from None
-    except AttributeError as problem:  # OmegaConf's, of a mapping in the place of nothing
-        if "full_key: hydra.sweeper.params" not in str(problem):
+    except (AssertionError, AttributeError):  # OmegaConf's, of a mapping in the place of nothing
+        if not any(text.lstrip("+~").startswith("hydra.sweeper.params") for text in arguments):
             raise
         raise ConfigError("hydra.sweeper.params: type the values themselves, such as -m seed=0,1") from None
     except (OSError, ValueError) as problem:  # files that cannot be read, flags that exclude each other
@@ -157,13 +157,6 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     if "experiment" in plain:
         raise ConfigError(f"experiment={name}: its YAML must begin with the line '# @package _global_'")
     return {"experiment": name, **{str(key): value for key, value in plain.items()}}
-
-
-def _run(config: DictConfig) -> int:
-    """Run the job of a composed configuration, which may be no search."""
-    if search := HydraConfig.get().runtime.choices.get("hparams_search"):
-        raise ConfigError(f"hparams_search={search}: a search is a sweep; put -m before it, or type ~hparams_search")
-    return run_job(_plain(config), _overrides())
 
 
 def _overrides() -> list[str]:

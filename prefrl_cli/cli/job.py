@@ -6,6 +6,7 @@ import contextlib
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,7 +200,8 @@ def _train(
             write_record(directory, console, config, overrides, threads, algorithm.step, said, ran, exactness)
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
-            trackers = build_loggers(config, run, directory.path, lambda text: console.line(text, error=True))
+            warn = partial(console.line, error=True)
+            trackers = build_loggers(config, run, directory.path, warn, overrides, console.line)
             summary = runner.train(
                 algorithm, run, directory, progress, resumed, lambda: signals.caught is not None, trackers
             )

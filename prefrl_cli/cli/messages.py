@@ -9,6 +9,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from prefrl_cli.choices import choice_error, choices
+from prefrl_cli.cli.command import TRACEBACK
 from prefrl_cli.cli.plugins import EXTRAS, not_installed
 from prefrl_cli.options import show
 
@@ -32,6 +33,7 @@ def one_line(problem: Exception) -> str:
     while isinstance(cause.__cause__, OmegaConfBaseException):
         cause = cause.__cause__
     first = str(problem).strip().partition("\n")[0] or type(problem).__name__
+    first = re.sub(r", set env var `?HYDRA_FULL_ERROR=1.*", f"; {TRACEBACK}=1 before the command shows where", first)
     if first.startswith("Config group override must be"):
         return "a group takes the name of one of its choices, such as optimizer=adam; to leave one out type ~GROUP"
     if match := re.match(r"Ambiguous value for argument '(.*?)=(.*)'", first):

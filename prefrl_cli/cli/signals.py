@@ -67,7 +67,7 @@ class Signals:
         if self.caught is not None:
             raise Interrupted(number, "interrupted")
         self.caught = number
-        with contextlib.suppress(OSError):  # the terminal has gone
+        with contextlib.suppress(OSError):  # standard error may be full, or gone with its terminal
             os.write(2, FINISHING)  # print may be in the middle of a line
 
 

@@ -33,9 +33,8 @@ def make_whole() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a folder's name may hold what a console cannot show
     if type(sys.stderr) is io.TextIOWrapper:
-        sys.stderr = _Lenient(
-            sys.stderr.buffer, encoding=sys.stderr.encoding, errors="backslashreplace", line_buffering=True
-        )
+        raw = open(sys.stderr.fileno(), "wb", closefd=False)  # its own: the stream before closes its own when it goes
+        sys.stderr = _Lenient(raw, encoding=sys.stderr.encoding, errors="backslashreplace", line_buffering=True)
 
 
 class _Lenient(io.TextIOWrapper):

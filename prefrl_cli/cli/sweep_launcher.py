@@ -22,6 +22,7 @@ from prefrl_cli.cli.sweep_watch import tell
 from prefrl_cli.config import build, check_objective, check_run, metric_names, prepare_loggers
 from prefrl_cli.options import ConfigError
 from prefrl_cli.sweep import Job, Standing, Sweep
+from prefrl_cli.tracker_variables import as_line
 
 _DIED = "its process ended without a word (killed, or out of memory?)"
 _ELSEWHERE = "the launcher lost sight of it; it may still be waiting or running there: type the command again later"
@@ -84,11 +85,13 @@ class SweepLauncher(Launcher):
             self._told.add(what)
             tell(warning)
 
-    def _prepare(self, plain: Mapping[str, Any]) -> None:
-        """Make the trackers' stores, each once."""
+    def _prepare(self, plain: Mapping[str, Any], overrides: Sequence[str]) -> None:
+        """Make the trackers' stores, each once, and tell which variables of the environment they follow."""
         loggers = repr(plain.get("logger"))
         if loggers not in self._prepared:
-            prepare_loggers(plain)
+            told = prepare_loggers(plain, overrides)
+            if told and not plain.get("quiet"):
+                tell(as_line(told))
             self._prepared.add(loggers)
 
     def _problem(self, config: DictConfig) -> str | None:
@@ -100,7 +103,7 @@ class SweepLauncher(Launcher):
                 return f"{_NO_OBJECTIVE}; type objective=NAME"
             build({**plain, "device": "cpu"})
             check_objective({**plain, "device": "cpu"})
-            self._prepare(plain)
+            self._prepare(plain, list(config.hydra.overrides.task))
         except ConfigError as problem:
             return str(problem)
         return None

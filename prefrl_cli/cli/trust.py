@@ -27,7 +27,8 @@ _OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./]*=|~[A-Za-z_][\w./]*=?).*", re.D
 _SEARCH = re.compile(r"hydra/sweeper(/sampler)?=\w+|hydra\.sweeper\.(n_trials|n_jobs|direction)=\w+")
 AGAIN = "type the sweep's own command again"
 _WHERE = ("output_dir", "resume")
-_HERE = {"store": "sqlite:///outputs/mlflow.db", "mode": "offline"}  # where trackers write unless a person types it
+# Where trackers write unless a person types it.
+_HERE = {"store": "sqlite:///outputs/mlflow.db", "mode": "offline", "folder": None}
 _PLAIN = re.compile(r"\+{0,2}logger(=[\w\[\], ]*|\.\w+\.(per_seed|project)=.*)", re.DOTALL)
 
 
