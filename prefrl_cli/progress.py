@@ -100,7 +100,7 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
     """The lines that end a run: each evaluation metric before and after, and where the run is; 80 columns."""
     seeds = summary["seeds"]
     named = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, {seeds[0]} to {seeds[-1]}"
-    failed = [int(seed) for seed in summary["failed_seeds"]]
+    failed = sorted(int(seed) for seed in summary["failed_seeds"])
     lines = [
         f"{summary['experiment']}: {named}, {summary['steps']} steps in {summary['train_seconds']:.1f} s",
         f"  {'':<22}{'before':>12}{'after':>12}  {'95 % interval of the mean':<26}",
@@ -113,8 +113,9 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
             interval += f" {found['seeds_with_value']} of {len(seeds)} seeds"
         lines.append(f"  {name:<22}{_number(before):>12}{_number(found['mean']):>12}  {interval:<26}".rstrip()[:_WIDTH])
     if failed:
-        lines.append(f"  {seed_words(failed)} failed: without success, and without a value of the rest")
-    if note := few_seeds(len(seeds)):
+        count = f"{len(failed)} of {len(seeds)} seeds failed"
+        lines.append(f"  {count}: {seed_words(failed)}; any success counts them, the rest leaves them out"[:_WIDTH])
+    if note := few_seeds(len(seeds) - len(failed)):
         lines.append(f"  {note}")
     if len(seeds) == 1:
         for when, columns in summary["examples"].items():

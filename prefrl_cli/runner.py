@@ -259,9 +259,7 @@ def draw_or_tell(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory,
             draw(algorithm, log, directory)
         directory.drawn = True
         directory.write_status("finished", algorithm.step)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as problem:  # whatever drawing raises: a full disk, a font, someone else's package
+    except (Exception, SystemExit) as problem:  # whatever drawing raises: a full disk, a font, someone else's package
         reason = short(problem) if isinstance(problem, OSError) else f"{type(problem).__name__}: {short(problem)}"
         again = f"prefrl-train resume={as_typed(str(directory.path))}"
         tell(f"the run is finished, but its charts could not be drawn ({reason}); to draw them type {again}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from prefrl_cli.cli import plugins
 from prefrl_cli.cli.sweep_watch import tell
 from prefrl_cli.config import build, check_run, prepare_loggers
 from prefrl_cli.options import ConfigError
+from prefrl_cli.report.statistics import counts_success
 from prefrl_cli.sweep import Job, Sweep
 
 _DIED = "its process ended without a word (killed, or out of memory?)"
@@ -146,6 +148,8 @@ class SweepLauncher(Launcher):
         standing = self._sweep.standing(job)
         if objective is not None and standing.status == "finished":
             done.return_value = standing.metrics.get(objective)
+            if standing.failed and objective in standing.metrics and not counts_success(objective):
+                done.return_value = math.nan  # the mean over the other seeds would praise options that fail
             if done.return_value is None:
                 known = ", ".join(standing.metrics)
                 job.reason = f"objective={objective}: the run has no such metric; choose one of {known}"
