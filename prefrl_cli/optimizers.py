@@ -46,9 +46,21 @@ class Optimizer:
         return other
 
     @property
-    def finite(self) -> Tensor:
-        """Whether every loss so far was a number, `[R]`: their sum is one only then."""
+    def finite_losses(self) -> Tensor:
+        """Whether every loss so far was finite, `[R]`: their sum is only then."""
         return self._losses.isfinite()
+
+    @property
+    def finite_parameters(self) -> Tensor:
+        """Whether every parameter is finite, `[R]`."""
+        total = self.parameters.flat.detach().sum(1)  # the quick look: not finite where one of them is not
+        return total.isfinite() if total.isfinite().all() else self.parameters.flat.detach().isfinite().all(1)
+
+    def clear(self, replicas: Tensor) -> None:
+        """Set what some replicas, bool `[R]`, have learned to zero."""
+        with torch.no_grad():
+            for learned in (self.parameters.flat, *self._slots, self._losses):
+                learned[replicas] = 0.0
 
     def step(self, loss: Tensor) -> None:
         """Move each replica's parameters against the gradient of its own loss `[R]`."""

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,3 +200,21 @@ def silence(stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError):  # a stream that is no file
         with open(os.devnull, "wb") as null:
             os.dup2(null.fileno(), stream.fileno())
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Within it, nothing reaches the terminal and nothing is read from it, whoever tries: Python, C or a child."""
+    with open(os.devnull, "r+b", buffering=0) as null, contextlib.ExitStack() as stack:
+        for number, stream in ((0, None), (1, sys.stdout), (2, sys.stderr)):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or no file
+                if stream is not None:
+                    stream.flush()
+                kept = os.dup(number)
+                stack.callback(os.close, kept)
+                stack.callback(os.dup2, kept, number)
+                os.dup2(null.fileno(), number)
+        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(contextlib.redirect_stderr(nowhere))
+        yield

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from prefrl_cli import texts
 from prefrl_cli.own_files import append_to, silence
+from prefrl_cli.report.statistics import few_seeds, seed_words
 
 _LINES = 10
 # What to watch, the first of these that a step has; any other metric where it has none.
@@ -104,6 +105,7 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
     """The lines that end a run: each evaluation metric before and after, and where the run is; 80 columns."""
     seeds = summary["seeds"]
     named = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, {seeds[0]} to {seeds[-1]}"
+    failed = sorted(int(seed) for seed in summary["failed_seeds"])
     lines = [
         f"{summary['experiment']}: {named}, {summary['steps']} steps in {summary['train_seconds']:.1f} s",
         f"  {'':<22}{'before':>12}{'after':>12}  {'95 % interval of the mean':<26}",
@@ -113,8 +115,13 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
         low, high = found["ci95"]
         interval = "" if _absent(low) else f"[{_number(low)}, {_number(high)}]"
         if found.get("seeds_with_value"):
-            interval += f" {found['seeds_with_value']} seeds"
+            interval += f" {found['seeds_with_value']} of {len(seeds)} seeds"
         lines.append(f"  {name:<22}{_number(before):>12}{_number(found['mean']):>12}  {interval:<26}".rstrip()[:_WIDTH])
+    if failed:
+        count = f"{len(failed)} of {len(seeds)} seeds failed"
+        lines.append(f"  {count}: {seed_words(failed)}; any success counts them, the rest leaves them out"[:_WIDTH])
+    if note := few_seeds(len(seeds) - len(failed)):
+        lines.append(f"  {note}")
     if len(seeds) == 1:
         for when, columns in summary["examples"].items():
             lines += _examples(when, columns)

@@ -12,7 +12,8 @@ def reliability(chances: Array, labels: Array, weights: Array, bins: int = 10) -
     """Predicted and observed shares, of predictions in bins of equal width (DeGroot and Fienberg 1983).
 
     Args:
-        chances: predicted probability that the first is preferred, `[R, K]`, between 0 and 1.
+        chances: predicted probability that the first is preferred, `[R, K]`, between 0 and 1; a pair that has none
+            (NaN) does not count.
         labels: 1 where it was, else 0, `[R, K]`.
         weights: 0 for pairs that do not count, `[R, K]`.
         bins: B of [0, 1], each with its lower edge, the last one with both.
@@ -20,6 +21,8 @@ def reliability(chances: Array, labels: Array, weights: Array, bins: int = 10) -
     Returns:
         Mean prediction, mean label (NaN for an empty bin) and sum of the weights, `[R, B]` each.
     """
+    said = ~np.isnan(chances)
+    chances, weights = np.where(said, chances, 0.0), np.where(said, weights, 0.0)
     place = np.minimum((chances * bins).astype(np.int64), bins - 1)
     inside = (place[:, None] == np.arange(bins)[:, None]) * np.asarray(weights, dtype=np.float64)[:, None]  # [R, B, K]
     total = inside.sum(-1)

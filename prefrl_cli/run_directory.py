@@ -18,6 +18,7 @@ from prefrl_cli.safe_files import UnreadableError, not_plain, read_json, tail
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from prefrl_cli.figures import History
 
@@ -34,6 +35,8 @@ class RunDirectory:
         charts: where the charts go.
         checkpoints: the checkpoints.
         options: what each checkpoint keeps of the options that it comes from, by their dotted names.
+        failed_seeds: the seeds that have failed: as text, with `step` and `reason`.
+        drawn: whether the charts show the run as it is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,6 +44,8 @@ class RunDirectory:
         self.charts = path / "charts"
         self.checkpoints = Checkpoints(path / "checkpoints")
         self.options: dict[str, Any] = {}
+        self.failed_seeds: Mapping[str, Any] = {}
+        self.drawn = False
         self._started = _now()
         self._lock: int | None = None
 
@@ -142,7 +147,7 @@ class RunDirectory:
         """Say how the run stands; `reason` is one line."""
         ended = None if status == "running" else _now()
         content = {"status": status, "step": step, "reason": reason, "started": self._started, "ended": ended}
-        self.write_json(STATUS, content)
+        self.write_json(STATUS, content | {"failed_seeds": self.failed_seeds, "charts": self.drawn})
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a file whole or not at all; what is not a number becomes null."""
@@ -154,7 +159,7 @@ class RunDirectory:
 
 
 class MetricsLog:
-    """`metrics.csv`: a row a step and seed, an empty cell where there is no value, written as training goes.
+    """`metrics.csv`: a row a step and living seed, an empty cell where there is no value, written as training goes.
 
     Numbers are the shortest text that gives the same number back in its own precision, so the history in memory is
     what a reader of the file gets.
@@ -166,25 +171,35 @@ class MetricsLog:
 
     def __init__(self, path: Path, seeds: Sequence[int]) -> None:
         self._path, self._seeds = path, [str(seed) for seed in seeds]
-        self._rows: list[tuple[int, dict[str, list[str]]]] = []
+        self._living = [True for _ in seeds]
+        self._rows: list[tuple[int, list[bool], dict[str, list[str]]]] = []
         self._names: list[str] = []
         self._file: TextIO | None = None
 
-    def add(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
-        """Append a step's metrics, `[R]` each; names may be new."""
-        texts = {name: ["" if text == "nan" else text for text in value.astype(str)] for name, value in metrics.items()}
-        self._rows.append((step, texts))
+    def add(self, step: int, metrics: Mapping[str, np.ndarray], living: np.ndarray | None = None) -> None:
+        """Append a step's metrics, `[R]` each; names may be new. Seeds that are not `living` `[R]` have no row."""
+        self._living = self._living if living is None else living.tolist()
+        texts = {
+            name: [
+                text if lives and text != "nan" else ""
+                for text, lives in zip(value.astype(str), self._living, strict=True)
+            ]
+            for name, value in metrics.items()
+        }
+        self._rows.append((step, self._living, texts))
         new = [name for name in texts if name not in self._names]
         if new or self._file is None:
             self._names += new
             self._rewrite()
         else:
-            self._file.write(self._lines(step, texts))
+            self._file.write(self._lines(*self._rows[-1]))
         assert self._file is not None
         self._file.flush()
 
     @classmethod
-    def read_back(cls, path: Path, seeds: Sequence[int], step: int, names: Sequence[str]) -> MetricsLog:
+    def read_back(
+        cls, path: Path, seeds: Sequence[int], step: int, names: Sequence[str], ends: Mapping[str, int] | None = None
+    ) -> MetricsLog:
         """The log as it stood after a step: later rows and columns are taken out of the file.
 
         Args:
@@ -192,6 +207,7 @@ class MetricsLog:
             seeds: R seeds.
             step: the last to keep.
             names: the metrics known by then, in their order.
+            ends: of the seeds that have failed by then, as text, the step at which.
 
         Raises:
             ValueError: when a row or a metric up to there is missing or damaged.
@@ -202,14 +218,18 @@ class MetricsLog:
             if header[:2] != ["step", "seed"] or not set(names) <= set(header[2:]):
                 raise ValueError("metrics.csv has not the columns of the checkpoint")
             for number in range(step + 1):
-                rows = [file.readline(_LONGEST_LINE).rstrip("\n").split(",") for _ in log._seeds]
+                log._living = [number < (ends or {}).get(seed, step + 1) for seed in log._seeds]
+                rows = []
+                for seed, lives in zip(log._seeds, log._living, strict=True):
+                    missing = [str(number), seed, *[""] * (len(header) - 2)]
+                    rows.append(file.readline(_LONGEST_LINE).rstrip("\n").split(",") if lives else missing)
                 heads = [row[:2] for row in rows if len(row) == len(header)]
                 if heads != [[str(number), seed] for seed in log._seeds]:
                     raise ValueError(f"metrics.csv has not all rows of step {number}")
                 columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
                 texts = {name: columns[name] for name in names}
                 [float(text) for cells in texts.values() for text in cells if text]
-                log._rows.append((number, texts))
+                log._rows.append((number, log._living, texts))
         log._names = list(names)
         log._rewrite()
         return log
@@ -218,6 +238,13 @@ class MetricsLog:
     def names(self) -> list[str]:
         """The metrics so far, in the order of their columns."""
         return list(self._names)
+
+    @property
+    def living(self) -> NDArray[np.bool_]:
+        """The seeds that had a row at the last step, `[R]`."""
+        import numpy as np
+
+        return np.array(self._living, dtype=bool)
 
     def sync(self) -> Callable[[], None]:
         """What makes the rows so far last through a power cut: call it once, in any thread; rows may be added before.
@@ -243,7 +270,7 @@ class MetricsLog:
         history: History = {}
         for name in self._names:
             rows = self._rows if name.startswith(EVALUATION) else self._rows[1:]
-            texts = np.array([texts.get(name, empty) for _, texts in rows])
+            texts = np.array([texts.get(name, empty) for _, _, texts in rows])
             history[name] = np.where(texts == "", "nan", texts).astype(np.float64)
         return history
 
@@ -268,10 +295,11 @@ class MetricsLog:
         write_whole(self._path, head + "".join(self._lines(*row) for row in self._rows))
         self._file = append_to(self._path)
 
-    def _lines(self, step: int, texts: Mapping[str, list[str]]) -> str:
+    def _lines(self, step: int, living: Sequence[bool], texts: Mapping[str, list[str]]) -> str:
         empty = [""] * len(self._seeds)
         columns = [self._seeds, *(texts.get(name, empty) for name in self._names)]
-        return "".join(f"{step},{','.join(cells)}\n" for cells in zip(*columns, strict=True))
+        rows = zip(living, zip(*columns, strict=True), strict=True)
+        return "".join(f"{step},{','.join(cells)}\n" for lives, cells in rows if lives)
 
 
 def read_status(path: Path) -> dict[str, Any]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from prefrl_cli.checkpoints import CheckpointError, UnfitError
+from prefrl_cli.drawing import ready
+from prefrl_cli.living import Failed, Living
+from prefrl_cli.options import as_typed
 from prefrl_cli.own_files import make_folder
 from prefrl_cli.progress import Progress
-from prefrl_cli.report.statistics import bootstrap_interval, interquartile_mean
+from prefrl_cli.report.statistics import bootstrap_interval, interquartile_mean, with_failures
 from prefrl_cli.run_directory import EVALUATION, MetricsLog, RunDirectory
 from prefrl_cli.safe_files import short
 from prefrl_cli.trackers import Trackers
@@ -44,12 +47,14 @@ class Record:
         final: the last evaluation.
         before: the first items of the evaluation before training, see `columns`.
         seconds: of training so far.
+        failed: the seeds that have failed, see `Living`.
     """
 
     initial: dict[str, np.ndarray]
     final: dict[str, np.ndarray]
     before: dict[str, list[list[float]]]
     seconds: float = 0.0
+    failed: Failed = field(default_factory=dict)
 
 
 def train(
@@ -60,8 +65,12 @@ def train(
     resumed: tuple[Record, MetricsLog] | None = None,
     stopping: Callable[[], bool] = lambda: False,
     trackers: Trackers | None = None,
+    tell: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Train to the end; the summary, which is also written to `summary.json`.
+
+    A seed that fails (see `Living`) is told and has no row from that step on; the others go on as they would alone.
+    The run is finished once its summary is written: neither a tracker nor a chart can change that any more.
 
     Args:
         algorithm: what is trained.
@@ -71,27 +80,36 @@ def train(
         resumed: what `restore` gave; none begins at step 0.
         stopping: whether to stop after this step.
         trackers: get every step's metrics too.
+        tell: told in one line of seeds that fail, and of charts that cannot be drawn.
 
     Raises:
-        TrainingError: when a seed's loss is no longer a number.
+        TrainingError: when every seed has failed.
         Stopped: when `stopping` said so before the last step.
     """
     record, log = resumed or begin(algorithm, run, directory)
+    living, directory.failed_seeds = Living(run.seeds, record.failed, directory.options), record.failed
     with log, progress, directory.checkpoints as checkpoints, trackers or Trackers() as trackers:
         if resumed is None:
             trackers.log(0, evaluation(record.initial))
         trackers.open()  # a tracker may take seconds to begin, which are not training's
         started = time.perf_counter() - record.seconds
         while algorithm.step < algorithm.steps:
-            metrics = arrays(algorithm.update())
+            with np.errstate(all="ignore"):  # what is no number any more is told below, in words
+                metrics = arrays(algorithm.update())
             step, last = algorithm.step, algorithm.step == algorithm.steps
+            said = living.look(algorithm, step, metrics)
             if last or due(step, run.evaluation.every):
-                record.final = arrays(algorithm.evaluate())
-                metrics |= evaluation(record.final)
-            log.add(step, metrics)
+                final = evaluated(algorithm)
+                said += living.look(algorithm, step, evaluation(final)) if last else []
+                record.final = living.only(final)
+                metrics |= evaluation(final)
+            if not living.mask.any():
+                raise TrainingError("; ".join(said))
+            for line in said:
+                tell(f"{line}; {living.mask.sum()} of {len(run.seeds)} seeds go on")
+            log.add(step, metrics, living.mask)
+            metrics = living.only(metrics)
             trackers.log(step, metrics)
-            if not bool(algorithm.finite().all()):
-                raise TrainingError(not_finite(algorithm, run))
             stop = not last and stopping()
             if last or stop or due(step, run.checkpoint.every):
                 record.seconds = time.perf_counter() - started
@@ -100,26 +118,45 @@ def train(
             if stop:
                 checkpoints.wait()
                 raise Stopped
-    draw(algorithm, log, directory)
-    summary = {
+        checkpoints.wait()
+        summary = summarise(algorithm, run, record)
+        directory.write_json("summary.json", summary)
+        directory.write_status("finished", algorithm.step)
+    draw_or_tell(algorithm, log, directory, tell)
+    return summary
+
+
+def summarise(algorithm: Algorithm, run: Run, record: Record) -> dict[str, Any]:
+    """What `summary.json` holds."""
+    failed = [str(seed) in record.failed for seed in run.seeds]
+    after = {
+        name: [None if gone else row for row, gone in zip(rows, failed, strict=True)]
+        for name, rows in columns(algorithm).items()
+    }
+    return {
         "experiment": run.experiment,
         "seeds": list(run.seeds),
+        "failed_seeds": record.failed,
         "steps": algorithm.step,
         "train_seconds": round(record.seconds, 3),
-        "initial": {name: statistics(values) for name, values in record.initial.items()},
-        "metrics": {name: statistics(values) for name, values in record.final.items()},
-        "examples": {"before": record.before, "after": columns(algorithm)},
+        "initial": {name: statistics(name, values) for name, values in record.initial.items()},
+        "metrics": {name: statistics(name, values, np.array(failed)) for name, values in record.final.items()},
+        "examples": {"before": record.before, "after": after},
     }
-    directory.write_json("summary.json", summary)
-    return summary
 
 
 def begin(algorithm: Algorithm, run: Run, directory: RunDirectory) -> tuple[Record, MetricsLog]:
     """Evaluate before training."""
-    initial = arrays(algorithm.evaluate())
+    initial = evaluated(algorithm)
     log = MetricsLog(directory.path / "metrics.csv", run.seeds)
     log.add(0, evaluation(initial))
     return Record(initial, initial, columns(algorithm)), log
+
+
+def evaluated(algorithm: Algorithm) -> dict[str, np.ndarray]:
+    """An evaluation's metrics, `[R]` each; what is no number is not for NumPy to tell."""
+    with np.errstate(all="ignore"):
+        return arrays(algorithm.evaluate())
 
 
 def arrays(metrics: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -153,6 +190,7 @@ def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record
         "before": record.before,
         "examples": algorithm.examples,
         "seconds": record.seconds,
+        "failed": record.failed,
         "algorithm": algorithm.state(),
     }
     directory.checkpoints.save(algorithm.step, content, log.sync())  # its rows must be there where the checkpoint is
@@ -175,8 +213,10 @@ def restore(
     try:
         algorithm.examples = dict(content["examples"])
         initial, final = arrays(content["initial"]), arrays(content["final"])
-        record = Record(initial, final, content["before"], float(content["seconds"]))
-        log = MetricsLog.read_back(directory.path / "metrics.csv", run.seeds, step, content["columns"])
+        failed = {seed: dict(one) for seed, one in content.get("failed", {}).items()}  # older checkpoints have none
+        record = Record(initial, final, content["before"], float(content["seconds"]), failed)
+        ends = {seed: int(one["step"]) for seed, one in failed.items()}
+        log = MetricsLog.read_back(directory.path / "metrics.csv", run.seeds, step, content["columns"], ends)
     except (*_DAMAGED, FileNotFoundError) as problem:
         raise CheckpointError(f"checkpoint of step {step} does not fit ({short(problem)})") from None
     if algorithm.step != step:
@@ -184,36 +224,44 @@ def restore(
     return record, log
 
 
-def not_finite(algorithm: Algorithm, run: Run) -> str:
-    """Which seeds' losses are no longer numbers, in words."""
-    lost = [str(seed) for seed, fine in zip(run.seeds, algorithm.finite().tolist(), strict=True) if not fine]
-    named = ", ".join(lost[:10]) + (f" and {len(lost) - 10} more" if len(lost) > 10 else "")
-    return (
-        f"step {algorithm.step}: the loss is not a number any more for seed{'s' * (len(lost) > 1)} {named};"
-        " try a smaller optimizer.lr, or optimizer.clip=1.0"
-    )
+def draw_or_tell(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory, tell: Callable[[str], None]) -> None:
+    """Draw the charts of a finished run and note that they are there; what goes wrong is one line."""
+    try:
+        with np.errstate(all="ignore"):
+            draw(algorithm, log, directory)
+        directory.drawn = True
+        directory.write_status("finished", algorithm.step)
+    except (Exception, SystemExit) as problem:  # whatever drawing raises: a full disk, a font, someone else's package
+        reason = short(problem) if isinstance(problem, OSError) else f"{type(problem).__name__}: {short(problem)}"
+        again = f"prefrl-train resume={as_typed(str(directory.path))}"
+        tell(f"the run is finished, but its charts could not be drawn ({reason}); to draw them type {again}")
 
 
 def draw(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory) -> None:
     """Draw the algorithm's charts."""
-    from prefrl_cli.report import charts  # matplotlib takes a second to import: not before training
+    with ready():
+        from prefrl_cli.report import charts  # matplotlib takes a second to import: not before training
 
-    make_folder(directory.charts)
-    for name, figure in algorithm.figures(log.history()).items():
-        charts.draw(figure, directory.charts / name)
+        make_folder(directory.charts)
+        for name, figure in algorithm.figures(log.history(), log.living).items():
+            charts.draw(figure, directory.charts / name)
 
 
-def statistics(values: np.ndarray) -> dict[str, Any]:
-    """A metric over the seeds that have it: mean, interquartile mean and the mean's 95 % interval.
+def statistics(name: str, values: np.ndarray, failed: np.ndarray | None = None) -> dict[str, Any]:
+    """A metric over the seeds: mean, interquartile mean and the mean's 95 % interval.
 
     Args:
+        name: of the metric; a failed seed has no success, see `with_failures`, and no value of any other metric.
         values: `[R]`, NaN where a seed has no value.
+        failed: the seeds that have failed, `[R]`; none where no seed has.
 
     Returns:
-        `per_seed` with null for those, `mean`, `iqm`, `ci95`; `seeds_with_value` where they are fewer.
+        `per_seed` with null for those without a value, `mean`, `iqm`, `ci95`; `seeds_with_value` where the three are
+        over fewer than all.
     """
     values = values.astype(np.float64)
-    present = values[~np.isnan(values)]
+    counted = values if failed is None else with_failures(name, values, failed)
+    present = counted[~np.isnan(counted)]
     found: dict[str, Any] = {"per_seed": values.tolist(), "mean": None, "iqm": None, "ci95": [None, None]}
     if len(present):
         found["mean"], found["iqm"] = float(present.mean()), float(interquartile_mean(present))

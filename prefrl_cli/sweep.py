@@ -48,12 +48,13 @@ class Job:
 
 @dataclass
 class Standing:
-    """How a job stands."""
+    """How a job stands; of a finished one, `failed` is whether some of its seeds have failed."""
 
     status: JobStatus
     reason: str = ""
     seconds: float | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
+    failed: bool = False
 
 
 class Sweep:
@@ -181,7 +182,9 @@ class Sweep:
                 if isinstance(found, dict)
             }
             seconds = _number(summary.get("train_seconds"))
-            self._finished[job.name] = Standing("finished", job.reason or "", seconds, means)
+            failed, seeds = summary.get("failed_seeds"), summary.get("seeds")
+            lost = f"{len(failed)} of {len(seeds)} seeds failed" if failed and isinstance(seeds, list) else ""
+            self._finished[job.name] = Standing("finished", job.reason or lost, seconds, means, bool(lost))
             return self._finished[job.name]
         if job.reason is not None:
             return Standing("failed", job.reason)

@@ -34,6 +34,7 @@ def oprl(success: np.ndarray, episodes: int = 10, **changes):
         policy=np.full((replicas, 16, 4), 0.25) + np.arange(replicas)[:, None, None],
         visited=np.array([[0, 4, 8, 12, 13, 14, 15, 15]] * replicas), lengths=np.array([6] * replicas),
         last=np.array([15] * replicas),
+        living=np.ones(replicas, dtype=bool),
         held_out=(np.full((replicas, 4), 0.7), np.ones((replicas, 4)), np.zeros((replicas, 4))),
     )  # fmt: skip
     return oprl_figures.figures(changes.pop("history", history(success)), **(arrays | changes))
@@ -52,7 +53,7 @@ def oprl(success: np.ndarray, episodes: int = 10, **changes):
 )
 def test_the_seed_that_is_shown_is_the_median_by_success(shares: list[float], expected: int) -> None:
     success = np.tile(shares, (6, 1))
-    assert oprl_figures.median_seed(history(success), len(shares)) == expected
+    assert oprl_figures.median_seed(history(success), np.ones(len(shares), dtype=bool)) == expected
     pictures = oprl(success)
     chosen = pictures["maze"]
     assert isinstance(chosen, MazeMap) and pictures["episode"] == MazeAnimation(chosen)
@@ -128,7 +129,7 @@ def test_a_reward_learned_from_preferences_has_the_chart_too() -> None:
 
     experiment = direct.notebook_prefs([81, 5], steps=1, initial=10, final=40)
     before = str(experiment.state()["streams"])
-    pictures = experiment.figures({"loss": np.ones((1, 2))})
+    pictures = experiment.figures({"loss": np.ones((1, 2))}, np.ones(2, dtype=bool))
     assert str(experiment.state()["streams"]) == before and "80 held-out pairs" in pictures["reliability"].note
 
 
@@ -157,10 +158,10 @@ def test_the_algorithm_gives_its_own_arrays_to_its_charts(tmp_path: Path) -> Non
     updates = [algorithm.update() for _ in range(2)]
     recorded = {name: np.array([one[name].numpy() for one in updates]) for name in updates[0]}
     before = algorithm.state()["streams"]
-    pictures = algorithm.figures(recorded)
+    pictures = algorithm.figures(recorded, np.ones(3, dtype=bool))
     assert str(before) == str(algorithm.state()["streams"])
     assert set(pictures) == {"training", "reliability", "maze", "episode"}
-    chosen = oprl_figures.median_seed(recorded, 3)
+    chosen = oprl_figures.median_seed(recorded, np.ones(3, dtype=bool))
     picture = pictures["maze"]
     assert picture.title == f"Seed {3 + chosen}, the median of 3 by success"
     with torch.no_grad():

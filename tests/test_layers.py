@@ -22,7 +22,7 @@ PACKAGE = ROOT / "prefrl_cli"
 LAYERS = {
     "cli": ["cli", "__main__"],
     "config": ["config", "groups", "choices"],
-    "runner": ["runner", "progress", "environment", "processor", "loggers", "trackers", "tracker_variables"],
+    "runner": ["runner", "living", "progress", "environment", "processor", "loggers", "trackers", "tracker_variables"],
     "report": ["report"],
     "algorithm": ["algorithm"],
     "parts": [
@@ -52,6 +52,7 @@ LAYERS = {
         "own_files",
         "safe_files",
         "texts",
+        "drawing",
     ],
 }
 FUNCTIONS = {"loss", "advantage"}  # pure: any part may use them

@@ -86,7 +86,23 @@ def test_a_loss_that_is_no_number_is_remembered() -> None:
     optimizer = Adam(one.parameters)
     optimizer.step(losses(one, torch.ones(3, 2, 10)) * torch.tensor([1.0, math.nan, 1.0]))
     optimizer.step(losses(one, torch.ones(3, 2, 10)))
-    assert optimizer.finite.tolist() == [True, False, True]
+    assert optimizer.finite_losses.tolist() == [True, False, True]
+
+
+def test_parameters_that_are_no_numbers_are_seen_and_cleared_for_their_replica_alone() -> None:
+    one = network()
+    optimizer = Adam(one.parameters)
+    optimizer.step(losses(one, torch.ones(3, 2, 10)))
+    with torch.no_grad():
+        one.parameters.flat[0] = 3e38  # whose sum is not finite
+        one.parameters.flat[1, 4] = math.inf
+    assert optimizer.finite_parameters.tolist() == [True, False, True]
+    before = [part[2].clone() for part in (one.parameters.flat, *optimizer._slots)]
+    optimizer.clear(torch.tensor([False, True, False]))
+    assert optimizer.finite_parameters.all() and not one.parameters.flat[1].any() and not optimizer._slots[0][1].any()
+    assert all(
+        torch.equal(part[2], kept) for part, kept in zip((one.parameters.flat, *optimizer._slots), before, strict=True)
+    )
 
 
 def test_wrong_betas_are_refused() -> None:

@@ -77,7 +77,9 @@ def test_every_experiment_goes_on_exactly(experiment, here, monkeypatch):
     monkeypatch.undo()
     monkeypatch.chdir(here)
     last: list = []
-    monkeypatch.setattr(runner, "draw", lambda algorithm, log, _: last.append(algorithm.figures(log.history())))
+    monkeypatch.setattr(
+        runner, "draw", lambda algorithm, log, _: last.append(algorithm.figures(log.history(), log.living))
+    )
     quick = {"oprl_maze": 4, "tutorial/oprl_maze": 60}.get(experiment, 12)
     config, overrides = kill_and_resume.config_of(
         experiment, f"steps={quick}", f"checkpoint.every={quick // 4}", f"evaluation.every={quick // 3}"

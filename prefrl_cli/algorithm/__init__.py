@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from prefrl_cli.exactness import Trained
     from prefrl_cli.figures import Figure, History
+    from prefrl_cli.optimizers import Optimizer
 
 
 class Algorithm(Protocol):
@@ -18,11 +23,13 @@ class Algorithm(Protocol):
         steps: calls of `update()` wanted.
         step: calls done.
         examples: the first few items of the last evaluation, a column `[R, K]` a name; may be empty.
+        optimizers: of everything that is learned. They say which seeds' numbers are still finite.
     """
 
     steps: int
     step: int
     examples: dict[str, Tensor]
+    optimizers: Sequence[Optimizer]
 
     def update(self) -> dict[str, Tensor]:
         """Train by one step; metrics by name, `[R]` each."""
@@ -30,18 +37,16 @@ class Algorithm(Protocol):
     def evaluate(self) -> dict[str, Tensor]:
         """What is known now, `[R]` each; it changes nothing that training depends on."""
 
-    def finite(self) -> Tensor:
-        """Whether each seed's losses were all numbers so far, bool `[R]`."""
-
     def networks(self) -> dict[str, Trained]:
         """What is trained and in which sizes, by name; one that has no such method is not checked for exactness."""
 
-    def figures(self, history: History) -> dict[str, Figure]:
+    def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
         """Charts by file name.
 
         Args:
             history: training metrics `[N, R]`, whose first row is that of the first update, and
                 `evaluation/<name>` `[N + 1, R]`, whose first row is before training; NaN where there is no value.
+            living: the seeds that have not failed, `[R]`; of the others nothing is shown but their history.
         """
 
     def state(self) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -101,6 +103,7 @@ class OPRL:
         self._teacher, self._queries, self._reward_update = teacher, queries, reward_update
         self._shaping, self._policy_update, self._exploration = shaping, policy_update, exploration
         self.policy_optimizer, self.reward_optimizer = policy_optimizer, reward_optimizer
+        self.optimizers = (policy_optimizer, reward_optimizer)
         self._episodes, self._policy_start, self._render_every = episodes, policy_start, render_every
         self._test_episodes, self._loss = test_episodes, loss or SoftTies()
         self._trajectories = Store(memory)
@@ -209,18 +212,19 @@ class OPRL:
         margin = differences(rewards, fresh.lengths[rows, pairs])
         return Predictions(margin, label, (first != second).float())  # a tie is no preference, whatever `ties` says
 
-    def figures(self, history: History) -> dict[str, Figure]:
-        """The charts of this experiment, by file name."""
+    def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
+        """The charts of this experiment, by file name; see `Algorithm.figures`."""
         greedy = self.greedy_episode()
         states = torch.arange(self.env.num_states, device=self.streams.device)
         with torch.no_grad():
             process_reward = self.reward_model(states.expand(len(self.streams.seeds), -1))
         before = self.streams.state()  # drawing leaves no trace
-        held_out = self._held_out().arrays()
+        chances, labels, weights = self._held_out().arrays()
         self.streams.restore(before)
         return oprl_figures.figures(
             history,
-            held_out=held_out,
+            held_out=(chances, labels, weights * living[:, None]),
+            living=living,
             episodes=self._episodes,
             goal_reward=self.env.goal_reward,
             seeds=list(self.streams.seeds),
@@ -233,10 +237,6 @@ class OPRL:
             lengths=greedy.lengths[:, 0].cpu().numpy(),
             last=greedy.last[:, 0].cpu().numpy(),
         )
-
-    def finite(self) -> Tensor:
-        """Whether every loss so far was a number, `[R]`."""
-        return self.policy_optimizer.finite & self.reward_optimizer.finite
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""

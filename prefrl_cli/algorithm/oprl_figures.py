@@ -15,6 +15,7 @@ def figures(
     history: History,
     *,
     held_out: tuple[Array, Array, Array],
+    living: NDArray[np.bool_],
     episodes: int,
     goal_reward: float,
     seeds: list[int],
@@ -33,6 +34,7 @@ def figures(
         history: training metrics `[N, R]`, a row an update, and `evaluation/<name>` `[N + 1, R]`, the first row before
             training; NaN where there is no value.
         held_out: chances, labels and weights `[R, K]` of pairs to predict, see `reliability_figure`.
+        living: the seeds that have not failed, `[R]`.
         episodes: played by each seed an update.
         goal_reward: the largest return.
         seeds: the R seeds, for titles.
@@ -47,15 +49,15 @@ def figures(
 
     Returns:
         Charts by file name: `training`, `label_accuracy` and `reliability` where they were measured, and of the seed in
-        the middle of all by success `maze` and `episode`.
+        the middle by success of all that have not failed `maze` and `episode`.
     """
-    chosen = median_seed(history, len(seeds))
+    chosen = median_seed(history, living)
     size = len(walls)
     heat = process_reward[chosen].reshape(size, size).copy()
     heat[divmod(goal, size)] = np.nan  # an episode ends there: no trajectory is scored on it, so nothing was learned
     states = np.append(visited[chosen, : lengths[chosen]], last[chosen])
     picture = MazeMap(
-        title=f"Seed {seeds[chosen]}{_rank(len(seeds))}",
+        title=f"Seed {seeds[chosen]}{_rank(living)}",
         walls=walls,
         start=divmod(start, size),
         goal=divmod(goal, size),
@@ -72,15 +74,19 @@ def figures(
     return charts | {"maze": picture, "episode": MazeAnimation(picture)}
 
 
-def median_seed(history: History, replicas: int) -> int:
-    """The replica whose success over all episodes is the median; of an even number the lower, of equals the first."""
-    success = history.get("success", np.zeros((0, replicas)))
+def median_seed(history: History, living: NDArray[np.bool_]) -> int:
+    """The living replica whose success over all episodes is the median; of two the lower, of equals the first."""
+    success = history.get("success", np.zeros((0, len(living))))
     share = np.where(np.isnan(success), 0.0, success).sum(0)
-    return int(np.argsort(share, kind="stable")[(replicas - 1) // 2])
+    order = np.argsort(np.where(living, share, np.inf), kind="stable")  # those that failed come last
+    return int(order[(int(living.sum()) - 1) // 2])
 
 
-def _rank(replicas: int) -> str:
-    return f", the median of {replicas} by success" if replicas > 1 else ""
+def _rank(living: NDArray[np.bool_]) -> str:
+    number = int(living.sum())
+    if number < 2:
+        return ""
+    return f", the median of {number} by success" + (" that did not fail" if number < len(living) else "")
 
 
 def _training(history: History, episodes: int, goal_reward: float) -> Curves:

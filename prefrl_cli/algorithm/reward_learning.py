@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from prefrl_cli.algorithm.predictions import Predictions
@@ -23,6 +25,7 @@ from prefrl_cli.streams import Streams
 from prefrl_cli.teacher import Closest
 
 _EXAMPLES = 7
+_LEARNED = ("curve", "predicted", "greedy")  # of a snapshot: what the model says
 
 
 class _RewardLearning:
@@ -54,6 +57,7 @@ class _RewardLearning:
     ) -> None:
         self.env, self.streams, self.reward_model, self.policy = env, streams, reward_model, policy
         self._queries, self._teacher, self._optimizer, self._batch = queries, teacher, optimizer, batch
+        self.optimizers = (optimizer,)
         self._initial_states, self._final_states, self._mse_divisor = initial_states, final_states, mse_divisor
         self.steps, self.step = steps, 0
         self._before: dict[str, Tensor] = {}
@@ -107,6 +111,8 @@ class _RewardLearning:
         metrics["answer_error"] = (answers - greedy).abs().mean(1)
         true, predicted = self._whole_range()
         metrics["reward_error"] = (predicted - true).abs().mean(1)
+        for name in ("loss", "evaluation_mse", "answer_error", "reward_error"):  # what has overflowed is far away
+            metrics[name] = metrics[name].nan_to_num(torch.inf, torch.inf, -torch.inf)
         if self.step == 0:
             self._before = self._snapshot()
         return {**metrics, **self._theta()}
@@ -152,18 +158,16 @@ class _RewardLearning:
             "greedy": self._answer(some),
         }
 
-    def figures(self, history: History) -> dict[str, Figure]:
-        """The charts of this experiment, by file name."""
+    def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
+        """The charts of this experiment, by file name; see `Algorithm.figures`."""
         with torch.no_grad():
             now = self._snapshot()
         before, after = (
             {name: value.cpu().numpy() for name, value in some.items()} for some in (self._before or now, now)
         )
+        for name in _LEARNED:
+            after[name] = np.where(living.reshape(-1, *[1] * (after[name].ndim - 1)), after[name], np.nan)
         return reward_figures(history, before, after, self._loss_label)
-
-    def finite(self) -> Tensor:
-        """Whether every loss so far was a number, `[R]`."""
-        return self._optimizer.finite
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
@@ -249,14 +253,15 @@ class RewardFromPreferences(_RewardLearning):
         }
 
     @torch.no_grad()
-    def figures(self, history: History) -> dict[str, Figure]:
+    def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
         """The charts of this experiment, by file name; held-out pairs are those of an evaluation."""
         before = self.streams.state()  # drawing leaves no trace
         self.streams.restart("evaluation")
         states = self.env.draw_states(self.streams, "evaluation/states", self._final_states)
         _, _, *compared = self._compare(states, None)
         self.streams.restore(before)
-        return super().figures(history) | reliability_figure(*Predictions(*compared).arrays())
+        chances, labels, weights = Predictions(*compared).arrays()
+        return super().figures(history, living) | reliability_figure(chances, labels, weights * living[:, None])
 
     def _in_true_unit(self, predicted: Tensor, true: Tensor) -> Tensor:
         centred = predicted - predicted.mean(1, keepdim=True)

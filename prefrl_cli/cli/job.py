@@ -87,14 +87,19 @@ def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: P
         Interrupted: a `KeyboardInterrupt` with `exit_code` 130 or 143, once a checkpoint is written and the run
             is marked.
     """
-    status = read_status(folder).get("status")
-    if status == "finished":
+    if is_done(folder):
         return 0
     if not (folder / STATUS).exists() or not (folder / "config.yaml").exists():
         run, algorithm, threads = _ready(config)
         with contextlib.closing(RunDirectory.claim(folder, exact=True)) as directory:
             return _train(algorithm, run, directory, config, overrides, threads)
     return resume_run(folder, config, overrides)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a run is finished and, as far as is known, its charts are drawn."""
+    status = read_status(folder)
+    return status.get("status") == "finished" and status.get("charts") is not False
 
 
 def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str], *, extend: bool = False) -> int:
@@ -104,7 +109,8 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
         folder: holds `status.json`.
         config: the options that count from now on.
         overrides: what was typed for them.
-        extend: whether a finished run may go on when `steps` has grown.
+        extend: whether a finished run may go on when `steps` has grown. Of one whose charts could not be drawn
+            they are drawn otherwise.
 
     Raises:
         ConfigError: also for a finished run, for options that its checkpoint does not fit, and for another format.
@@ -112,7 +118,9 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
     check_run(config)
     with contextlib.closing(RunDirectory.reopen(folder)) as directory:
         status, step = read_status(folder).get("status"), read_status(folder).get("step")
-        if status == "finished" and not (extend and type(step) is int and config["steps"] > step):
+        longer = extend and type(step) is int and config["steps"] > step
+        undrawn = status == "finished" and not longer and not is_done(folder) and config["steps"] == step
+        if status == "finished" and not longer and not undrawn:
             raise ConfigError(
                 f"resume={show(str(folder))}: the run is finished at step {step}; to extend it type a larger steps=N"
             )
@@ -142,10 +150,29 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
                 f"resume={show(str(folder))}: {unfit}; go on with the options and the prefrl that wrote it,"
                 " or start a new run"
             )
+        if undrawn:
+            if resumed is None or algorithm.step != step:
+                raise ConfigError(f"resume={show(str(folder))}: {said[-1]}; its charts cannot be drawn without it")
+            return _draw(algorithm, directory, resumed, run.quiet)
         if resumed is None:
             said = [line.replace("; the one before it is used", "") for line in said]
         said.append(f"going on from step {algorithm.step}" if resumed else "no checkpoint to go on from: from step 0")
         return _train(algorithm, run, directory, config, overrides, threads, resumed=resumed, said=said, ran=ran)
+
+
+def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, MetricsLog], quiet: bool) -> int:
+    """Draw the charts of a finished run."""
+    from prefrl_cli import runner
+    from prefrl_cli.progress import Console
+
+    console = Console(directory.path / "train.log", quiet=quiet)
+    directory.failed_seeds = trained[0].failed
+    with trained[1] as log:
+        runner.draw_or_tell(algorithm, log, directory, partial(console.line, error=True))
+    if not directory.drawn:
+        return FAILED
+    console.line(f"charts: {directory.charts}")
+    return 0
 
 
 def _ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
@@ -202,10 +229,8 @@ def _train(
             progress = Progress(run.steps, console, algorithm.step)
             warn = partial(console.line, error=True)
             trackers = build_loggers(config, run, directory.path, warn, overrides, console.line)
-            summary = runner.train(
-                algorithm, run, directory, progress, resumed, lambda: signals.caught is not None, trackers
-            )
-            directory.write_status("finished", algorithm.step)
+            stopping = lambda: signals.caught is not None  # noqa: E731
+            summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
             for line in table(summary, directory.path):
                 console.line(line)
         if signals.caught is not None:  # this run is done all the same; what comes after it is not wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from prefrl_cli.cli.command import cause
 from prefrl_cli.cli.sweep_watch import tell
 from prefrl_cli.config import build, check_objective, check_run, metric_names, prepare_loggers
 from prefrl_cli.options import ConfigError
+from prefrl_cli.report.statistics import counts_success
 from prefrl_cli.sweep import Job, Standing, Sweep
 from prefrl_cli.tracker_variables import as_line
 
@@ -159,6 +161,8 @@ class SweepLauncher(Launcher):
         standing = self._sweep.standing(job)
         if objective is not None and standing.status == "finished":
             done.return_value = standing.metrics.get(objective)
+            if standing.failed and objective in standing.metrics and not counts_success(objective):
+                done.return_value = math.nan  # the mean over the other seeds would praise options that fail
             if done.return_value is None:
                 self._refuse(
                     job, f"objective={objective}: it has no value at the end; choose one of {_known(standing)}"

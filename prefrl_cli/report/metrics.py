@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from prefrl_cli.report.statistics import with_failures
 from prefrl_cli.safe_files import UnreadableError, opened, short
 
 _ROWS = 4_000  # rows of a file that are parsed, beside those with an evaluation; more show nothing
@@ -30,19 +31,21 @@ class Table:
 
     Attributes:
         steps: `[N]`, increasing; of a long run every second, fourth, ... step and those with an evaluation.
-        columns: metric -> `[N, R]`, NaN for an empty cell.
+        columns: metric -> `[N, R]`, NaN for an empty cell; from the step on at which a seed failed it has no success,
+            and NaN elsewhere.
     """
 
     steps: np.ndarray
     columns: dict[str, np.ndarray]
 
 
-def read_metrics(folder: Path, seeds: list[int]) -> Table:
+def read_metrics(folder: Path, seeds: list[int], ends: Mapping[int, int] | None = None) -> Table:
     """A run's `metrics.csv`, read a few million bytes at a time.
 
     Args:
         folder: the run directory.
         seeds: R seeds, in the order in which each step lists them.
+        ends: of seeds that failed the step from which on they have no row.
 
     Raises:
         UnreadableError: for anything but a row a step and seed, a number or nothing in each cell, and for more rows
@@ -53,13 +56,51 @@ def read_metrics(folder: Path, seeds: list[int]) -> Table:
         names = next(lines, [b""])[0].decode("utf-8", "replace").rstrip("\r").split(",")
         if names[:2] != ["step", "seed"] or len(set(names)) != len(names) or len(names) > _MOST_COLUMNS:
             raise UnreadableError("metrics.csv does not begin with step, seed and metrics of different names")
-        values = _numbers(_chosen(lines, names, len(seeds)), len(names), len(seeds))
+        whole = _filled(lines, seeds, ends, len(names)) if ends else lines
+        values = _numbers(_chosen(whole, names, len(seeds)), len(names), len(seeds))
     found = values[:, 0, 0]
     if (values[:, :, 0] != found[:, None]).any() or (values[:, :, 1] != np.array(seeds)).any():
         raise UnreadableError("metrics.csv: a step does not list the seeds of config.yaml once each")
     if (np.diff(found) <= 0).any():
         raise UnreadableError("metrics.csv: steps do not increase")
-    return Table(found, {name: values[:, :, place] for place, name in enumerate(names) if place > 1})
+    columns = {name: values[:, :, place] for place, name in enumerate(names) if place > 1}
+    if ends:
+        failed = found[:, None] >= np.array([ends.get(seed, np.inf) for seed in seeds])
+        columns = {name: _counted(name, column, failed) for name, column in columns.items()}
+    return Table(found, columns)
+
+
+def _counted(name: str, column: np.ndarray, failed: np.ndarray) -> np.ndarray:
+    """A column in which failed seeds count, at the steps at which the others were measured."""
+    measured = ~np.isnan(column).all(1, keepdims=True)
+    return with_failures(name, column, failed & measured)
+
+
+def _filled(
+    parts: Iterator[list[bytes]], seeds: list[int], ends: Mapping[int, int], columns: int
+) -> Iterator[list[bytes]]:
+    """The lines with an empty row for each that a failed seed has not; an unfinished last step is left out."""
+    left, empty = list[bytes](), b"," * (columns - 2)
+    for lines in parts:
+        left += lines
+        full, place = list[bytes](), 0
+        while place < len(left):
+            try:
+                number = int(left[place].partition(b",")[0])
+            except ValueError:
+                raise UnreadableError("metrics.csv: a step is no whole number") from None
+            living = [number < ends.get(seed, number + 1) for seed in seeds]
+            if not any(living):
+                raise UnreadableError("metrics.csv has rows of seeds that failed before")
+            end = place + sum(living)
+            if end > len(left):
+                break
+            rows = iter(left[place:end])
+            for seed, lives in zip(seeds, living, strict=True):
+                full.append(next(rows) if lives else b"%d,%d%b" % (number, seed, empty))
+            place = end
+        left = left[place:]
+        yield full
 
 
 def _lines(file: BinaryIO) -> Iterator[list[bytes]]:
@@ -95,7 +136,9 @@ def _chosen(parts: Iterator[list[bytes]], names: list[str], replicas: int) -> li
                 raise UnreadableError(f"metrics.csv: {len(names)} cells are wanted in a row, {len(cells)} were found")
             last = left[start : start + replicas]
             thinned.offer(block, last)
-            if any(cells[place] > b"" for place in evaluated):
+            if not any(cells[2:]):  # of a seed that failed
+                cells = next((row.split(b",") for row in last if not row.endswith(b"," * (len(names) - 2))), cells)
+            if any(cells[place : place + 1] > [b""] for place in evaluated):
                 evaluations.offer(block, last)
             block += 1
         left = left[whole:]

@@ -13,10 +13,12 @@ from prefrl_cli.report.pictures import evaluation_charts, main_charts, training_
 from prefrl_cli.report.plot import swatch
 from prefrl_cli.report.pool import Configuration, seed_text
 from prefrl_cli.report.results import SOLVED, Comparison, Estimate, Experiment, Metric, Results, lower_is_better
+from prefrl_cli.report.statistics import few_seeds
 from prefrl_cli.texts import shown
 
 _ORDER = ("failed", "unreadable", "missing", "interrupted", "running", "linked")
 _LONGEST_TEXT = 400
+_MOST_FAILED = 100  # seeds that are named
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
@@ -114,15 +116,19 @@ def _summary(found: Results) -> str:
             lines.append(f"{_text(experiment.name)}: no finished run.")
             continue
         best = min(there, key=lambda place: sign * metrics[place].mean.value)
-        also, left = "", len(experiment.configurations[best].unfinished)
+        also, chosen = "", experiment.configurations[best]
         if experiment.solved is not None and not math.isnan(experiment.solved[best].value):
             also = f"; {experiment.solved[best].value:.0%} of these seeds solve it"
         one = f"{_words(experiment.headline)} {_interval(metrics[best].mean)}"
         if len(there) > 1:
             one += f" with {_label(experiment, best)}, the {'highest' if sign < 0 else 'lowest'} of {len(there)} means"
-        if left:
-            also += f'; <span class="warn">{left} more did not finish</span>'
-        lines.append(f"{_text(experiment.name)}: {one}, over {_plural(metrics[best].seeds, 'seed')}{also}.")
+        for number, what in ((len(chosen.failed), "failed"), (len(chosen.unfinished), "more did not finish")):
+            also += f'; <span class="warn">{number} {what}</span>' if number else ""
+        over = f"{_over(metrics[best].seeds, chosen)} seed{'s' * (len(chosen.seeds) > 1)}"
+        lines.append(f"{_text(experiment.name)}: {one}, over {over}{also}.")
+    every = [metric for one in found.experiments for several in one.metrics.values() for metric in several]
+    if note := few_seeds(min((metric.seeds for metric in every if metric.seeds > 1), default=0)):
+        lines.append(note)
     return f'<ul class="summary">{"".join(f"<li>{line}</li>" for line in lines)}</ul>'
 
 
@@ -142,7 +148,8 @@ def _label(experiment: Experiment, place: int) -> str:
 def _attention(found: Results) -> str:
     """What keeps the figures from being the whole story, before any figure."""
     parts = []
-    troubled = sorted((run for run in found.runs if run.status in _ORDER), key=lambda run: _ORDER.index(run.status))
+    without = [run for run in found.runs if run.status in _ORDER and not run.failed]
+    troubled = sorted(without, key=lambda run: _ORDER.index(run.status))
     if troubled:
         counts = Counter(run.status for run in troubled)
         said = ", ".join(f"{number} {status}" for status, number in counts.items())
@@ -152,6 +159,11 @@ def _attention(found: Results) -> str:
         ]
         head = [("status", "k"), ("step", "n"), ("reason", "w"), ("run", "w")]
         parts.append(_table(head, rows, f"Without results, in no figure below: {said}."))
+    failed = [(run, seed, why) for run in found.runs for seed, why in run.failed.items()]
+    if failed:
+        rows = [[str(seed), _text(why), _path(run.path)] for run, seed, why in failed[:_MOST_FAILED]]
+        said = f"Seeds that failed: {len(failed)}. Wherever success is counted they have none; see below."
+        parts.append(_table([("seed", "n"), ("reason", "w"), ("run", "w")], rows, said))
     every = [one for experiment in found.experiments for one in experiment.configurations]
     repeated = [f"<li>Configuration {one.name}: {_text(line)}</li>" for one in every for line in one.repeated]
     if repeated:
@@ -214,8 +226,9 @@ def _labels(experiment: Experiment) -> list[Metric]:
 
 
 def _seeds(one: Configuration) -> str:
+    failed = f'<br><span class="warn">{len(one.failed)} failed</span>' if one.failed else ""
     left = f'<br><span class="warn">{len(one.unfinished)} unfinished</span>' if one.unfinished else ""
-    return f'<span title="{_text(seed_text(one.seeds))}">{len(one.seeds)}</span>{left}'
+    return f'<span title="{_text(seed_text(one.seeds))}">{len(one.seeds)}</span>{failed}{left}'
 
 
 def _evaluation(experiment: Experiment) -> str:
@@ -224,11 +237,20 @@ def _evaluation(experiment: Experiment) -> str:
     for name, metrics in experiment.metrics.items():
         for place, metric in enumerate(metrics):
             first = _words(name) + (" <small>lower is better</small>" if lower_is_better(name) else "")
-            row = [first if place == 0 else "", f"{swatch(place)}<b>{several[place].name}</b>", str(metric.seeds)]
+            row = [
+                first if place == 0 else "",
+                f"{swatch(place)}<b>{several[place].name}</b>",
+                _over(metric.seeds, several[place]),
+            ]
             rows.append([*row, _interval(metric.iqm), _interval(metric.mean)])
     head = [("metric", "k"), ("", "k"), ("seeds", "n"), ("IQM", "n"), ("mean", "n")]
     said = "Final evaluation: interquartile mean and mean over the seeds, with 95 % bootstrap intervals."
     return f"<h3>Evaluation</h3>{_table(head, rows, said)}" if rows else ""
+
+
+def _over(seeds: int, one: Configuration) -> str:
+    """How many seeds a metric is over, and of how many where some failed."""
+    return f"{seeds} of {len(one.seeds)}" if one.failed else str(seeds)
 
 
 def _comparisons(experiment: Experiment) -> str:
@@ -283,6 +305,8 @@ shares of seeds that {SOLVED} it, Wilson's. One seed has no interval.</li>
 <li>Curves: mean over seeds, band: 95 % bootstrap interval of that mean; of long runs each point is a mean over steps.
 Against labels: both means at each step, so that all seeds stay in; a line goes straight up where training went on
 without new labels.</li>
+<li>A seed whose numbers were no longer finite has failed. Wherever success is counted it has none; compared with
+another seed it is the worse one; other means are of the seeds that did not fail.</li>
 <li>Probability of improvement: chance that a seed of the first is better than a seed of the second, ties half; 0.5 is
 no difference. Where both have the same seeds, these are drawn together.</li>
 <li>Performance profile: share of seeds that reach each score, with 95 % bands.</li></ul>"""

@@ -76,21 +76,22 @@ def _against_labels(several: Sequence[Configuration]) -> str:
 
 
 def _profile(several: Sequence[Configuration], metric: str) -> str:
-    present = [
-        (place, scores[np.isfinite(scores)])
-        for place, one in enumerate(several)
-        if (scores := one.scores.get(metric)) is not None
-    ]
-    every = np.concatenate([scores for _, scores in present] or [np.zeros(0)])
+    lower = lower_is_better(metric)
+    present = []
+    for place, one in enumerate(several):
+        scores = one.scores.get(metric, np.zeros(0))
+        missing = np.isnan(scores) & np.isin(one.seeds, one.failed)  # a failed seed reaches no score
+        present.append((place, scores[np.isfinite(scores)], np.full(missing.sum(), np.inf if lower else -np.inf)))
+    every = np.concatenate([scores for _, scores, _ in present])
     if not len(every) or metric == SOLVED:
         return ""
     low, high = (0.0, 1.0) if _is_share(metric) else (float(every.min()), float(every.max()))
     if not high > low:
         return ""
-    taus, lower = np.linspace(low, high, 101), lower_is_better(metric)
+    taus = np.linspace(low, high, 101)
     lines = [
-        Series(place, several[place].name, taus, performance_profile(scores, taus, lower))
-        for place, scores in present
+        Series(place, several[place].name, taus, performance_profile(np.append(scores, worst), taus, lower))
+        for place, scores, worst in present
         if len(scores)
     ]
     sign, words = "≤" if lower else "≥", metric.replace("_", " ")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from prefrl_cli.report.runs import Run
+from prefrl_cli.report.statistics import with_failures
 
 # These change no result: which seeds, where the files go, how fast.
 _NOT_RESULTS = ("seed", "num_seeds", "output_dir", "output", "quiet", "threads", "device", "resume", "allow_targets")
@@ -34,8 +35,9 @@ class Configuration:
         experiment: of all its runs.
         options: those that change results.
         runs: finished ones first read first.
-        seeds: of finished runs, each once; R of them.
+        seeds: of finished runs, and of those in which every seed failed, each once; R of them.
         scores: metric -> `[R]` final values.
+        failed: those of the seeds that failed while they trained.
         unfinished: seeds of runs that did not finish and that no finished run has.
         repeated: what was left out because its seeds were there already, a line each.
         differing: how many of these have other results than the same seeds had before.
@@ -48,14 +50,18 @@ class Configuration:
     seeds: list[int] = field(default_factory=list)
     scores: dict[str, np.ndarray] = field(default_factory=dict)
     unfinished: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     differing: int = 0
     _taken: list[tuple[Run, list[int]]] = field(default_factory=list)
 
     def pool(self) -> None:
-        """Put the finished runs' seeds side by side; of a seed that is there twice the run that was started first."""
-        finished = [run for run in self.runs if run.status == "finished"]
-        for run in sorted(finished, key=lambda run: run.started):
+        """Put the seeds side by side whose end is known; a seed that failed is one, alone or among others.
+
+        Of a seed that is there twice the run counts that was started first.
+        """
+        known = [run for run in self.runs if run.status == "finished" or (run.status == "failed" and run.failed)]
+        for run in sorted(known, key=lambda run: (run.status != "finished", run.started)):
             places = [place for place, seed in enumerate(run.seeds) if seed not in self.seeds]
             if len(places) < len(run.seeds):
                 again = [seed for seed in run.seeds if seed in self.seeds]
@@ -65,9 +71,10 @@ class Configuration:
                 self.repeated.append(f"{seed_text(again)} of {run.path}: there already, left out{told}")
             self.seeds += [run.seeds[place] for place in places]
             self._taken.append((run, places))
+            self.failed += [run.seeds[place] for place in places if run.seeds[place] in run.failed]
         names = list(dict.fromkeys(name for run, _ in self._taken for name in run.scores))
         for name in names:
-            parts = [run.scores.get(name, np.full(len(run.seeds), np.nan))[places] for run, places in self._taken]
+            parts = [run.scores.get(name, _nothing(run, name))[places] for run, places in self._taken]
             self.scores[name] = np.concatenate(parts)
         started = {seed for run in self.runs if run.status != "finished" for seed in run.seeds}
         self.unfinished = sorted(started - set(self.seeds))
@@ -126,6 +133,12 @@ class Configuration:
         """Episodes a step, where its algorithm counts in episodes."""
         number = self.options.get("algorithm.episodes")
         return number if isinstance(number, int) and number > 0 else None
+
+
+def _nothing(run: Run, name: str) -> np.ndarray:
+    """A metric that a run has not: of one in which every seed failed, success is known all the same."""
+    empty = np.full(len(run.seeds), np.nan)
+    return with_failures(name, empty, np.full(len(run.seeds), run.status == "failed"))
 
 
 def configurations(runs: Sequence[Run]) -> list[Configuration]:

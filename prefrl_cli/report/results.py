@@ -48,8 +48,8 @@ class Comparison:
         first: the one that is asked about.
         second: the other.
         seeds: in words.
-        better: chance that a seed of the first is better than one of the second.
-        difference: of the means, first minus second.
+        better: chance that a seed of the first is better than one of the second; one that failed is the worse.
+        difference: of the means, first minus second; where a failed seed has no value, of the others.
     """
 
     first: Configuration
@@ -150,11 +150,14 @@ def _pairs(
 def compare(first: Configuration, second: Configuration, metric: str) -> Comparison | None:
     """Two configurations by one metric: on the seeds that both have where these are two or more, else on all."""
     sides = []
+    sign = -1.0 if lower_is_better(metric) else 1.0
     for one in (first, second):
         scores = one.scores.get(metric, np.zeros(0))
-        sides.append({seed: value for seed, value in zip(one.seeds, scores, strict=False) if not np.isnan(value)})
-    if not all(sides):
-        return None
+        worst = {seed: -sign * np.inf for seed in one.failed}
+        there = {seed: value for seed, value in zip(one.seeds, scores, strict=False) if not np.isnan(value)}
+        if not there:
+            return None
+        sides.append(worst | there)
     shared = [seed for seed in sides[0] if seed in sides[1]]
     paired = len(shared) >= 2
     left, right = (np.array([side[seed] for seed in (shared if paired else side)]) for side in sides)
@@ -163,9 +166,15 @@ def compare(first: Configuration, second: Configuration, metric: str) -> Compari
         words = f"{len(shared)} shared"
         if max(map(len, sides)) > len(shared):
             words += f" of {len(sides[0])} and {len(sides[1])}"
-    sign = -1.0 if lower_is_better(metric) else 1.0
     better = Estimate(*improvement(sign * left, sign * right, paired))
-    difference = Estimate(float(left.mean() - right.mean()), *difference_interval(left, right, paired))
+    fine = [side != -sign * np.inf for side in (left, right)]  # a failed seed has a rank, but no distance from others
+    if paired:
+        fine = [fine[0] & fine[1]] * 2
+    lost = [int((~of).sum()) for of in fine]
+    if any(lost):
+        words += f"; difference without {lost[0] if paired else sum(lost)} failed"
+    left, right = left[fine[0]], right[fine[1]]
+    difference = Estimate(float(mean(left) - mean(right)), *difference_interval(left, right, paired))
     return Comparison(first, second, words, better, difference)
 
 
@@ -177,20 +186,21 @@ def table(found: Results) -> str:
     ends = ("", "_low", "_high")
     numbers = [f"{name}{end}" for name in ("iqm", "mean") for end in ends]
     writer.writerow(
-        ["experiment", "configuration", *map(table_cell, options), "metric", "seeds", "unfinished_seeds", *numbers]
+        ["experiment", "configuration", *map(table_cell, options)]
+        + ["metric", "seeds", "failed_seeds", "unfinished_seeds", *numbers]
     )
     for experiment in found.experiments:
         for place, configuration in enumerate(experiment.configurations):
             values = [experiment.options[name][place] if name in experiment.options else "" for name in options]
             begin = [table_cell(experiment.name), configuration.name, *map(table_cell, values)]
-            left = len(configuration.unfinished)
+            left = [len(configuration.failed), len(configuration.unfinished)]
             if not experiment.metrics or not configuration.seeds:
-                writer.writerow([*begin, "", 0, left, *[""] * len(numbers)])
+                writer.writerow([*begin, "", 0, *left, *[""] * len(numbers)])
                 continue
             for name, several in experiment.metrics.items():
                 metric = several[place]
                 estimates = ["" if np.isnan(value) else repr(value) for value in (*metric.iqm, *metric.mean)]
-                writer.writerow([*begin, table_cell(name), metric.seeds, left, *estimates])
+                writer.writerow([*begin, table_cell(name), metric.seeds, *left, *estimates])
     return text.getvalue()
 
 

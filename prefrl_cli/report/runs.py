@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from prefrl_cli.own_files import LOCK, is_held
 from prefrl_cli.report.metrics import Table, read_metrics
+from prefrl_cli.report.statistics import with_failures
 from prefrl_cli.safe_files import UnreadableError, changed_on_the_way, flat, read_json, read_yaml
 from prefrl_cli.sweep_record import TABLE, listed
 
@@ -36,7 +37,10 @@ class Run:
         experiment: its name.
         options: dotted name -> value of the resolved configuration.
         seeds: R of them.
-        scores: final evaluation, metric -> `[R]`, NaN where a seed has no value; of finished runs only.
+        failed: seeds that failed while they trained, each with its reason; of a failed run all of them, or none where
+            it failed otherwise.
+        scores: final evaluation, metric -> `[R]`, NaN where a seed has no value, a failed seed being without success;
+            of finished runs only.
         table: what `metrics.csv` holds, of finished runs only.
         environment: commit and versions, name -> text, and what of these and of the options changed on the way.
         seconds: of training.
@@ -50,6 +54,7 @@ class Run:
     experiment: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
     scores: dict[str, np.ndarray] = field(default_factory=dict)
     table: Table | None = None
     environment: dict[str, str] = field(default_factory=dict)
@@ -124,8 +129,9 @@ def _read(run: Run) -> None:
     run.started = started if re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}Z", started) else ""
     run.step = status["step"] if isinstance(status.get("step"), int) else 0
     run.reason = " ".join(str(status.get("reason") or "").split())[:400]
+    ends = _failed_seeds(run, status)
     if status["status"] == "finished":
-        _read_results(run)
+        _read_results(run, ends)
     run.status = status["status"]
     if run.status == "running":
         held = is_held(run.path / LOCK)
@@ -143,20 +149,40 @@ def _configured_seeds(options: dict[str, Any]) -> list[int]:
     return list(range(first, first + number))
 
 
-def _read_results(run: Run) -> None:
+def _failed_seeds(run: Run, status: dict[str, Any]) -> dict[int, int]:
+    """The steps at which seeds failed; their reasons become the run's."""
+    ends = {}
+    found = status.get("failed_seeds")
+    for name, one in found.items() if isinstance(found, dict) else ():
+        step, seed = (
+            one.get("step") if isinstance(one, dict) else None,
+            next((s for s in run.seeds if str(s) == name), None),
+        )
+        if type(step) is not int or seed is None:
+            raise UnreadableError("status.json: failed_seeds are not seeds of config.yaml, each with a step")
+        ends[seed] = step
+        run.failed[seed] = f"step {step}: {' '.join(str(one.get('reason')).split())[:200]}"
+    if status["status"] != "finished" and len(ends) < len(run.seeds):
+        run.failed = {}  # what the others come to is not known
+    return ends
+
+
+def _read_results(run: Run, ends: dict[int, int]) -> None:
     summary = read_json(run.path, "summary.json")
     metrics = summary.get("metrics")
     if summary.get("seeds") != run.seeds or not isinstance(metrics, dict):
         raise UnreadableError("summary.json: its seeds are not those of config.yaml")
+    failed = np.array([seed in ends for seed in run.seeds], dtype=bool)
     for name, values in metrics.items():
         per_seed = values.get("per_seed") if isinstance(values, dict) else None
         if not isinstance(per_seed, list) or len(per_seed) != len(run.seeds):
             raise UnreadableError(f"summary.json: {str(name)[:80]} has not a value a seed")
         if not all(value is None or isinstance(value, int | float) for value in per_seed):
             raise UnreadableError(f"summary.json: {str(name)[:80]} holds what is not a number")
-        run.scores[str(name)[:80]] = np.array([np.nan if value is None else value for value in per_seed], np.float64)
+        scores = np.array([np.nan if value is None else value for value in per_seed], np.float64)
+        run.scores[str(name)[:80]] = with_failures(str(name), scores, failed)
     run.seconds = summary["train_seconds"] if isinstance(summary.get("train_seconds"), int | float) else None
-    run.table = read_metrics(run.path, run.seeds)
+    run.table = read_metrics(run.path, run.seeds, ends)
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -2,11 +2,15 @@
 
 A score is one number a seed. NaN means that a seed has no value (a metric that was never measured for it): it is left
 out, so say beside a result how many seeds it is over (`count`). Infinite scores are values and stay in.
+
+A seed that failed while it trained has no final value. Wherever success is counted it counts as one without any
+(`with_failures`); compared with another seed it is the worse one; any other metric is over the seeds that did not
+fail, and how many failed is said beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +19,39 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.floating]
 Statistic = Callable[[Array], Any]
+
+FEW_SEEDS = 10  # below, an interval of 95 % holds the truth in clearly fewer cases
+_MOST_NAMED = 10
+_SUCCESS = ("success", "success_last", "success_mean", "greedy_success", "solved")
+
+
+def counts_success(metric: str) -> bool:
+    """Whether a metric, of training or of an evaluation, is a share of successes, of which a failed seed has none."""
+    return metric.rpartition("/")[2] in _SUCCESS
+
+
+def with_failures(metric: str, scores: Array, failed: NDArray[np.bool_]) -> Array:
+    """Scores in which failed seeds count: no success where that is what is measured, else no value.
+
+    Args:
+        metric: its name.
+        scores: `[..., R]`.
+        failed: `[..., R]`.
+    """
+    return np.where(failed, 0.0 if counts_success(metric) else np.nan, scores)
+
+
+def few_seeds(seeds: int) -> str | None:
+    """What to say beside an interval over some seeds; none where they are enough, or where there is no interval."""
+    if not 1 < seeds < FEW_SEEDS:
+        return None
+    return f"With fewer than {FEW_SEEDS} seeds a 95 % interval is too short: trust it with more seeds."
+
+
+def seed_words(seeds: Sequence[int]) -> str:
+    """`seed 3`, or `seeds 3, 4 and 12 more`."""
+    more = f" and {len(seeds) - _MOST_NAMED} more" if len(seeds) > _MOST_NAMED else ""
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds[:_MOST_NAMED]))}{more}"
 
 
 def count(scores: ArrayLike) -> Any:

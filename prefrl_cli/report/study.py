@@ -18,7 +18,7 @@ from prefrl_cli.report.pool import Configuration
 from prefrl_cli.report.resample import share_interval
 from prefrl_cli.report.results import SOLVED, Comparison, Estimate, compare, table_cell
 from prefrl_cli.report.runs import Run, read_run
-from prefrl_cli.report.statistics import bootstrap_interval, mean
+from prefrl_cli.report.statistics import bootstrap_interval, few_seeds, mean
 from prefrl_cli.texts import markdown as markdown_text
 from prefrl_cli.texts import markdown_code
 
@@ -121,7 +121,9 @@ def measure(study: Study, folder: Path) -> list[Result]:
 
 def _side(row: Row, folder: Path) -> Configuration:
     run = read_run(folder) if folder.is_dir() else Run(folder, "missing", "not run yet")
-    return Configuration(row.name, run.experiment, run.options, [run], run.seeds, run.scores)
+    found = Configuration(row.name, run.experiment, run.options, [run], run.seeds, run.scores)
+    found.failed = list(run.failed)
+    return found
 
 
 def estimate(metric: str, scores: np.ndarray) -> Estimate:
@@ -167,7 +169,8 @@ def _cells(study: Study, result: Result, *, several: bool, width: int) -> list[s
         reason = result.run.reason or "see its train.log"
         short = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
         return [result.row.name, f"{result.run.status}: {short}", *[""] * (width - 2)]
-    cells = [result.row.name, str(len(result.run.seeds)), *(_value(result, name) for name in study.metrics)]
+    seeds = f"{len(result.run.seeds)}" + (f", {len(result.run.failed)} failed" if result.run.failed else "")
+    cells = [result.row.name, seeds, *(_value(result, name) for name in study.metrics)]
     if width > len(cells) + 1:
         cells += _compared(result.comparison, several)
     return [*cells, f"{digits(result.run.seconds)} s" if result.run.seconds is not None else "–"]
@@ -207,7 +210,12 @@ def _interval(found: Estimate) -> str:
 
 def _notes(study: Study, results: Sequence[Result]) -> str:
     """What brackets and columns mean, and whether all rows ran the same code."""
+    finished = [one.run for one in results if one.finished]
     said = ["Brackets: 95 % intervals over the seeds, failed ones included."]
+    if any(run.failed for run in finished):
+        said = ["Brackets: 95 % intervals over the seeds. A failed seed has no success; other means leave it out."]
+    if note := few_seeds(min((len(run.seeds) - len(run.failed) for run in finished), default=0)):
+        said.append(note)
     if SOLVED in study.metrics:
         said.append("Solved: success of at least 0.9 over the last tenth of the episodes.")
     if any(one.comparison for one in results):
@@ -235,13 +243,30 @@ def table(study: Study, results: Sequence[Result]) -> str:
     numbers = [f"{name}{end}" for name in study.metrics for end in ends]
     compared = [f"{name}{end}" for name in ("difference", "improvement") for end in ends]
     writer.writerow(
-        ["row", "status", "seeds", *numbers, "baseline", *compared, "train_seconds", "commit", "command", "reason"]
+        [
+            "row",
+            "status",
+            "seeds",
+            "failed_seeds",
+            *numbers,
+            "baseline",
+            *compared,
+            "train_seconds",
+            "commit",
+            "command",
+            "reason",
+        ]
     )
     none = Estimate(np.nan, np.nan, np.nan)
     for one in results:
         estimates = [value for name in study.metrics for value in one.estimates.get(name, none)]
         pair = [*one.comparison.difference, *one.comparison.better] if one.comparison else [np.nan] * 6
-        begin = [table_cell(one.row.name), one.run.status, len(one.run.seeds) if one.finished else 0]
+        begin = [
+            table_cell(one.row.name),
+            one.run.status,
+            len(one.run.seeds) if one.finished else 0,
+            len(one.run.failed),
+        ]
         seconds, commit = one.run.seconds, one.run.environment.get("commit", "")
         reason = "" if one.finished else one.run.reason
         end = ["" if seconds is None else seconds, *map(table_cell, (commit, one.row.command, reason))]

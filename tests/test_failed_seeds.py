@@ -1,0 +1,288 @@
+"""A seed that fails stops alone: the others end as they would without it, and it counts as a failure ever after."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import kill_and_resume
+import numpy as np
+import pytest
+import torch
+
+from prefrl_cli import runner
+from prefrl_cli.algorithm.oprl import OPRL
+from prefrl_cli.algorithm.reward_learning import _RewardLearning
+from prefrl_cli.checkpoints import Checkpoints
+from prefrl_cli.choices import choices
+from prefrl_cli.cli import report, reproduce, train
+from prefrl_cli.cli.job import run_or_resume
+from prefrl_cli.report.resample import share_interval
+from prefrl_cli.report.results import results
+from prefrl_cli.report.runs import load, read_run
+from prefrl_cli.report.study import Row, Study, markdown, measure, table
+from prefrl_cli.run_directory import read_status
+from prefrl_cli.sweep import Sweep
+
+SIZES = {
+    "oprl_maze": ["steps=4", "env.size=4", "env.horizon=12", "episodes=4"],
+    "tutorial/oprl_maze": ["steps=60", "env.size=4", "env.horizon=12"],
+}
+DIVERGES = ["experiment=rewardnet_mse", "optimizer=sgd", "optimizer.lr=0.01", "steps=8", "quiet=true"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    monkeypatch.setattr(runner, "draw", lambda *_: None)
+
+
+def poison(monkeypatch, seed, at, part, value, early=True):
+    """Spoil one number of a model's of one seed before, or after, an update."""
+    for kind in (OPRL, _RewardLearning):
+        original = kind.update
+
+        def spoiling(self, original=original):
+            def spoil():
+                if self.step == at and seed in self.streams.seeds:
+                    flat = self.optimizers[part % len(self.optimizers)].parameters.flat
+                    with torch.no_grad():
+                        flat[list(self.streams.seeds).index(seed), 1 if len(flat[0]) > 1 else 0] = value
+
+            if early:
+                spoil()
+            metrics = original(self)
+            if not early:
+                spoil()
+            return metrics
+
+        monkeypatch.setattr(kind, "update", spoiling)
+
+
+def rows(folder, *left_out):
+    return [line for line in Path(folder, "metrics.csv").read_text().splitlines() if line.split(",")[1] not in left_out]
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["first", "second"])
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_the_others_end_as_without_it(experiment, part, undrawn, monkeypatch, capfd):
+    """Whichever model is spoilt (of those that have two), by whatever, early in a run or after its last step."""
+    options = ["num_seeds=3", "seed=5", "evaluation.every=2", *SIZES.get(experiment, ["steps=6"])]
+    options = [one for one in options if not one.startswith("episodes")]
+    config, overrides = kill_and_resume.config_of(experiment, *options)
+    assert run_or_resume(config, overrides, Path("whole")) == 0
+    steps = config["steps"]
+    at, value, early = (steps // 2, np.nan, True) if part == 0 else (steps, np.inf, False)
+    poison(monkeypatch, 6, at, part, value, early)
+    capfd.readouterr()
+    assert run_or_resume(config, overrides, Path("spoilt")) == 0
+    told = capfd.readouterr().err
+    failed = at + early
+    assert re.fullmatch(rf"step {failed}: .* for seed 6; try a smaller .*; 2 of 3 seeds go on\n", told)
+    assert rows("spoilt", "6") == rows("whole", "6")
+    assert [line for line in rows("spoilt") if line.split(",")[1] == "6"] == [
+        line for line in rows("whole") if line.split(",")[1] == "6" and int(line.split(",")[0]) < failed
+    ]
+    status, summary = read_status(Path("spoilt")), json.loads(Path("spoilt", "summary.json").read_text())
+    assert status["status"] == "finished" and status["failed_seeds"] == summary["failed_seeds"]
+    assert list(status["failed_seeds"]) == ["6"] and status["failed_seeds"]["6"]["step"] == failed
+    whole = json.loads(Path("whole", "summary.json").read_text())["metrics"]
+    for name, found in summary["metrics"].items():
+        assert found["per_seed"] == [whole[name]["per_seed"][0], None, whole[name]["per_seed"][2]], name
+    assert all(of[1] is None and of[0] is not None for of in summary["examples"]["after"].values())
+
+
+@pytest.mark.parametrize("experiment", ["oprl_maze", "rewardnet_prefs", "addition_linear"])
+def test_its_charts_are_drawn(experiment, monkeypatch, capfd):
+    size = {"oprl_maze": ["steps=4", "env.size=4", "env.horizon=12"]}.get(experiment, ["steps=6"])
+    poison(monkeypatch, 1, 2, 0, np.nan)
+    assert run_or_resume(*kill_and_resume.config_of(experiment, "num_seeds=2", *size), Path("run")) == 0
+    assert read_status(Path("run"))["charts"] is True
+    assert len(list(Path("run", "charts").iterdir())) >= 6
+    assert capfd.readouterr().err.count("\n") == 1
+    if experiment == "oprl_maze":
+        assert "Seed 0<" in Path("run", "charts", "maze.svg").read_text().replace("<!-- Seed 0 -->", "Seed 0<")
+
+
+def test_one_that_diverges_has_the_rows_that_it_has_alone(undrawn, capsys):
+    assert train.main([*DIVERGES, "num_seeds=4", "output_dir=run"]) == 0
+    assert "step 6: the loss is not a number any more for seed 1; try a smaller optimizer.lr" in capsys.readouterr().err
+    for seed, code in ((0, 0), (1, 1), (2, 0)):
+        assert train.main([*DIVERGES, f"seed={seed}", f"output_dir=alone{seed}"]) == code
+        assert rows(f"alone{seed}")[1:] == [line for line in rows("run")[1:] if line.split(",")[1] == str(seed)]
+    alone = read_status(Path("alone1"))
+    assert alone["status"] == "failed" and alone["failed_seeds"] == read_status(Path("run"))["failed_seeds"]
+
+
+def test_a_kill_after_a_failure_changes_no_byte(undrawn, monkeypatch):
+    config, overrides = kill_and_resume.config_of(
+        "rewardnet_mse", "optimizer=sgd", "optimizer.lr=0.01", "steps=12", "num_seeds=12", "checkpoint.every=2"
+    )
+    assert run_or_resume(config, overrides, Path("whole")) == 0
+    assert len(read_status(Path("whole"))["failed_seeds"]) == 3
+    original = Checkpoints.save
+
+    class Killed(BaseException):
+        pass
+
+    for number in (8, 12):
+
+        def dying(self, step, *content, number=number):
+            if step == number:
+                self.wait()
+                raise Killed
+            return original(self, step, *content)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Checkpoints, "save", dying)
+            run_or_resume(config, overrides, Path("killed"))
+    assert run_or_resume(config, overrides, Path("killed")) == 0
+    assert kill_and_resume.differences(Path("whole"), Path("killed")) == []
+    assert read_status(Path("whole"))["failed_seeds"] == read_status(Path("killed"))["failed_seeds"]
+
+
+@pytest.mark.parametrize("steps", [3, 1])
+def test_what_the_last_step_spoils_is_no_result(steps, undrawn, capsys):
+    """Losses were numbers; the parameters after the last step, or what the policy makes of them, are not."""
+    typed = ["experiment=notebook/rewardnet_mse", "policy=ascent", "policy.rate=10000", "optimizer=sgd"]
+    typed += ["optimizer.lr=0.01" if steps == 3 else "optimizer.lr=1e36", f"steps={steps}", "num_seeds=3"]
+    assert train.main([*typed, "output_dir=run"]) in (0, 1)
+    status = read_status(Path("run"))
+    assert status["failed_seeds"] and all(one["step"] == steps for one in status["failed_seeds"].values())
+    if status["status"] == "finished":
+        summary = json.loads(Path("run", "summary.json").read_text())
+        for found in summary["metrics"].values():
+            assert sum(value is None for value in found["per_seed"]) == len(status["failed_seeds"])
+
+
+def test_numpy_has_nothing_to_say(undrawn, capsys, recwarn):
+    for typed in (
+        ["experiment=oprl_maze", "env.size=4", "optimizer.lr=1e30"],
+        ["experiment=rewardnet_prefs", "optimizer.lr=1e38"],
+    ):
+        train.main([*typed, "steps=3", "num_seeds=2", "quiet=true"])
+        assert len(capsys.readouterr().err.splitlines()) <= 2
+    assert not [one for one in recwarn if issubclass(one.category, RuntimeWarning)]
+
+
+# What counts seeds
+
+
+@pytest.fixture
+def maze(undrawn, monkeypatch, capsys):
+    """A maze in which seed 1 of four fails."""
+    with monkeypatch.context() as patch:
+        poison(patch, 1, 2, 0, np.nan)
+        config = kill_and_resume.config_of("oprl_maze", "num_seeds=4", "steps=4", "env.size=4", "evaluation.every=1")
+        assert run_or_resume(*config, Path("runs", "maze")) == 0
+    capsys.readouterr()
+    return Path("runs", "maze")
+
+
+def test_a_failed_seed_has_no_success_and_no_other_value(maze):
+    summary = json.loads((maze / "summary.json").read_text())["metrics"]
+    run = read_run(maze)
+    assert list(run.failed) == [1] and run.failed[1].startswith("step 3: the loss is not")
+    for name in ("solved", "success_mean", "success_last", "greedy_success"):
+        alive = [value for value in summary[name]["per_seed"] if value is not None]
+        assert len(alive) == 3 and summary[name]["mean"] == pytest.approx(sum(alive) / 4)
+        assert "seeds_with_value" not in summary[name] and run.scores[name][1] == 0.0
+    assert summary["label_accuracy"]["seeds_with_value"] <= 3 and np.isnan(run.scores["label_accuracy"][1])
+    success = run.table.columns["success"]
+    assert success.shape == (5, 4) and success[3:, 1].tolist() == [0, 0] and np.isnan(success[0]).all()
+    assert np.isnan(run.table.columns["return"][3:, 1]).all()
+
+
+def test_it_counts_in_every_part_of_a_report(maze, capsys):
+    (one,) = results(load([Path("runs")])).experiments
+    configuration = one.configurations[0]
+    assert (configuration.seeds, configuration.failed) == ([0, 1, 2, 3], [1])
+    solved = int(np.nansum(configuration.scores["solved"]))
+    assert one.solved[0] == pytest.approx((solved / 4, *share_interval(solved, 4)))
+    assert report.main(["runs", "-o", "out"]) == 0
+    page = re.sub(r"<[^>]+>", " ", Path("out", "report.html").read_text())
+    assert "Seeds that failed: 1." in page and re.search(r"1\s+step 3: the loss is not a number", page)
+    assert "With fewer than 10 seeds" in page and "over 4 of 4 seeds; 1 failed" in " ".join(
+        page.replace(" ;", ";").split()
+    )
+    cells = {row["metric"]: row for row in csv.DictReader(io.StringIO(Path("out", "report.csv").read_text()))}
+    assert {row["failed_seeds"] for row in cells.values()} == {"1"}
+    assert cells["solved"]["seeds"] == "4" and cells["epic_distance"]["seeds"] == "3"
+
+
+def test_a_run_of_it_alone_counts_the_same(maze, monkeypatch):
+    with monkeypatch.context() as patch:
+        poison(patch, 9, 2, 0, np.nan)
+        config = kill_and_resume.config_of(
+            "oprl_maze", "num_seeds=1", "seed=9", "steps=4", "env.size=4", "evaluation.every=1"
+        )
+        assert run_or_resume(*config, Path("runs", "alone")) == 1
+    (one,) = results(load([Path("runs")])).experiments[0].configurations
+    assert (one.failed, one.unfinished) == ([1, 9], [])
+    assert one.scores["solved"][one.seeds.index(9)] == 0 and np.isnan(one.scores["epic_distance"][one.seeds.index(9)])
+
+
+def test_it_is_the_worse_one_of_a_pair(undrawn):
+    for lr, folder in ((0.01, "high"), (0.001, "low")):
+        assert train.main([*DIVERGES, "num_seeds=4", f"optimizer.lr={lr}", f"output_dir=runs/{folder}"]) == 0
+    (one,) = results(load([Path("runs")])).experiments
+    high, low = (run.scores["loss"] for run in (read_run(Path("runs/high")), read_run(Path("runs/low"))))
+    (pair,) = one.comparisons["loss"]
+    assert pair.seeds == "4 shared; difference without 1 failed"
+    first, second = (low, high) if pair.first.options["optimizer.lr"] == 0.001 else (high, low)
+    worst = [np.where(np.isnan(side), np.inf, side) for side in (first, second)]
+    wins = (worst[0][:, None] < worst[1]) + 0.5 * (worst[0][:, None] == worst[1])
+    assert pair.better.value == pytest.approx(wins.mean())
+    both = ~np.isnan(high)
+    assert pair.difference.value == pytest.approx(first[both].mean() - second[both].mean())
+
+
+def test_a_study_says_so(maze):
+    study = Study(
+        "s", "S", "?", None, ("success_mean", "solved", "epic_distance"), "points", "", (Row("one", "maze", ()),)
+    )
+    found = measure(study, Path("runs"))
+    text = markdown(study, found)
+    assert "| one | 4, 1 failed |" in text and re.search(r"\| \d of 4, ", text)
+    assert "A failed seed has no success; other means leave it out." in text and "fewer than 10 seeds" in text
+    (row,) = csv.DictReader(io.StringIO(table(study, found)))
+    assert (row["seeds"], row["failed_seeds"]) == ("4", "1")
+
+
+def test_a_sweep_says_so(maze):
+    with Sweep(Path("runs"), []) as sweep:
+        job = sweep.add(["a=1"])
+        maze.rename(sweep.folder(job))
+        standing = sweep.standing(job)
+    assert (standing.status, standing.reason, standing.failed) == ("finished", "1 of 4 seeds failed", True)
+
+
+def test_it_is_reproduced(undrawn, capsys):
+    assert train.main([*DIVERGES, "num_seeds=3", "output_dir=run"]) == 0
+    assert reproduce.main(["run", "output_dir=again", "quiet=true"]) == 0
+    assert "identical" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        [1],
+        {"1": 3},
+        {"7": {"step": 3}},
+        {"1": {"step": "3"}},
+        {"1": {"step": 3}, "2": {"step": 1}},
+        {"1": {"step": -5}},
+        {"x" * 9000: {}},
+    ],
+)
+def test_a_record_that_says_something_else_is_told(failed, maze):
+    status = json.loads((maze / "status.json").read_text())
+    (maze / "status.json").write_text(json.dumps({**status, "failed_seeds": failed}))
+    run = read_run(maze)
+    assert run.status == "unreadable" and ("status.json" in run.reason or "metrics.csv" in run.reason)
