@@ -1,1 +1,5 @@
 """prefrl: preference learning for reinforcement learning, many seeds at once."""
+
+from prefrl_cli import processor
+
+processor.ask_for_exactness()  # before anything imports torch

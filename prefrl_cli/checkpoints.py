@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefrl_cli.own_files import write_whole
+from prefrl_cli.checkpoint_file import pack, read_file, unpack
+from prefrl_cli.own_files import clear_parts, make_folder, write_whole
 from prefrl_cli.safe_files import short
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    import torch
-    from torch import Tensor
 
 FORMAT = 3
 _KEPT = 2
-_TENSOR = "__tensor__"
 
 
 class CheckpointError(Exception):
@@ -63,9 +59,9 @@ class Checkpoints:
         from concurrent.futures import ThreadPoolExecutor
 
         self.wait()
-        self._folder.mkdir(exist_ok=True)
+        make_folder(self._folder)
         final = self._folder / f"step_{step:06d}.pt"
-        text, data = _pack(content)
+        text, data = pack(content)
         thread = ThreadPoolExecutor(1)
         whole = {"format": FORMAT, "step": step, "content": text, "data": data}
         self._writing = thread.submit(self._put, final, whole, before)
@@ -89,10 +85,9 @@ class Checkpoints:
         written = io.BytesIO()  # torch reports a full disk as an error of its archive when it writes to a file itself
         torch.save(whole, written)
         write_whole(final, written.getbuffer())
-        write_whole(self._folder / "last", f"{final.name}\n", sync=False)  # the names of the files say the same
+        self._name_the_newest()
         sync_folder(self._folder)
-        for old in self.newest_first()[_KEPT:]:
-            old.unlink()
+        self._keep_few()
 
     def __enter__(self) -> Checkpoints:
         """The checkpoints themselves."""
@@ -108,12 +103,27 @@ class Checkpoints:
         return sorted(self._folder.glob("step_*.pt"), key=_step, reverse=True)
 
     def drop_after(self, step: int) -> None:
-        """Remove those of later steps, which a resumed run writes again, and what a kill left half-written."""
-        for path in self._folder.glob("*.part"):
-            path.unlink()
+        """Leave the folder as it stood after a step: a resumed run writes later ones again; `last` names the newest."""
+        if not self._folder.is_dir():
+            return
+        clear_parts(self._folder)
         for path in self.newest_first():
             if _step(path) > step:
                 path.unlink()
+        self._name_the_newest()
+        self._keep_few()
+
+    def _name_the_newest(self) -> None:
+        """Make `last` say what the names of the files say."""
+        found, last = self.newest_first(), self._folder / "last"
+        if found:
+            write_whole(last, f"{found[0].name}\n", sync=False)
+        else:
+            last.unlink(missing_ok=True)
+
+    def _keep_few(self) -> None:
+        for old in self.newest_first()[_KEPT:]:
+            old.unlink()
 
     @staticmethod
     def load(path: Path, device: str) -> dict[str, Any]:
@@ -127,101 +137,20 @@ class Checkpoints:
             CheckpointError: when it is torn, damaged or no checkpoint at all.
             UnfitError: when it is of another format.
         """
-        import torch
-
         try:
-            if path.is_symlink() or not path.is_file():
-                raise ValueError("not a file")
-            # torch does not look at the checksums that it writes. It compresses nothing, so nothing may grow either.
-            with zipfile.ZipFile(path) as archive:
-                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                    raise ValueError("compressed")
-                if (torn := archive.testzip()) is not None:
-                    raise ValueError(f"{torn} differs from its checksum")
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-            if not isinstance(saved, dict) or saved["step"] != _step(path) or type(saved["format"]) is not int:
+            kind, step, text, data = read_file(path)
+            if step != _step(path):
                 raise ValueError("no checkpoint")
-            if saved["format"] == FORMAT:
-                return {"step": saved["step"], **_unpack(saved["content"], saved["data"], device)}
+            if kind == FORMAT:
+                return {"step": step, **unpack(text, data, device)}
         except Exception as problem:  # damaged bytes raise whatever they like
             raise CheckpointError(f"checkpoint {path.name} is damaged ({short(problem)})") from None
-        raise UnfitError(f"checkpoint {path.name} is of format {saved['format']}, here it is {FORMAT}")
+        raise UnfitError(f"checkpoint {path.name} is of format {kind}, here it is {FORMAT}")
 
 
 def _step(path: Path) -> int:
     found = re.fullmatch(r"step_(\d{1,12})", path.stem)
     return int(found[1]) if found else -1
-
-
-def _pack(content: Mapping[str, Any]) -> tuple[str, Tensor]:
-    """JSON that describes each tensor, and the bytes of all of them, uint8 `[N]`.
-
-    torch takes 0.1 ms for each object of a checkpoint and the disk its time for each byte: many small tensors are
-    written as one, and whole numbers in as few bytes as they need (a maze's states and actions are most of a run).
-    """
-    import torch
-
-    parts = [torch.empty(0, dtype=torch.uint8)]
-    written = 0
-
-    def describe(value: Any) -> Any:
-        nonlocal written
-        if not isinstance(value, torch.Tensor):
-            raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
-        tensor = value.detach().cpu()
-        small = tensor.contiguous() if tensor.dtype != torch.int64 else tensor.to(_narrowest(tensor)).contiguous()
-        parts.append(small.view(-1).view(torch.uint8))
-        start, written = written, written + parts[-1].numel()
-        return {_TENSOR: [_name(tensor.dtype), _name(small.dtype), list(tensor.shape), start, written]}
-
-    return json.dumps(content, default=describe), torch.cat(parts)
-
-
-def _unpack(text: str, data: Tensor, device: str) -> dict[str, Any]:
-    """What `_pack` was given; lists stand for tuples.
-
-    Raises:
-        Exception: of any kind, when the text was not made by `_pack`.
-    """
-
-    def tensor(value: dict[str, Any]) -> Any:
-        if _TENSOR not in value:
-            return value
-        kind, stored, shape, start, end = value[_TENSOR]
-        # A copy each: it lies where torch's own tensors do, and what is learned on does not depend on its place.
-        found = data[start:end].clone().view(_dtype(stored)).view(shape)
-        return found.to(device=device, dtype=_dtype(kind))
-
-    content = json.loads(text, object_hook=tensor)
-    if not isinstance(content, dict):
-        raise ValueError("no checkpoint")
-    return content
-
-
-def _narrowest(tensor: Tensor) -> torch.dtype:
-    """The smallest type that holds all of an int64 tensor's numbers."""
-    import torch
-
-    if not tensor.numel():
-        return tensor.dtype
-    least, most = (int(end) for end in tensor.aminmax())
-    for kind in (torch.uint8, torch.int16, torch.int32):
-        if torch.iinfo(kind).min <= least and most <= torch.iinfo(kind).max:
-            return kind
-    return tensor.dtype
-
-
-def _name(kind: torch.dtype) -> str:
-    return str(kind).removeprefix("torch.")
-
-
-def _dtype(name: str) -> torch.dtype:
-    import torch
-
-    found = getattr(torch, name)
-    if not isinstance(found, torch.dtype):
-        raise ValueError(f"no type of a tensor: {name}")
-    return found
 
 
 def sync_folder(folder: Path) -> None:

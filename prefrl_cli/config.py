@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from prefrl_cli.choices import GROUPS, PARTS, not_set
 from prefrl_cli.groups import Group, is_optimizer, is_part, mapping
 from prefrl_cli.limits import Count, CountOrZero, Limits, Seed
-from prefrl_cli.options import ConfigError, check, check_value, show, signature, unknown
+from prefrl_cli.options import ConfigError, check, check_value, show, signature, suggest, unknown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,6 +131,26 @@ def build(config: Mapping[str, Any]) -> Algorithm:
         ready[name] = nodes["optimizer"].build({**ready, "parameters": _parameters(name, ready)})
     algorithm: Algorithm = nodes["algorithm"].build(ready)
     return algorithm
+
+
+def metric_names(config: Mapping[str, Any]) -> list[str]:
+    """The metrics of an evaluation, asked of one seed before training; what is trained is built anew, and untouched.
+
+    Raises:
+        ConfigError: as `build`.
+    """
+    return sorted(build({**config, "num_seeds": 1}).evaluate())
+
+
+def check_objective(config: Mapping[str, Any]) -> None:
+    """Refuse an objective that is no metric of the evaluation.
+
+    Raises:
+        ConfigError: naming the metric that is near, or all.
+    """
+    name = config.get("objective")
+    if name is not None and name not in (known := metric_names(config)):
+        raise ConfigError(f"objective={show(name)}: the run has no such metric; {suggest(name, known, 'objective=')}")
 
 
 def check_loggers(config: Mapping[str, Any], run: Run) -> dict[str, Group]:

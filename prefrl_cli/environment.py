@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prefrl_cli import processor
+
 _PACKAGES = ("prefrl", "torch", "numpy", "hydra-core", "omegaconf", "matplotlib", "tqdm")
 
 
@@ -24,6 +26,7 @@ def environment(threads: int, device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
+        "processor": processor.name(),
         "processors": os.cpu_count(),
         "threads": threads,
         "device": device,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from prefrl_cli.own_files import alone, make_folder, write_whole
 from prefrl_cli.safe_files import UnreadableError, read
 
 _MLFLOW_BATCH = 1000  # the most that MLflow takes at once
@@ -39,6 +40,7 @@ class TensorBoard:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            make_folder(self._folder)
             # A resumed run begins at its checkpoint: what an earlier process wrote past it is not shown.
             self._writer = SummaryWriter(str(self._folder), purge_step=step)
         for name, value in metrics.items():
@@ -142,6 +144,7 @@ class WandB:
     ) -> None:
         import wandb
 
+        make_folder(directory / "wandb")
         self.per_seed = per_seed
         self._run = wandb.init(
             project=project,
@@ -179,7 +182,7 @@ def _identity(directory: Path) -> str:
         if re.fullmatch(rb"[0-9a-f]{16}", found := read(directory, _IDENTITY, 100)):
             return found.decode()
     made = secrets.token_hex(8)
-    (directory / _IDENTITY).write_text(made, encoding="utf-8")
+    write_whole(directory / _IDENTITY, made)
     return made
 
 
@@ -201,10 +204,11 @@ def _alone(store: str) -> Iterator[Path | None]:
     if path == store:
         yield None
         return
-    import fcntl  # what sqlite itself locks with, where prefrl runs
-
+    if Path(path).is_symlink():
+        raise ValueError(
+            f"{path} is a link, which would be written through; type store=sqlite:///PATH of what it leads to"
+        )
     file = Path(path).resolve()
     file.parent.mkdir(parents=True, exist_ok=True)
-    with (file.parent / f".{file.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(file.parent / f".{file.name}.lock"):
         yield file.parent

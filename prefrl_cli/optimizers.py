@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -37,6 +38,12 @@ class Optimizer:
         self._slots = [torch.zeros_like(parameters.flat) for _ in range(self.slots)]
         self._count = torch.zeros((), device=parameters.flat.device)
         self._losses = torch.zeros(len(parameters.flat), device=parameters.flat.device)
+
+    def on(self, parameters: Parameters) -> Self:
+        """The same optimiser at its beginning, for other parameters."""
+        other = copy.copy(self)
+        Optimizer.__init__(other, parameters, self.lr, self._clip, self._horizon)
+        return other
 
     @property
     def finite(self) -> Tensor:

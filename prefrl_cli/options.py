@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from prefrl_cli.limits import LARGEST, Limits
 
 MISSING = inspect.Parameter.empty
+_MOST_SHOWN = 50  # things of a list
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", types.NoneType: "null"}
 
 
@@ -110,8 +111,11 @@ def show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(show, value))}]"
-    text = str(value)
+        return f"[{','.join(map(show, value))}]" if len(value) <= _MOST_SHOWN else f"a list of {len(value)}"
+    try:
+        text = str(value)
+    except ValueError as problem:  # Python writes no number of more than 4,300 digits
+        text = str(problem)
     shown = text if len(text) <= 60 else f"{text[:57]}..."
     return repr(shown) if not text or not text.isprintable() else shown
 

@@ -36,7 +36,7 @@ class ActorCritic:
         self._observe = env.observe
         outputs = env.num_actions + 1
         self._network = Network(streams, "init/policy", env.num_states, [hidden] * layers, outputs, zero_head=zero_head)
-        self.parameters = self._network.parameters
+        self.parameters, self.sizes = self._network.parameters, self._network.sizes
 
     def __call__(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities `[R, ..., A]` and values `[R, ...]` of states `[R, ...]`."""

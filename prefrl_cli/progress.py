@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from prefrl_cli.own_files import silence
+from prefrl_cli import texts
+from prefrl_cli.own_files import append_to, silence
 
 _LINES = 10
 # What to watch, the first of these that a step has; any other metric where it has none.
@@ -33,9 +34,13 @@ class Console:
         self._log = log
 
     def line(self, text: str, *, shown: bool = True, error: bool = False) -> None:
-        """Print a line, to standard error if it is one, and log it; `shown` false only logs it."""
+        """Print a line, to standard error if it is one, and log it; `shown` false only logs it.
+
+        What comes of a record, such as the name of an option that differs, is written so that a terminal shows it.
+        """
+        text = texts.shown(text)
         try:
-            with self._log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            with append_to(self._log) as file:
                 file.write(text + "\n")
         except OSError:
             if not error:  # that nothing can be written must be told all the same

@@ -77,6 +77,9 @@ class Network:
         initialisation: `uniform` in +-1/sqrt(fan-in) as torch's Linear, or `normal` with variance 0.1 (the notebook).
         zero_head: start the last layer at zero, so that an untrained network is silent.
         members: networks a seed, of which the first is what it would be alone: R stands for R * members then.
+
+    Attributes:
+        sizes: the arguments after `purpose`, by name: another network can be made of the same sizes.
     """
 
     def __init__(
@@ -96,6 +99,10 @@ class Network:
         self._activation = _ACTIVATIONS[activation]
         self._normalise = normalise
         self.inputs = inputs
+        self.sizes = {
+            "inputs": inputs, "hidden": list(hidden), "outputs": outputs, "activation": activation,
+            "normalise": normalise, "initialisation": initialisation, "zero_head": zero_head, "members": members,
+        }  # fmt: skip
         sizes = [inputs, *hidden, outputs]
         initial: list[Tensor] = []
         draws = streams if members == 1 else _Members(streams, members)
@@ -118,6 +125,12 @@ class Network:
         weight, bias = self._layers[0][:2]
         return self._after_first(weight + bias)
 
+    @property
+    def has_slope(self) -> bool:
+        """Whether `slope` knows its layers: one output after (leaky) ReLU."""
+        known = not self._normalise and self._activation is not torch.tanh
+        return known and len(self._layers) > 1 and self._layers[-1][0].shape[2] == 1
+
     def slope(self, fixed: Tensor, direction: Tensor) -> Callable[[Tensor], Tensor]:
         """The derivative of the output with respect to one input, carried forward through the layers.
 
@@ -129,9 +142,9 @@ class Network:
             A function from the moving input `[R, B]` to the derivative `[R, B]`.
 
         Raises:
-            ValueError: for a network with LayerNorm or another activation than (leaky) ReLU.
+            ValueError: for a network with LayerNorm, another activation than (leaky) ReLU, or more outputs.
         """
-        if self._normalise or self._activation is torch.tanh:
+        if not self.has_slope:
             raise ValueError("the slope is carried by hand through relu and leaky_relu layers only")
         leak = 0.01 if self._activation is leaky_relu else 0.0
         (first, bias), *middle, (last, _) = [[p.detach() for p in layer] for layer in self._layers]

@@ -68,7 +68,7 @@ class ProcessReward:
             streams, "init/reward_model", env.num_states, [hidden] * layers, 1,
             normalise=True, zero_head=zero_head, members=members,
         )  # fmt: skip
-        self.parameters = self._network.parameters
+        self.parameters, self.sizes = self._network.parameters, self._network.sizes
         self.members, self._combine = members, combine
 
     def __call__(self, states: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class ImplicitReward:
             zero_head=zero_head, members=members,
         )  # fmt: skip
         streams.restart("init/policy")
-        self.parameters = self._network.parameters
+        self.parameters, self.sizes = self._network.parameters, self._network.sizes
         self.beta, self.members, self._combine = beta, members, combine
         self._states = torch.arange(env.num_states, device=streams.device).expand(len(streams.seeds), -1)
         self._all = env.observe(self._states.repeat_interleave(members, 0))
@@ -206,6 +206,7 @@ class LinearReward:
 
     def __init__(self, streams: Streams, slope: Positive = 0.1) -> None:
         self._slope = slope
+        self.sizes = {"inputs": 2, "hidden": [], "outputs": 1, "members": 1}  # the same sum over two features
         self.parameters = Parameters([torch.zeros(len(streams.seeds), 2, device=streams.device)])
 
     @property
@@ -259,7 +260,7 @@ class RewardNet:
         self._network = Network(
             streams, "init/reward_model", 3, [hidden] * layers, 1, activation=activation, initialisation=initialisation
         )
-        self.parameters = self._network.parameters
+        self.parameters, self.sizes = self._network.parameters, self._network.sizes
         largest = torch.tensor([env.numbers - 1, env.numbers - 1, env.actions - 1], device=streams.device)
         self._scale = 2 / largest if scale else torch.ones(3, device=streams.device)
         self._shift = -1.0 if scale else 0.0

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from prefrl_cli.checkpoints import Checkpoints
+from prefrl_cli.claims import LOG, STATUS, in_the_way
 from prefrl_cli.options import ConfigError, show
-from prefrl_cli.own_files import LOCK, hold, write_whole
-from prefrl_cli.safe_files import UnreadableError, not_plain, read, read_json
-from prefrl_cli.sweep_record import RECORD
+from prefrl_cli.own_files import LOCK, append_to, clear_parts, hold, is_held, write_whole
+from prefrl_cli.safe_files import UnreadableError, not_plain, read_json, tail
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 EVALUATION = "evaluation/"
+_LONGEST_LINE = 1 << 16  # letters of metrics.csv; one of a hundred metrics has some 2,000
 
 
 class RunDirectory:
@@ -47,32 +48,34 @@ class RunDirectory:
     def claim(cls, wanted: Path, *, exact: bool) -> RunDirectory:
         """Take a folder that no other run can take as well, making it where needed.
 
+        A folder that was there must be empty, or hold no more than a run that was killed before it had begun.
+
         Args:
             wanted: the folder.
             exact: whether only this one will do; else a taken one gets a suffix, `_1`, `_2`, ...
 
         Raises:
-            ConfigError: when the folder holds a run already, or cannot be written.
+            ConfigError: when the folder holds anything else, or cannot be written.
         """
         try:
             wanted.parent.mkdir(parents=True, exist_ok=True)
             for number in range(10_000):
                 path = wanted.with_name(f"{wanted.name}_{number}") if number else wanted
-                if (path / RECORD).exists():
-                    raise ConfigError(f"output_dir={path}: holds a sweep; type another folder")
-                try:
-                    path.mkdir(exist_ok=exact)
-                    # An existing folder was not made by us: who creates the status file first has it.
-                    os.close(os.open(path / "status.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-                except FileExistsError:
-                    if exact and wanted.is_dir():
-                        raise ConfigError(f"output_dir={wanted}: holds a run already; type another folder") from None
-                    if exact:
-                        raise
-                    continue
                 directory = cls(path)
-                directory._take_lock()
-                directory.write_status("running", 0)
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    if not exact:
+                        continue
+                    if not path.is_dir():
+                        raise
+                    if (wrong := in_the_way(path)) is not None:
+                        raise ConfigError(wrong) from None
+                try:
+                    directory._begin()
+                except BaseException:
+                    directory.close()
+                    raise
                 return directory
         except OSError as problem:
             reason = problem.strerror or problem
@@ -80,6 +83,23 @@ class RunDirectory:
                 f"output_dir={show(str(wanted))}: cannot be written ({reason}); type output_dir=FOLDER"
             ) from None
         raise ConfigError(f"output_dir={wanted}: no free name was found; type output_dir=FOLDER")
+
+    def _begin(self) -> None:
+        """Be the one that begins here: who makes the status file, or finds it and holds the lock."""
+        self._take_lock()
+        if (wrong := in_the_way(self.path)) is not None:  # another process was quicker, and has ended
+            raise ConfigError(wrong)
+        try:
+            os.close(os.open(self.path / STATUS, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            if is_held(self.path / LOCK) is None:  # no locks here: whoever made it may be about to begin
+                raise ConfigError(
+                    f"output_dir={self.path}: another run begins there, or was killed as it began;"
+                    " type another folder, or remove this one"
+                ) from None
+        clear_parts(self.path)
+        (self.path / LOG).unlink(missing_ok=True)
+        self.write_status("running", 0)
 
     @classmethod
     def reopen(cls, path: Path) -> RunDirectory:
@@ -93,8 +113,7 @@ class RunDirectory:
             if (wrong := not_plain(path, path / "checkpoints", path / "charts")) is not None:
                 raise ConfigError(wrong)
             directory._take_lock()
-            for left in path.glob(".*.part"):
-                left.unlink()
+            clear_parts(path)
         except OSError as problem:
             directory.close()
             raise ConfigError(f"{show(str(path))}: cannot be written ({problem.strerror or problem})") from None
@@ -111,7 +130,7 @@ class RunDirectory:
         try:
             self._lock = hold(self.path / LOCK)
         except BlockingIOError:
-            owner = read(self.path, LOCK)[:20].decode(errors="replace").strip()
+            owner = tail(self.path, LOCK, 20).decode(errors="replace").strip()
             named = f"process {owner}" if owner.isdecimal() else "another process"
             raise ConfigError(f"{self.path}: {named} is training in this folder; wait for it, or stop it") from None
         os.truncate(self._lock, 0)
@@ -121,7 +140,7 @@ class RunDirectory:
         """Say how the run stands; `reason` is one line."""
         ended = None if status == "running" else _now()
         content = {"status": status, "step": step, "reason": reason, "started": self._started, "ended": ended}
-        self.write_json("status.json", content)
+        self.write_json(STATUS, content)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a file whole or not at all; what is not a number becomes null."""
@@ -177,11 +196,11 @@ class MetricsLog:
         """
         log = cls(path, seeds)
         with path.open(encoding="utf-8", newline="") as file:
-            header = file.readline().rstrip("\n").split(",")
+            header = file.readline(_LONGEST_LINE).rstrip("\n").split(",")
             if header[:2] != ["step", "seed"] or not set(names) <= set(header[2:]):
                 raise ValueError("metrics.csv has not the columns of the checkpoint")
             for number in range(step + 1):
-                rows = [file.readline().rstrip("\n").split(",") for _ in log._seeds]
+                rows = [file.readline(_LONGEST_LINE).rstrip("\n").split(",") for _ in log._seeds]
                 heads = [row[:2] for row in rows if len(row) == len(header)]
                 if heads != [[str(number), seed] for seed in log._seeds]:
                     raise ValueError(f"metrics.csv has not all rows of step {number}")
@@ -245,7 +264,7 @@ class MetricsLog:
         self.close()
         head = ",".join(["step", "seed", *self._names]) + "\n"
         write_whole(self._path, head + "".join(self._lines(*row) for row in self._rows))
-        self._file = self._path.open("a", encoding="utf-8", newline="")
+        self._file = append_to(self._path)
 
     def _lines(self, step: int, texts: Mapping[str, list[str]]) -> str:
         empty = [""] * len(self._seeds)
@@ -256,7 +275,7 @@ class MetricsLog:
 def read_status(path: Path) -> dict[str, Any]:
     """What `status.json` of a run says; empty where there is none that can be read."""
     try:
-        return read_json(path, "status.json")
+        return read_json(path, STATUS)
     except UnreadableError:
         return {}
 

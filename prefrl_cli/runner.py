@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import numpy as np
 import torch
 
 from prefrl_cli.checkpoints import CheckpointError, UnfitError
+from prefrl_cli.own_files import make_folder
 from prefrl_cli.progress import Progress
 from prefrl_cli.report.statistics import bootstrap_interval, interquartile_mean
 from prefrl_cli.run_directory import EVALUATION, MetricsLog, RunDirectory
@@ -25,38 +24,11 @@ if TYPE_CHECKING:
     from prefrl_cli.algorithm import Algorithm
     from prefrl_cli.config import Run
 
-_SEEDS_FOR_ALL_THREADS = 16
 _DAMAGED = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError)  # what another's state raises
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class TrainingError(Exception):
     """Training cannot go on; the message is one line."""
-
-
-def prepare(run: Run) -> int:
-    """Set the number of threads, before the first tensor is made; returns it.
-
-    The option `threads` counts, then OMP_NUM_THREADS, as the launchers and batch systems set it. A small network on
-    one seed spends its time in calls, not in arithmetic, so more threads only wait for each other. Results do not
-    depend on the number.
-    """
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    typed = os.environ.get("OMP_NUM_THREADS", "")  # a list of numbers where loops are nested
-    wished = int(typed) if typed.isdecimal() and 0 < int(typed) <= 1024 else None
-    threads = run.threads or wished or (available if run.num_seeds >= _SEEDS_FOR_ALL_THREADS else 1)
-    torch.set_num_threads(threads)
-    keep_freed_memory()
-    torch.set_flush_denormal(True)  # numbers below 1e-38 are slow, and no experiment needs them
-    return threads
-
-
-def keep_freed_memory() -> None:
-    """Ask the C library (glibc) not to give freed memory back: 64 seeds' tensors would cost a page fault a page."""
-    allocator = ctypes.CDLL(None)
-    if hasattr(allocator, "mallopt"):
-        allocator.mallopt(_MMAP_THRESHOLD, 1 << 30)
-        allocator.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 class Stopped(Exception):
@@ -226,7 +198,7 @@ def draw(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory) -> None
     """Draw the algorithm's charts."""
     from prefrl_cli.report import charts  # matplotlib takes a second to import: not before training
 
-    directory.charts.mkdir(exist_ok=True)
+    make_folder(directory.charts)
     for name, figure in algorithm.figures(log.history()).items():
         charts.draw(figure, directory.charts / name)
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from prefrl_cli.options import show
+from prefrl_cli.texts import shown
 
 _MOST_TEXT = 1 << 18  # bytes of a YAML file; ours have some 2,000
-_MOST_JSON = 1 << 26
-_MOST_METRICS = 1 << 31
+_MOST_JSON = 1 << 24  # bytes; a hundred times as many in memory, at worst; ours have some 50,000
 _DEEPEST = 40  # levels of a YAML file
-_MOST_ALIASES = 8  # ours have none; each may double what is read
+_MOST_ALIASES = 8  # inside of what has a name itself, where each may double what is read; ours have none
+_MOST_REPEATS = 200  # aliases elsewhere
 _MOST_OPTIONS = 5000
+_LARGEST = 1 << 64  # no number of ours is; Python writes none of more than 4,300 digits
 
 
 class UnreadableError(Exception):
@@ -38,11 +44,39 @@ def not_plain(*folders: Path) -> str | None:
     return None
 
 
-def read(folder: Path, name: str, most: int = _MOST_METRICS) -> bytes:
+def read(folder: Path, name: str, most: int) -> bytes:
     """A plain file right in the folder.
 
     Raises:
         UnreadableError: when it is missing, a link, a device or a pipe, or larger than `most` bytes.
+    """
+    with opened(folder, name, most) as file:
+        try:
+            return file.read(os.fstat(file.fileno()).st_size)  # what a running process appends meanwhile is left
+        except OSError as problem:
+            raise UnreadableError(f"{name}: {problem.strerror}") from None
+
+
+def tail(folder: Path, name: str, most: int) -> bytes:
+    """The last `most` bytes of a plain file right in the folder, however large it is.
+
+    Raises:
+        UnreadableError: as `read`.
+    """
+    with opened(folder, name, sys.maxsize) as file:
+        try:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - most))
+            return file.read(most)
+        except OSError as problem:
+            raise UnreadableError(f"{name}: {problem.strerror}") from None
+
+
+@contextlib.contextmanager
+def opened(folder: Path, name: str, most: int) -> Iterator[BinaryIO]:
+    """A plain file right in the folder, open for reading.
+
+    Raises:
+        UnreadableError: as `read`.
     """
     try:
         # Opening a pipe would wait for ever, and following a link would leave the run.
@@ -59,9 +93,7 @@ def read(folder: Path, name: str, most: int = _MOST_METRICS) -> bytes:
         if found.st_size > most:
             raise UnreadableError(f"{name} has {found.st_size:,} bytes; {most:,} at most are read")
         with open(handle, "rb", closefd=False) as file:
-            return file.read(found.st_size)  # what a running process appends meanwhile is left
-    except OSError as problem:
-        raise UnreadableError(f"{name}: {problem.strerror}") from None
+            yield file
     finally:
         os.close(handle)
 
@@ -74,7 +106,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     """
     try:
         content = json.loads(read(folder, name, _MOST_JSON).decode("utf-8"))
-    except (ValueError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:  # Python reads no number of more than 4,300 digits
         raise UnreadableError(f"{name} is not JSON ({short(problem)})") from None
     if not isinstance(content, dict):
         raise UnreadableError(f"{name} holds no object")
@@ -85,27 +117,99 @@ def read_yaml(folder: Path, name: str) -> Any:
     """A YAML file, safe-loaded.
 
     Raises:
-        UnreadableError: when it is not YAML, asks for Python objects, or is nested deeper, or repeats itself more
-            often, than any of ours.
+        UnreadableError: as `load_yaml`.
+    """
+    try:
+        text = read(folder, name, _MOST_TEXT).decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise UnreadableError(f"{name} is not YAML that can be loaded safely ({short(problem)})") from None
+    return load_yaml(text, name)
+
+
+def load_yaml(text: str, name: str) -> Any:
+    """What a text in YAML says, safe-loaded.
+
+    Args:
+        text: the whole of a file.
+        name: of the file, for what is wrong with it.
+
+    Raises:
+        UnreadableError: when it is not YAML, asks for Python objects, names one thing twice, has numbers of hundreds
+            of digits, or is nested deeper, or repeats itself more often, than any of ours.
     """
     import yaml
 
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster
     try:
-        text = read(folder, name, _MOST_TEXT).decode("utf-8")
-        depth = aliases = 0
-        for event in yaml.parse(text, loader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST:  # the C loader would overflow its stack
-                raise UnreadableError(f"{name} is nested deeper than {_DEEPEST} levels")
-            aliases += isinstance(event, yaml.AliasEvent)
-            if aliases > _MOST_ALIASES:
-                raise UnreadableError(f"{name} has more than {_MOST_ALIASES} aliases")
-        return yaml.load(text, loader)
+        check_yaml(text, name)
+        content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the C one is ten times faster
+        flattest = [content]
+        seen = set()
+        while flattest:  # aliases make one thing stand in several places
+            node = flattest.pop()
+            if isinstance(node, int) and abs(node) > _LARGEST:
+                raise UnreadableError(f"{name} has a number of more than 19 digits")
+            if isinstance(node, dict | list | tuple | set) and id(node) not in seen:
+                seen.add(id(node))
+                flattest += [*node, *(node.values() if isinstance(node, dict) else ())]
+        return content
     except UnreadableError:
         raise
     except Exception as problem:  # a YAML tag's constructor may raise anything, such as OverflowError for a date
-        raise UnreadableError(f"{name} is not YAML that can be loaded safely ({short(problem)})") from None
+        mark: Any = getattr(problem, "problem_mark", None)
+        where = f"{name}, line {mark.line + 1}," if hasattr(mark, "line") else name
+        reason = getattr(problem, "problem", None) or problem
+        raise UnreadableError(f"{where} is not YAML that can be loaded safely ({short(reason)})") from None
+
+
+def check_yaml(text: str, name: str) -> None:
+    """Refuse, before anything is made of it, what would keep a reader of YAML busy or overflow its stack.
+
+    Raises:
+        UnreadableError: when it is nested deeper, or repeats itself more often, than any of ours, or names one thing
+            twice, of which all but the last would be lost.
+        yaml.YAMLError: when it is not YAML.
+    """
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    levels: list[_Level] = []
+    repeats = inside = 0
+    for event in yaml.parse(text, loader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            levels.pop()
+            continue
+        if not isinstance(event, yaml.NodeEvent):
+            continue
+        if levels and (twice := levels[-1].add(getattr(event, "value", None))) is not None:
+            mark: Any = event.start_mark
+            raise UnreadableError(f"{name}, line {mark.line + 1}: {show(twice)} stands there twice; leave one out")
+        if isinstance(event, yaml.AliasEvent):
+            repeats, inside = repeats + 1, inside + any(level.named for level in levels)
+            if inside > _MOST_ALIASES or repeats > _MOST_REPEATS:
+                raise UnreadableError(f"{name} has more than {_MOST_ALIASES} aliases; write out what they stand for")
+        elif isinstance(event, yaml.CollectionStartEvent):
+            levels.append(_Level(isinstance(event, yaml.MappingStartEvent), event.anchor is not None))
+            if len(levels) > _DEEPEST:  # the C loader would overflow its stack
+                raise UnreadableError(f"{name} is nested deeper than {_DEEPEST} levels")
+
+
+class _Level:
+    """A list or a mapping that is being read: its names so far."""
+
+    def __init__(self, mapping: bool, named: bool) -> None:
+        self.named, self._mapping = named, mapping
+        self._names: set[str] = set()
+        self._number = 0
+
+    def add(self, text: str | None) -> str | None:
+        """Take the next thing of it, with its text if it is one; a name that was there before."""
+        self._number += 1
+        if not self._mapping or self._number % 2 == 0 or text is None or text == "<<":
+            return None
+        if text in self._names:
+            return text
+        self._names.add(text)
+        return None
 
 
 def flat(options: Any, name: str) -> dict[str, Any]:
@@ -147,6 +251,6 @@ def _word(value: Any) -> str:
     return "..." if isinstance(value, dict | list | tuple | set) else str(value)[:200]
 
 
-def short(problem: BaseException) -> str:
+def short(problem: object) -> str:
     """What an error says, in a part of a line."""
-    return (" ".join(str(problem).split()) or type(problem).__name__)[:160]
+    return shown(" ".join(str(problem).split()) or type(problem).__name__, 160)

@@ -10,6 +10,7 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -17,13 +18,13 @@ from typing import Any, Literal
 import yaml
 
 from prefrl_cli import safe_files
-from prefrl_cli.options import ConfigError
-from prefrl_cli.own_files import LOCK, hold, is_held, write_whole
+from prefrl_cli.options import ConfigError, show
+from prefrl_cli.own_files import LOCK, append_to, clear_parts, hold, is_held, is_part, make_folder, write_whole
 from prefrl_cli.safe_files import UnreadableError
-from prefrl_cli.sweep_record import RECORD, job_name, option, read_record, same
+from prefrl_cli.sweep_record import RECORD, TABLE, job_name, listed, option, read_record, same
 
-TABLE = "sweep.csv"
 FAILED_BEFORE = ".failed"
+_IN_PLACE = ("multirun.yaml", "study.db")
 
 JobStatus = Literal["waiting", "running", "finished", "failed", "interrupted"]
 
@@ -36,11 +37,13 @@ class Job:
         name: its folder's.
         overrides: that make it.
         reason: why it did not run or did not end, where its folder cannot say so.
+        told: whether a person was told the reason.
     """
 
     name: str
     overrides: list[str]
     reason: str | None = None
+    told: bool = False
 
 
 @dataclass
@@ -93,21 +96,28 @@ class Sweep:
                 raise ConfigError(wrong)
             if (self.path / "status.json").exists():
                 raise ConfigError(f"output_dir={self.path}: holds a run; type another folder")
+            self._check_ours()
             self._lock = hold(self.path / LOCK)
             os.utime(self._lock)
+            clear_parts(self.path)
+            for name in _IN_PLACE:  # Hydra and Optuna write into what is there
+                if os.path.lexists(self.path / name):
+                    append_to(self.path / name).close()
             before = read_record(self.path)
             if before is not None and same(before) != same(self._record):
                 raise ConfigError(f"{self.path}: holds another sweep; type another output_dir")
+            # Which sweep is the newest: the local time in a folder's name goes back when summer time ends.
+            self._record["started"] = (before or {}).get("started") or datetime.now(UTC).isoformat()
             self._began = _changed(self.path / LOCK)  # by the clock of the disk, which the jobs' folders share
             self._remember()
             self._write(RECORD, yaml.safe_dump(self._record, sort_keys=False))
         except ConfigError:
-            if self._lock is not None:
-                os.close(self._lock)
+            self._let_go()
             raise
         except BlockingIOError:
             raise ConfigError(f"{self.path}: this sweep is running in another process; wait until it ends") from None
         except OSError as problem:
+            self._let_go()
             raise ConfigError(f"{self.path}: cannot be written ({problem.strerror}); type output_dir=FOLDER") from None
         return self
 
@@ -123,8 +133,27 @@ class Sweep:
             standings = [self.standing(job).status for job in self.jobs.values()]
             self._record["finished"] = kind is None and all(status == "finished" for status in standings)
             self._write(RECORD, yaml.safe_dump(self._record, sort_keys=False))
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
+            self._lock = None
+
+    def _check_ours(self) -> None:
+        """Refuse a folder of someone's: one with files and no record of a sweep, which is written first.
+
+        Raises:
+            ConfigError: naming a file.
+        """
+        names = sorted(entry.name for entry in self.path.iterdir())
+        others = [name for name in names if name != LOCK and not is_part(name, RECORD)]
+        if others and RECORD not in names:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            raise ConfigError(
+                f"output_dir={show(str(self.path))}: is not empty (it holds {show(others[0])}{more});"
+                " type another folder"
+            )
 
     def add(self, overrides: Sequence[str]) -> Job:
         """The job of these overrides."""
@@ -196,22 +225,29 @@ class Sweep:
             if one.status != "finished"
         ]
 
+    def not_told(self) -> list[str]:
+        """The reasons why jobs did not run that nobody was told yet, each once."""
+        return list(dict.fromkeys(job.reason for job in self.jobs.values() if job.reason and not job.told))
+
+    def began(self) -> bool:
+        """Whether any job has left something here, now or before."""
+        return any((self.path / name).exists() for name in (*self.jobs, FAILED_BEFORE))
+
     def _remember(self) -> None:
         """The jobs of the last time: a search does not name all of them again."""
         try:
-            rows = list(csv.DictReader(io.StringIO((self.path / TABLE).read_text(encoding="utf-8"))))
-        except (OSError, UnicodeDecodeError, csv.Error):
+            jobs, _ = listed(self.path)
+        except UnreadableError:
             return
-        for row in rows:
-            name = row.get("job") or ""
-            if name == Path(name).name:  # nothing outside of this folder
-                self.jobs[name] = Job(name, [row.get("overrides") or ""])
+        for name, row in jobs.items():
+            self.jobs[name] = Job(name, [row.get("overrides", "")])
 
     def _nothing_began(self) -> bool:
-        return not any((self.path / name).exists() for name in (*self.jobs, FAILED_BEFORE, "study.db"))
+        return not self.began() and not (self.path / "study.db").exists()
 
     def _clear(self) -> None:
-        for name in ("multirun.yaml", RECORD, TABLE, LOCK):
+        clear_parts(self.path)
+        for name in ("multirun.yaml", TABLE, RECORD, LOCK):  # without its record the folder would be anybody's
             (self.path / name).unlink(missing_ok=True)
         for empty in (self.path, *self.path.parents):
             if empty in (Path(), Path("/")) or (empty.is_absolute() and empty != self.path):
@@ -236,7 +272,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def set_aside(folder: Path) -> None:
     """Move a failed run out of the way of the next try; nothing of it is lost."""
     kept = folder.parent / FAILED_BEFORE
-    kept.mkdir(exist_ok=True)
+    make_folder(kept)
     number = 1
     while (kept / f"{folder.name}.{number}").exists():
         number += 1

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefrl_cli.safe_files import UnreadableError, read_yaml
+from prefrl_cli.options import show
+from prefrl_cli.safe_files import UnreadableError, read, read_yaml
 
 RECORD = "sweep.yaml"
+TABLE = "sweep.csv"
+_MOST_TABLE = 1 << 24  # bytes; 20,000 jobs have some 6 million
+_MOST_JOBS = 20_000
 _LONGEST_NAME = 200
+_LONGEST_OF_ALL = 255  # bytes, that file systems take
 _NOT_NAMED = ("experiment", "hparams_search", "output_dir", "quiet")
 _HOW = ("hydra/launcher=", "hydra.launcher.", "quiet=")  # how a sweep runs, not what it is
 
@@ -45,11 +51,18 @@ def find(parent: Path, overrides: Sequence[str]) -> tuple[Path, bool] | None:
         parent: the folder of the sweeps.
         overrides: as a `Sweep` takes them.
     """
-    for folder in sorted(parent.glob(f"*/{RECORD}"), reverse=True):
-        record = read_record(folder.parent)
+    found = []
+    for path in parent.glob(f"*/{RECORD}"):
+        record = read_record(path.parent)
         if record is not None and record.get("overrides") == list(overrides):
-            return folder.parent, bool(record.get("finished"))
-    return None
+            found.append((_started(record), path.parent.name, path.parent, bool(record.get("finished"))))
+    return max(found)[2:] if found else None
+
+
+def _started(record: dict[str, Any]) -> str:
+    """When a sweep was begun, in UTC; nothing, which comes first, where its record does not say."""
+    text = str(record.get("started"))
+    return text if re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", text) else ""
 
 
 def unused(folder: Path) -> Path:
@@ -71,6 +84,45 @@ def how(overrides: Sequence[str]) -> list[str]:
 def same(record: dict[str, Any]) -> tuple[list[str], list[str]]:
     """What two records of one sweep have in common."""
     return list(record.get("overrides", [])), list(record.get("flags", []))
+
+
+def listed(folder: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """The jobs that a sweep's `sweep.csv` lists.
+
+    Returns:
+        Name -> the row; and a line for each row whose name is none of a folder in this one.
+
+    Raises:
+        UnreadableError: when there is no such table, or one that cannot be read or is larger than any of ours.
+    """
+    text = read(folder, TABLE, _MOST_TABLE).decode("utf-8", "replace")
+    jobs: dict[str, dict[str, str]] = {}
+    wrong = []
+    try:
+        # Lines are counted before: of the empty ones the reader itself would say nothing.
+        lines = text.splitlines(keepends=True)
+        if len(lines) > 2 * _MOST_JOBS:
+            raise UnreadableError(f"{TABLE} has more than {2 * _MOST_JOBS:,} lines")
+        for number, row in enumerate(csv.DictReader(lines), 1):
+            name = row.get("job")
+            if name in jobs:
+                wrong.append(f"row {number} of {TABLE} has the job {show(name)} again")
+            elif name is None or not _is_name(name):
+                wrong.append(f"row {number} of {TABLE} has no name of a folder: {show(name)}")
+            else:
+                jobs[name] = {str(key): str(value or "") for key, value in row.items()}
+            if len(jobs) + len(wrong) > _MOST_JOBS:
+                raise UnreadableError(f"{TABLE} has more than {_MOST_JOBS:,} jobs")
+    except csv.Error as problem:
+        raise UnreadableError(f"{TABLE}: {problem}") from None
+    return jobs, wrong
+
+
+def _is_name(text: str) -> bool:
+    """Whether a folder may have this name, in the folder that it is written in."""
+    if text in ("", ".", "..") or Path(text).name != text or "\0" in text:
+        return False
+    return len(text.encode("utf-8", "replace")) <= _LONGEST_OF_ALL
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

@@ -6,6 +6,9 @@ import signal
 import sys
 from pathlib import Path
 
+import prefrl_cli  # noqa: F401  (before torch: it asks for exact products)
+
+# isort: split
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

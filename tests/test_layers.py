@@ -21,8 +21,8 @@ PACKAGE = ROOT / "prefrl_cli"
 # From the top down. A name stands for the module, or for the folder and everything in it.
 LAYERS = {
     "cli": ["cli"],
-    "config": ["config", "groups", "choices"],
-    "runner": ["runner", "progress", "environment", "loggers", "trackers"],
+    "config": ["config", "groups"],
+    "runner": ["runner", "progress", "environment", "processor", "loggers", "trackers"],
     "report": ["report"],
     "algorithm": ["algorithm"],
     "parts": [
@@ -38,13 +38,27 @@ LAYERS = {
         "advantage",
         "quality",
     ],
-    "run directory": ["run_directory", "checkpoints", "sweep", "sweep_record"],
+    "run directory": ["run_directory", "claims", "checkpoints", "checkpoint_file", "sweep", "sweep_record"],
     # `options` holds the one error that every layer may raise, and reads nothing but signatures.
-    "ground": ["options", "streams", "replicas", "optimizers", "data", "figures", "limits", "own_files", "safe_files"],
+    "ground": [
+        "options",
+        "streams",
+        "replicas",
+        "optimizers",
+        "exactness",
+        "data",
+        "figures",
+        "limits",
+        "own_files",
+        "safe_files",
+        "texts",
+        "choices",
+        "old_records",
+    ],
 }
 FUNCTIONS = {"loss", "advantage"}  # pure: any part may use them
 # What a lower layer is handed from above and therefore names in a type, and imports for nothing else.
-TYPED_UPWARD = {("runner", "config")}
+TYPED_UPWARD = {("runner", "config"), ("processor", "config")}
 
 PLACE = {name: (rank, layer) for rank, (layer, names) in enumerate(LAYERS.items()) for name in names}
 

@@ -210,7 +210,7 @@ def test_the_environment_is_not_read_for_a_file(value, here, made, capsys, monke
     record = {"overrides": ["experiment=addition_linear", f"seed={value}"], "flags": [], "finished": False}
     (here / "sweep").mkdir()
     (here / "sweep" / "sweep.yaml").write_text(yaml.safe_dump(record))
-    assert "sweep.yaml: has " in refused(["resume=sweep"], capsys)
+    assert "sweep.yaml: a file may not set " in refused(["resume=sweep"], capsys)
 
 
 def user_files(here, files):

@@ -113,7 +113,7 @@ def test_is_told_in_one_line(changes, line, tmp_path, monkeypatch, capsys):
         (["ties", "--jobs", "x"], "argument --jobs: invalid int value: 'x'; see prefrl-study --help"),
         (["all", "--output-dir", "x"], "--output-dir: is the folder of one study"),
         (["ties", "--quick", "--readme", "README.md"], "--readme: a quick study says nothing; leave --quick out"),
-        (["ties", "--readme", "README.md"], "README.md: No such file or directory"),
+        (["ties", "--readme", "README.md"], "README.md: cannot be read (No such file or directory)"),
     ],
 )
 def test_a_wrong_argument(arguments, line, tmp_path, monkeypatch, capsys):

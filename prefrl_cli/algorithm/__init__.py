@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from prefrl_cli.exactness import Trained
     from prefrl_cli.figures import Figure, History
 
 
@@ -31,6 +32,9 @@ class Algorithm(Protocol):
 
     def finite(self) -> Tensor:
         """Whether each seed's losses were all numbers so far, bool `[R]`."""
+
+    def networks(self) -> dict[str, Trained]:
+        """What is trained and in which sizes, by name; one that has no such method is not checked for exactness."""
 
     def figures(self, history: History) -> dict[str, Figure]:
         """Charts by file name.

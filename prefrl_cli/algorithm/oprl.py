@@ -20,6 +20,7 @@ from prefrl_cli.algorithm.predictions import Predictions
 from prefrl_cli.data import Store, Trajectories, draw_pairs, draw_subsets
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.env.rollout import rollout
+from prefrl_cli.exactness import Trained, trained
 from prefrl_cli.figures import Figure, History
 from prefrl_cli.group_update import GroupBaseline
 from prefrl_cli.limits import Count, CountOrZero
@@ -236,6 +237,22 @@ class OPRL:
     def finite(self) -> Tensor:
         """Whether every loss so far was a number, `[R]`."""
         return self.policy_optimizer.finite & self.reward_optimizer.finite
+
+    def networks(self) -> dict[str, Trained]:
+        """What is trained, for the check that no seed depends on those beside it."""
+        policy, reward = self._rows()
+        return trained(
+            policy=(self.policy, self.policy_optimizer, policy),
+            reward_model=(self.reward_model, self.reward_optimizer, reward),
+        )
+
+    def _rows(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Rows of the batches of features that the policy and the reward model see; none where states are numbers."""
+        if not self.env.observe(torch.zeros(1, dtype=torch.long)).is_floating_point():
+            return (), ()
+        every, steps = self.env.num_states, self.env.horizon
+        part = -(-self._episodes * steps // getattr(self._policy_update, "minibatches", 1))
+        return (every, steps, part), (every, 2 * self._reward_update.batch * (self._queries.segment or steps))
 
     def state(self) -> dict[str, Any]:
         """Everything that changes while training."""

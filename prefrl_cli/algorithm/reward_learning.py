@@ -11,6 +11,7 @@ from prefrl_cli.algorithm.predictions import Predictions
 from prefrl_cli.algorithm.reliability_figure import reliability_figure
 from prefrl_cli.algorithm.reward_figures import reward_figures
 from prefrl_cli.env.addition import Addition
+from prefrl_cli.exactness import Trained, trained
 from prefrl_cli.figures import Figure, History
 from prefrl_cli.limits import Count, Positive
 from prefrl_cli.loss import bradley_terry
@@ -163,6 +164,11 @@ class _RewardLearning:
     def finite(self) -> Tensor:
         """Whether every loss so far was a number, `[R]`."""
         return self._optimizer.finite
+
+    def networks(self) -> dict[str, Trained]:
+        """What is trained, for the check that no seed depends on those beside it."""
+        rows = (self._batch, self._initial_states, self._final_states)
+        return trained(reward_model=(self.reward_model, self._optimizer, rows))
 
     def state(self) -> dict[str, Any]:
         """Everything that changes while training."""

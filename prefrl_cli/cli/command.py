@@ -3,53 +3,129 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
+import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from prefrl_cli.cli import standard_streams
+from prefrl_cli.cli.standard_streams import say
 from prefrl_cli.options import ConfigError
 from prefrl_cli.own_files import silence
+from prefrl_cli.texts import shown
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+TRACEBACK = "PREFRL_TRACEBACK"  # the variable that asks for one
+_LONGEST = 400  # letters of a reason: some libraries put a whole script into theirs
+
+
+class Failed(Exception):
+    """What ended a command in the midst of its work: one line."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaint is one line."""
+    """A parser whose complaint is one line, and that knows `--version`."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given, epilog=f"{TRACEBACK}=1 {given.get('prog')} ... shows where an error comes from.")
+        self.add_argument("--version", action=_Version, nargs=0, help="say which version of prefrl this is")
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and end."""
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        say(f"{self.prog}: {shown(message)}; see {self.prog} --help")
         raise SystemExit(REFUSED)
 
 
-def run_command(name: str, answer: Callable[[], int]) -> int:
+class _Version(argparse.Action):
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        print(version())
+        raise SystemExit(0)
+
+
+def version() -> str:
+    """Our name and version."""
+    from importlib import metadata  # takes longer than all the rest of --help
+
+    try:
+        return f"prefrl {metadata.version('prefrl')}"
+    except metadata.PackageNotFoundError:  # a folder that was only unpacked
+        return "prefrl, not installed: of no known version"
+
+
+def run_command(name: str, answer: Callable[[], int], unexpected: int = FAILED) -> int:
     """Do what a command does.
 
     Args:
         name: the command's.
         answer: does it and returns an exit code, or raises: `ConfigError` for what a person should type otherwise,
-            `KeyboardInterrupt`, `SystemExit` with a code, `BrokenPipeError`.
+            `Failed`, `KeyboardInterrupt`, `SystemExit` with a code, `BrokenPipeError`, or anything else.
+        unexpected: the exit code for anything else.
 
     Returns:
-        An exit code: `answer`'s own, 1, 2 for a `ConfigError`, 130 on Ctrl-C and 143 on SIGTERM.
+        An exit code: `answer`'s own, 1, 2 for a `ConfigError`, 130 on Ctrl-C, 128 + N on a signal N. Each but 0 has
+        its line on standard error, unless whoever read along has left.
     """
     # Threads of torch's OpenMP wait for each other by spinning, on a busy machine for longer than they work.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a folder's name may hold what a console cannot show
+    standard_streams.make_whole()
+    code = _code(name, answer, unexpected)
+    if (reason := standard_streams.flushed()) is not None:
+        say(f"{name}: standard output cannot be written ({reason})")
+        code = code or FAILED
+    return code
+
+
+def _code(name: str, answer: Callable[[], int], unexpected: int) -> int:
     try:
         return answer()
     except SystemExit as end:  # of a parser
+        if isinstance(end.code, str):
+            say(f"{name}: {' '.join(end.code.split())}")
+            return FAILED
         return int(end.code or 0)
-    except ConfigError as problem:
-        print(f"{name}: {problem}", file=sys.stderr)
-        return REFUSED
     except KeyboardInterrupt as problem:
-        print(f"{name}: {str(problem) or 'interrupted'}", file=sys.stderr)
+        say(f"{name}: {shown(problem) or 'interrupted'}")
         return getattr(problem, "exit_code", INTERRUPTED)
     except BrokenPipeError:
         silence(sys.stdout)  # its reader has left (`| head`)
         return FAILED
+    except Exception as problem:
+        return _told(name, problem, unexpected)
+
+
+def _told(name: str, problem: Exception, unexpected: int) -> int:
+    """Tell in one line what ended a command; its exit code."""
+    if os.environ.get(TRACEBACK) == "1":
+        link: BaseException | None = problem
+        while link is not None:
+            link.__suppress_context__ = False  # what was made one line of is the interesting part
+            link = link.__cause__ or link.__context__
+        say("".join(traceback.format_exception(problem)), end="")
+    if (gone := _folder_gone()) is not None:
+        say(f"{name}: {gone}")
+        return REFUSED
+    if isinstance(problem, ConfigError | Failed):
+        say(f"{name}: {shown(problem)}")  # it may name what stands in a stranger's file
+        return REFUSED if isinstance(problem, ConfigError) else FAILED
+    say(f"{name}: {cause(problem)}; {TRACEBACK}=1 before the command shows where")
+    return unexpected
+
+
+def cause(problem: BaseException) -> str:
+    """What kind of error it is and what it says, in one line; one that says nothing shows its line of code."""
+    text = " ".join(str(problem).split())
+    if not text and (frames := traceback.extract_tb(problem.__traceback__)):
+        text = f"{frames[-1].line} in {os.path.basename(frames[-1].filename)}, line {frames[-1].lineno}"
+    shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    printable = "".join(letter if letter.isprintable() else "?" for letter in shown)
+    return f"{type(problem).__name__}: {printable}".removesuffix(": ")
+
+
+def _folder_gone() -> str | None:
+    """What to say where the folder that a person stands in was deleted; none where it is there."""
+    try:
+        os.getcwd()
+    except OSError as problem:
+        return f"the folder you are in cannot be used ({problem.strerror}); type cd to go to another one"
+    return None

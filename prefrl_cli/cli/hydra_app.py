@@ -23,24 +23,20 @@ from omegaconf.errors import OmegaConfBaseException
 
 from prefrl_cli import sweep_record
 from prefrl_cli.choices import choices, conf_folder, named
-from prefrl_cli.cli import messages, trust
-from prefrl_cli.cli.command import INTERRUPTED
+from prefrl_cli.cli import hydra_files as hydra_files  # it makes Hydra read files as we want them read
+from prefrl_cli.cli import hydra_options, messages, trust
+from prefrl_cli.cli.command import INTERRUPTED, Failed, cause
+from prefrl_cli.cli.help import help_text
 from prefrl_cli.cli.job import run_job, run_or_resume
-from prefrl_cli.cli.record import is_elsewhere
-from prefrl_cli.cli.signals import Interrupted, ended_by_sigterm
+from prefrl_cli.cli.signals import Interrupted, ended_by_signals
+from prefrl_cli.cli.standard_streams import answer, say
 from prefrl_cli.cli.sweep_job import run_sweep_job
 from prefrl_cli.cli.sweep_launcher import launching
 from prefrl_cli.cli.sweep_watch import Watch, table_of_failures
 from prefrl_cli.config import build
-from prefrl_cli.options import ConfigError, as_typed, show
+from prefrl_cli.options import ConfigError, as_typed
 from prefrl_cli.sweep import Sweep
-
-# What a sweep's record may choose: options and searches, neither code nor where things go.
-_FROM_A_FILE = re.compile(
-    r"(--config-dir=|\+{0,2}(?!hydra|allow_targets)\w|~\w|hydra/sweeper(/sampler)?=|hydra\.sweeper\.(n_trials|n_jobs|direction)=).*",
-    re.DOTALL,
-)
-_SWEEP_FLAGS = ("-m", "--multirun")
+from prefrl_cli.texts import shown
 
 
 def run_hydra(arguments: list[str]) -> int:
@@ -56,12 +52,20 @@ def run_hydra(arguments: list[str]) -> int:
         ConfigError: for a wrong option.
     """
     typed = _parse(arguments)
+    if typed.help:  # as a beginning of it
+        print(help_text())
+        return 0
     trust.check_flags(typed)
+    hydra_options.check_flags(typed)
+    arguments = hydra_options.in_order(typed)
     with _one_line_errors(arguments):
+        if typed.cfg or typed.info or typed.shell_completion or typed.hydra_help:
+            return _call_hydra(arguments, _only_check)
+        hydra_options.check_typed(typed.overrides, sweep=typed.multirun)
         if (folder := _sweep_to_resume(typed.overrides)) is not None:
-            return _resume_sweep(folder, typed.overrides)
+            return _resume_sweep(folder, typed.overrides, typed.config_dir)
         if not typed.multirun:
-            return _call_hydra(arguments, lambda config: run_job(_plain(config), _overrides()))
+            return _call_hydra(arguments, _run)
         return _run_sweep(arguments, typed)
 
 
@@ -85,11 +89,16 @@ def _one_line_errors(arguments: list[str]) -> Iterator[None]:
         if match := re.match(r"Could not override '([^'@]+)'", str(problem)):
             added = [f"+{text}" if text.startswith(f"{match[1]}=") else text for text in arguments]
             if added != arguments and not match[1].startswith("hydra"):
+                kept = [text for text in added if not text.startswith("-") or text.startswith("--config-dir=")]
                 with contextlib.suppress(HydraException, OmegaConfBaseException):
-                    _call_hydra([_first_of_sweep(text) for text in added if text not in _SWEEP_FLAGS], _only_check)
+                    _call_hydra([_first_of_sweep(text) for text in kept], _only_check)
         raise ConfigError(messages.one_line(problem)) from None
     except yaml.YAMLError as problem:
         raise ConfigError(messages.yaml_line(problem)) from None
+    except AttributeError as problem:  # OmegaConf's, of a mapping in the place of nothing
+        if "full_key: hydra.sweeper.params" not in str(problem):
+            raise
+        raise ConfigError("hydra.sweeper.params: type the values themselves, such as -m seed=0,1") from None
     except (OSError, ValueError) as problem:  # files that cannot be read, flags that exclude each other
         raise ConfigError(messages.one_line(problem)) from None
 
@@ -128,8 +137,10 @@ def _parse(arguments: list[str]) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return get_args_parser().parse_args([text for text in arguments if text != "--version"])
-    except SystemExit:
+            return get_args_parser().parse_intermixed_args(arguments)  # flags and options in any order
+    except SystemExit as end:
+        if not end.code:
+            raise
         reason = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
         raise ConfigError(f"{reason}; see prefrl-train --help") from None
 
@@ -146,6 +157,13 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     if "experiment" in plain:
         raise ConfigError(f"experiment={name}: its YAML must begin with the line '# @package _global_'")
     return {"experiment": name, **named({str(key): value for key, value in plain.items()}, choice.runtime.choices)}
+
+
+def _run(config: DictConfig) -> int:
+    """Run the job of a composed configuration, which may be no search."""
+    if search := HydraConfig.get().runtime.choices.get("hparams_search"):
+        raise ConfigError(f"hparams_search={search}: a search is a sweep; put -m before it, or type ~hparams_search")
+    return run_job(_plain(config), _overrides())
 
 
 def _overrides() -> list[str]:
@@ -181,7 +199,9 @@ def _run_sweep(arguments: list[str], typed: Any) -> int:
             folder = before[0]
     if before is not None and not quiet:
         old, finished = before
-        print(f"sweep: {old} is finished; this is a new one" if finished else f"sweep: going on with {old}")
+        answer(
+            f"sweep: {shown(old)} is finished; this is a new one" if finished else f"sweep: going on with {shown(old)}"
+        )
     flags = [f"--config-dir={os.path.abspath(typed.config_dir)}"] if typed.config_dir else []
     return _sweep(arguments, Sweep(folder, overrides, flags), quiet=quiet)
 
@@ -198,8 +218,13 @@ def _sweep_to_resume(overrides: list[str]) -> Path | None:
     return Path(typed[-1]) if typed and (Path(typed[-1]) / sweep_record.RECORD).is_file() else None
 
 
-def _resume_sweep(folder: Path, overrides: list[str]) -> int:
+def _resume_sweep(folder: Path, overrides: list[str], config_dir: str | None) -> int:
     """Go on with a sweep by its folder.
+
+    Args:
+        folder: of the sweep.
+        overrides: that were typed.
+        config_dir: that was typed.
 
     Raises:
         ConfigError: for a record that cannot be read, and for other options than how it runs.
@@ -207,10 +232,9 @@ def _resume_sweep(folder: Path, overrides: list[str]) -> int:
     record = sweep_record.read_record(folder)
     if record is None:
         raise ConfigError(f"resume={folder}: {sweep_record.RECORD} cannot be read; type the sweep's own command again")
-    for text in (*record["overrides"], *record["flags"]):
-        # Someone else may have written it.
-        if not _FROM_A_FILE.fullmatch(text) or trust.asks_outside(text) or is_elsewhere(text):
-            raise ConfigError(f"{folder / sweep_record.RECORD}: has {show(text)}; type the sweep's own command again")
+    file = str(folder / sweep_record.RECORD)
+    trust.check_overrides(file, record["overrides"], trust.AGAIN, search=True)
+    trust.check_flags_of_record(file, record["flags"], config_dir)
     typed = sweep_record.how(overrides)
     others = [text for text in overrides if text not in typed and sweep_record.option(text) != "resume"]
     if others:
@@ -236,13 +260,19 @@ def _sweep(arguments: list[str], sweep: Sweep, *, quiet: bool) -> int:
     # Hydra writes a file of its own into this folder whatever its options say.
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     try:
-        with sweep, ended_by_sigterm(), Watch(sweep, quiet=quiet), launching(sweep, plain):
+        with sweep, ended_by_signals(), Watch(sweep, quiet=quiet), launching(sweep, plain):
             try:
                 _hydra_main([*arguments, f"hydra.sweep.dir='{quoted}'"], task)
             except ValueError as problem:
                 # Optuna's sweeper ends by naming the best trial, and there is none where all of them failed.
                 if not str(problem).startswith(("Record does not exist", "No trials are completed")):
                     raise
+            except Exception as problem:
+                if isinstance(problem, ConfigError) or not sweep.began():
+                    raise
+                raise Failed(
+                    f"the sweep ended early ({cause(problem)}); to go on type the same command again"
+                ) from problem
             failures = sweep.failures()
     except KeyboardInterrupt as problem:
         if not folder.exists():  # no job had begun
@@ -251,11 +281,13 @@ def _sweep(arguments: list[str], sweep: Sweep, *, quiet: bool) -> int:
         again = f"prefrl-train resume={as_typed(str(folder))}"
         said = f"sweep interrupted; to go on type the same command again, or {again}"
         raise Interrupted(number, said) from None
-    if not folder.exists():  # each job had a wrong option, and was told
+    if not folder.exists():  # no job began: each had a wrong option, and was told, or the launcher could start none
+        for reason in sweep.not_told() or ([] if sweep.jobs else ["there is no job to run; type at least one value"]):
+            say(f"prefrl-train: {reason}")
         return 2
     if failures:
         for line in table_of_failures(failures):
-            print(line, file=sys.stderr)
+            say(line)
     if not quiet:
-        print(f"sweep: {folder}")
+        answer(f"sweep: {shown(folder)}")
     return int(sweep.refused or bool(failures))

@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefrl_cli import processor
 from prefrl_cli.checkpoints import CheckpointError, Checkpoints, UnfitError
+from prefrl_cli.claims import LOG, STATUS, half_begun
 from prefrl_cli.cli.command import FAILED
 from prefrl_cli.cli.record import kept_options, write_record
 from prefrl_cli.cli.signals import Interrupted, Signals
-from prefrl_cli.config import build, build_loggers, check_run
+from prefrl_cli.config import build, build_loggers, check_objective, check_run
 from prefrl_cli.options import ConfigError, as_typed, show
+from prefrl_cli.own_files import append_to
 from prefrl_cli.run_directory import RunDirectory, Status, read_status
 
 if TYPE_CHECKING:
@@ -86,7 +89,7 @@ def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: P
     status = read_status(folder).get("status")
     if status == "finished":
         return 0
-    if not (folder / "status.json").exists():
+    if not (folder / STATUS).exists() or half_begun(folder):
         run, algorithm, threads = _ready(config)
         with contextlib.closing(RunDirectory.claim(folder, exact=True)) as directory:
             return _train(algorithm, run, directory, config, overrides, threads)
@@ -147,10 +150,10 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
 def _ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
     """The checked options, the algorithm and the number of threads."""
     run = check_run(config)  # before torch is imported: most mistakes are answered at once
-    from prefrl_cli import runner
-
-    threads = runner.prepare(run)
-    return run, build(config), threads
+    threads = processor.prepare(run)
+    algorithm = build(config)
+    check_objective(config)
+    return run, algorithm, threads
 
 
 def _check_fit(folder: Path, run: Run, content: Mapping[str, Any]) -> None:
@@ -188,11 +191,12 @@ def _train(
     from prefrl_cli import runner
     from prefrl_cli.progress import Console, Progress, table
 
-    console = Console(directory.path / "train.log", quiet=run.quiet)
+    console = Console(directory.path / LOG, quiet=run.quiet)
     try:
         with Signals() as signals:
             directory.options = kept_options(config)
-            write_record(directory, console, config, overrides, threads, algorithm.step, said, ran)
+            exactness = processor.check(algorithm, run)
+            write_record(directory, console, config, overrides, threads, algorithm.step, said, ran, exactness)
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
             trackers = build_loggers(config, run, directory.path, lambda text: console.line(text, error=True))
@@ -222,14 +226,15 @@ def _train(
         return _stop(directory, console, algorithm.step, f"step {algorithm.step}: {_cannot_write(directory, problem)}")
     except Exception as problem:  # a fault of the program: its trace belongs in the log, one line on the console
         with contextlib.suppress(OSError):
-            console.line(traceback.format_exc().rstrip(), shown=False)
+            for line in traceback.format_exc().rstrip().splitlines():
+                console.line(line, shown=False)
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())
         return _stop(directory, console, algorithm.step, f"step {algorithm.step}: {reason}")
     return 0
 
 
 def _note_start(folder: Path) -> None:
-    with contextlib.suppress(OSError), Path("outputs", STARTED).open("a", encoding="utf-8") as file:
+    with contextlib.suppress(OSError), append_to(Path("outputs", STARTED)) as file:
         file.write(f"{folder.relative_to('outputs').as_posix()}\n")
 
 

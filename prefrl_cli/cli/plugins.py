@@ -28,6 +28,14 @@ def not_installed(typed: str, name: str) -> ConfigError:
     return ConfigError(f"{typed}: is not installed; {cure}")
 
 
+def few_words() -> None:
+    """Let Optuna tell errors only: how its trials stand is ours to tell."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
 def go_on_searching(search: Any) -> None:
     """Take an Optuna study up where it stands: what was cut off or failed is tried again, and finished trials count.
 
@@ -39,8 +47,6 @@ def go_on_searching(search: Any) -> None:
     import optuna
     from optuna.trial import TrialState
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     study = optuna.create_study(
         study_name=search.study_name,
         storage=search.storage,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefrl_cli import processor
+from prefrl_cli.cli.trust import check_values
 from prefrl_cli.old_records import updated, updated_flat
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.safe_files import UnreadableError, flat, read_json, read_yaml
@@ -18,15 +19,12 @@ if TYPE_CHECKING:
 
 # How a run was started rather than what it is; allow_targets has to be typed each time.
 _NOT_COMPARED = ("quiet", "output_dir", "allow_targets")
-_HERE = {"store": "sqlite:///outputs/mlflow.db", "mode": "offline"}  # where trackers write unless a person types it
-_PLAIN = re.compile(r"\+{0,2}logger(=[\w\[\], ]*|\.\w+\.(per_seed|project)=.*)")
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
     """The options that a run recorded, but for `quiet` and `allow_targets`, which are typed anew.
 
-    A file may not allow itself code. It was resolved when it was written: what would be resolved again, such as
-    `${oc.env:NAME}`, is someone else's wish to know something of this machine.
+    A file may not allow itself code; see `trust` for what else it may not.
 
     Raises:
         ConfigError: when they cannot be read.
@@ -37,35 +35,13 @@ def stored_config(folder: Path) -> dict[str, Any]:
         options = flat(config, path.name)
     except UnreadableError as problem:
         raise ConfigError(f"{folder}: {problem}; is it a run?") from None
-    for name, value in options.items():
-        if "${" in f"{name}{value}":
-            raise ConfigError(f"{path}: {show(name)}={show(value)}: a run's record holds values, never ${{...}}")
+    check_values(str(path), options)
     name = config.get("experiment")
     if not isinstance(name, str):
         raise ConfigError(f"{path}: holds no options of a run")
     if not name.isprintable() or Path(name).is_absolute() or ".." in Path(name).parts:  # it names a folder of outputs/
         raise ConfigError(f"{path}: experiment={show(name)}: is no name of an experiment")
     return updated(config) | {"allow_targets": [], "quiet": False}
-
-
-def check_trackers(folder: Path, config: Mapping[str, Any], typed: Iterable[str]) -> None:
-    """Refuse a tracker that would write or send elsewhere because a record says so: only a person may, by typing it.
-
-    Raises:
-        ConfigError: naming the option.
-    """
-    for name, value in flat(dict(config), "config.yaml").items():
-        group, _, option = name.rpartition(".")
-        if group.startswith("logger.") and value != _HERE.get(option, value) and name not in typed:
-            raise ConfigError(
-                f"{folder}: {name}={show(value)}: where a tracker writes is not taken from a record;"
-                f" if you trust it, type {name}={show(value)} as well"
-            )
-
-
-def is_elsewhere(override: str) -> bool:
-    """Whether an override may make a tracker write or send elsewhere than below `outputs/`."""
-    return override.lstrip("+~").startswith("logger") and not _PLAIN.fullmatch(override)
 
 
 def stored_environment(folder: Path) -> dict[str, Any]:
@@ -85,6 +61,7 @@ def write_record(
     step: int,
     said: Sequence[str],
     ran: Any,
+    exactness: Mapping[str, Any],
 ) -> None:
     """Write what runs and on what; for a resumed run also what differs from what ran before.
 
@@ -97,6 +74,7 @@ def write_record(
         step: that it begins at.
         said: of a resumed run, how it is resumed; a new one has nothing to say.
         ran: the options that the checkpoint says it ran with; `config.yaml` may have been edited since.
+        exactness: what the run found of its processor.
 
     Raises:
         OSError: when it cannot be written.
@@ -105,7 +83,7 @@ def write_record(
 
     from prefrl_cli.environment import environment
 
-    now = environment(threads, config.get("device", "cpu"))
+    now = {**environment(threads, config.get("device", "cpu")), "exactness": exactness}
     content: dict[str, Any] = now
     if said:
         differences = []
@@ -117,8 +95,11 @@ def write_record(
         for line in (*said, *differences):
             console.line(line)
         earlier = before.get("resumed")
-        again = [*(earlier if isinstance(earlier, list) else []), {"step": step, "differences": differences}]
+        here = {"step": step, "differences": differences, "exactness": exactness}
+        again = [*(earlier if isinstance(earlier, list) else []), here]
         content = {**(before or now), "resumed": again}
+    for line in processor.notes(exactness):
+        console.line(line, error=line.startswith(processor.WARNING))
     directory.write_status("running", step)
     directory.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     directory.write_text("overrides.yaml", yaml.safe_dump(list(overrides), sort_keys=False))

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from prefrl_cli.cli.command import run_command
+from prefrl_cli.claims import in_the_way
+from prefrl_cli.cli.command import run_command, version
 from prefrl_cli.cli.record import environment_differences, stored_config, stored_environment
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.safe_files import changed_on_the_way
+from prefrl_cli.texts import shown, typed_path
 
 IDENTICAL, DIFFERENT = 0, 1
 USAGE = """\
@@ -30,8 +32,12 @@ options:
   threads=N           processor threads; they change no result
   quiet=true          no progress
   allow_targets=[...] packages of your own that the run's config may use
+  --version           say which version of prefrl this is
+
+PREFRL_TRACEBACK=1 prefrl-reproduce ... shows where an error comes from.
 """
 _CHANGED = "config differs: "
+_LONGEST_LINE = 1 << 16  # letters of metrics.csv
 _OPTIONS = ("output_dir", "threads", "quiet", "allow_targets")
 
 
@@ -45,10 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when identical, 1 when not or when the run failed, 2 for a wrong argument, 130 or 143 when interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command("prefrl-reproduce", lambda: _answer(arguments))
+
+
+def _answer(arguments: list[str]) -> int:
     if "--help" in arguments or "-h" in arguments:
         print(USAGE, end="")
         return IDENTICAL
-    return run_command("prefrl-reproduce", lambda: reproduce(arguments))
+    if "--version" in arguments:
+        print(version())
+        return IDENTICAL
+    return reproduce(arguments)
 
 
 def reproduce(arguments: Sequence[str]) -> int:
@@ -64,7 +77,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     folders = [text for text in arguments if not _is_option(text)]
     if len(folders) != 1:
         raise ConfigError("which run? type prefrl-reproduce RUN_DIR, or --help")
-    old = Path(folders[0])
+    old = typed_path(folders[0])
     output = [text.partition("=")[2] for text in given if text.startswith("output_dir=")]
     typed = overrides([text for text in given if not text.startswith("output_dir=")])
     for name in typed:
@@ -75,7 +88,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     metrics = old / "metrics.csv"
     if metrics.is_symlink() or not metrics.is_file():  # a link may lead out of a run that someone else made
         raise ConfigError(f"{show(str(old))}: holds no metrics.csv to compare with")
-    if output and Path(output[-1]).exists():
+    if output and (new := Path(output[-1])).exists() and (not new.is_dir() or in_the_way(new) is not None):
         raise ConfigError(f"output_dir={show(output[-1])}: is there already; type another folder")
     again, claimed = [f"experiment={config['experiment']}"], list[Path]()
     first, *later = [*({**config, "steps": end} for end in _ends(old, config.get("steps"))), config]
@@ -86,20 +99,22 @@ def reproduce(arguments: Sequence[str]) -> int:
     if code:
         return code
     for step in _changed_on_the_way(old):
-        print(f"note: its options were changed at step {step}; this repeats the last ones from step 0")
+        print(f"note: its options were changed at step {shown(step, 20)}; this repeats the last ones from step 0")
     difference, rows = first_difference(metrics, new / "metrics.csv")
     if difference is None:
-        print(f"identical: {rows} rows of {metrics} and {new / 'metrics.csv'}")
+        print(f"identical: {rows} rows of {shown(metrics)} and {shown(new / 'metrics.csv')}")
     else:
-        print(f"different: {difference}")
+        print(f"different: {shown(difference)}")
     for line in environment_differences(stored_environment(old), stored_environment(new)):
-        print(f"  {line}")
+        print(f"  {shown(line)}")
     return IDENTICAL if difference is None else DIFFERENT
 
 
 def _is_option(text: str) -> bool:
     """Whether it is NAME=VALUE; a job of a sweep lies in a folder that is named so too."""
-    return re.match(r"[+~]*[\w.]+=", text) is not None and (text.startswith("output_dir=") or not Path(text).is_dir())
+    return re.match(r"[+~]*[\w.]+=", text) is not None and (
+        text.startswith("output_dir=") or not typed_path(text).is_dir()
+    )
 
 
 def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
@@ -115,7 +130,7 @@ def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
     count = 0
     try:
         with old.open(encoding="utf-8", newline="") as one, new.open(encoding="utf-8", newline="") as other:
-            mine, theirs = csv.DictReader(_whole_lines(one)), csv.DictReader(other)
+            mine, theirs = csv.DictReader(_whole_lines(one), quoting=csv.QUOTE_NONE), csv.DictReader(other)
             names, others = mine.fieldnames or [], theirs.fieldnames or []
             for row in mine:
                 again = next(theirs, None)
@@ -134,8 +149,16 @@ def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
 
 
 def _whole_lines(file: TextIO) -> Iterator[str]:
-    """The lines but for one that a kill or a full disk has cut short: half a number looks like a number."""
-    return (line for line in file if line.endswith("\n"))
+    """The lines but for one that a kill or a full disk has cut short: half a number looks like a number.
+
+    Raises:
+        ValueError: for a line that no run writes: an empty one, or a very long one.
+    """
+    while line := file.readline(_LONGEST_LINE):
+        if line.strip() == "" or len(line) == _LONGEST_LINE:
+            raise ValueError("a line is empty" if len(line) < _LONGEST_LINE else "a line is very long")
+        if line.endswith("\n"):
+            yield line
 
 
 def _ends(folder: Path, steps: Any) -> list[int]:
@@ -153,3 +176,7 @@ def _differences(folder: Path) -> list[tuple[object, str]]:
     """Each option that a resumed run was given anew, with the step."""
     found = changed_on_the_way(stored_environment(folder))
     return [(step, line) for step, line in found if line.startswith(_CHANGED)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from prefrl_cli.choices import GROUPS
+from prefrl_cli.claims import STATUS, half_begun
 from prefrl_cli.cli.job import STARTED, resume_run
-from prefrl_cli.cli.record import check_trackers, stored_config
-from prefrl_cli.options import ConfigError, check_value, show, signature, suggest
+from prefrl_cli.cli.record import stored_config
+from prefrl_cli.cli.trust import check_trackers
+from prefrl_cli.options import ConfigError, as_typed, check_value, show, signature, suggest
 from prefrl_cli.run_directory import read_status
+from prefrl_cli.safe_files import UnreadableError, read
 
 LATEST = "latest"
 _OUTPUTS = Path("outputs")
 _SWEEPS = "sweeps"
+_MOST_STARTED = 1 << 24  # bytes, some 300,000 runs
 
 
 def typed_resume(arguments: Sequence[str]) -> str | None:
@@ -43,7 +47,12 @@ def resume(arguments: Sequence[str]) -> int:
     if not wanted:
         raise ConfigError("resume='': which run? type resume=RUN_DIR, or resume=latest")
     folder = latest(experiment) if wanted == LATEST else Path(wanted)
-    if not (folder / "status.json").exists():
+    if folder.is_dir() and half_begun(folder):
+        raise ConfigError(
+            f"resume={show(wanted)}: this run was stopped before it had begun; type its own command again,"
+            f" with output_dir={as_typed(wanted)}"
+        )
+    if not (folder / STATUS).exists():
         raise ConfigError(f"resume={show(wanted)}: holds no run; type the folder that prefrl-train printed")
     config = stored_config(folder)
     if experiment not in (None, config["experiment"]):
@@ -78,14 +87,16 @@ def latest(experiment: str | None) -> Path:
 
 def _newest_first() -> Iterator[Path]:
     try:
-        started = (_OUTPUTS / STARTED).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        started = read(_OUTPUTS, STARTED, _MOST_STARTED).decode("utf-8", "replace").splitlines()
+    except UnreadableError:
         started = []
     for name in reversed(started):
         if not Path(name).is_absolute() and ".." not in Path(name).parts and (_OUTPUTS / name).is_dir():
             yield _OUTPUTS / name
-    others = [path.parent for path in _OUTPUTS.rglob("status.json") if _SWEEPS not in path.parts]
-    yield from sorted((one for one in others if one.relative_to(_OUTPUTS).as_posix() not in started), reverse=True)
+    others = [path.parent for path in _OUTPUTS.rglob(STATUS) if _SWEEPS not in path.parts]
+    unlisted = [one for one in others if one.relative_to(_OUTPUTS).as_posix() not in started]
+    # By the UTC time in the record: the names of folders have the local one.
+    yield from sorted(unlisted, key=lambda one: (str(read_status(one).get("started")), str(one)), reverse=True)
 
 
 def overrides(arguments: Sequence[str]) -> dict[str, Any]:

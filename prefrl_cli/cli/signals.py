@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM: the first lets the step end and a checkpoint be written, the second stops at once."""
+"""Ctrl-C and SIGTERM: the first lets the step end and a checkpoint be written, the second stops at once.
+
+So do a closed terminal's SIGHUP, and the signals by which Slurm, Grid Engine and others warn of the end of a job's
+time: SIGUSR1, SIGUSR2, SIGXCPU. What is ignored as we start, as nohup leaves SIGHUP, stays ignored.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+_STOPPING = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+    if hasattr(signal, name)
+)
+_OURS_ANYWAY = (signal.SIGINT, signal.SIGTERM)  # of others, a launcher's own handler knows better what to do
 FINISHING = b"\nstopping after this step; once more stops at once\n"
 
 
@@ -21,7 +31,7 @@ class Interrupted(KeyboardInterrupt):
         message: what to tell.
 
     Attributes:
-        exit_code: 130 for Ctrl-C, 143 for SIGTERM.
+        exit_code: 128 and the signal's number: 130 for Ctrl-C, 143 for SIGTERM, 129 for a closed terminal.
     """
 
     def __init__(self, number: int, message: str) -> None:
@@ -43,8 +53,8 @@ class Signals:
     def __enter__(self) -> Signals:
         """Listen, where Python lets us: only its main thread may."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `&` leave it
+            for number in _STOPPING:
+                if _is_free(number):
                     self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -57,22 +67,32 @@ class Signals:
         if self.caught is not None:
             raise Interrupted(number, "interrupted")
         self.caught = number
-        os.write(2, FINISHING)  # print may be in the middle of a line
+        with contextlib.suppress(OSError):  # the terminal has gone
+            os.write(2, FINISHING)  # print may be in the middle of a line
 
 
 @contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Within it, SIGTERM ends the sweep in order: the workers of this process end too."""
-
-    def end(number: int, _: Any) -> None:
-        raise Interrupted(number, "interrupted")
-
+def ended_by_signals() -> Iterator[None]:
+    """Within it, each such signal ends the sweep in order: the workers of this process end too."""
+    before: dict[int, Any] = {}
     try:
-        before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOPPING[1:]:  # Ctrl-C does so anyway
+                if _is_free(number):
+                    before[number] = signal.signal(number, _end)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise Interrupted(number, "interrupted")
+
+
+def _is_free(number: int) -> bool:
+    """Whether a signal is ours to take: not where it is ignored, or where another part of the process waits for it."""
+    handler = signal.getsignal(number)
+    if number in _OURS_ANYWAY:
+        return handler is not signal.SIG_IGN  # as nohup and `&` leave it
+    return handler is signal.SIG_DFL or handler is _end

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefrl_cli.cli.command import FAILED, Parser, run_command
-from prefrl_cli.options import ConfigError
-from prefrl_cli.own_files import LOCK, hold, write_whole
+from prefrl_cli.options import ConfigError, show
+from prefrl_cli.own_files import LOCK, clear_parts, hold, make_folder, write_whole
+from prefrl_cli.safe_files import not_plain
+from prefrl_cli.texts import read_text, shown, typed_path
 
 if TYPE_CHECKING:
     from prefrl_cli.cli.study_rows import Job
@@ -42,8 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="say which studies there are, and how long each takes")
     parser.add_argument("--quick", action="store_true", help="few seeds and steps: to see that it runs")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="rows at once, a thread each; default: 1")
-    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="of one study; default: outputs/studies/NAME")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="put the tables between the markers of this page")
+    parser.add_argument(
+        "--output-dir", type=typed_path, metavar="DIR", help="of one study; default: outputs/studies/NAME"
+    )
+    parser.add_argument(
+        "--readme", type=typed_path, metavar="FILE", help="put the tables between the markers of this page"
+    )
     return run_command(parser.prog, lambda: _studies(parser.parse_args(arguments)))
 
 
@@ -97,14 +103,15 @@ def _run(study: Study, folder: Path, rows: list[Job], at_once: int, readme: Path
             print(f"{study.name}: {ran} rows in {(time.monotonic() - began) / 60:.1f} min", file=sys.stderr)
         failed = [job for job in rows if job.state != "finished"]
         for job in failed:
-            print(f"  {job.row.name}\n      {job.reason}", file=sys.stderr)
+            print(f"  {shown(job.row.name)}\n      {shown(job.reason)}", file=sys.stderr)
         results = measure(study, folder)
         try:
             _write(study, results, folder)
             if readme and not failed:
                 _write_readme(readme, study, results, folder)
         except OSError as problem:
-            print(f"prefrl-study: {problem.filename or folder}: {problem.strerror or problem}", file=sys.stderr)
+            where = shown(problem.filename or folder)
+            print(f"prefrl-study: {where}: {problem.strerror or problem}", file=sys.stderr)
             return FAILED
     return FAILED if failed else 0
 
@@ -121,7 +128,7 @@ def _write(study: Study, results: list[Result], folder: Path) -> None:
     directory = RunDirectory(folder)
     directory.write_text("table.md", f"# {study.title}\n\n{markdown(study, results, picture)}")
     directory.write_text("table.csv", table(study, results))
-    print(f"table: {folder / 'table.md'}" + (f"\nchart: {folder / picture}" if picture else ""))
+    print(f"table: {shown(folder / 'table.md')}" + (f"\nchart: {shown(folder / picture)}" if picture else ""))
 
 
 def _named(page: str, study: Study) -> bool:
@@ -132,15 +139,15 @@ def _write_readme(page: Path, study: Study, results: list[Result], folder: Path)
     """The table between the page's markers, and the chart into `docs/` beside the page."""
     from prefrl_cli.report.study import markdown, place
 
-    before = page.read_text(encoding="utf-8")
+    before = read_text(page)
     if not _named(before, study):
         return
     picture = Path("docs", f"study_{study.name}.png")
-    (page.parent / "docs").mkdir(exist_ok=True)
-    (page.parent / picture).write_bytes((folder / "chart.png").read_bytes())
+    make_folder(page.parent / "docs")
+    write_whole(page.parent / picture, (folder / "chart.png").read_bytes())
     text = place(before, study.name, markdown(study, results, picture.as_posix()))
     write_whole(page, text)
-    print(f"page:  {page}")
+    print(f"page:  {shown(page)}")
 
 
 def _check_readme(typed: argparse.Namespace, studies: list[Study]) -> None:
@@ -150,14 +157,16 @@ def _check_readme(typed: argparse.Namespace, studies: list[Study]) -> None:
     if typed.quick:
         raise ConfigError("--readme: a quick study says nothing; leave --quick out")
     try:
-        text = typed.readme.read_text(encoding="utf-8")
+        text = read_text(typed.readme)
         for study in studies:
             if _named(text, study):
                 place(text, study.name, "")
             else:
-                print(f"{typed.readme} has no line <!-- study {study.name} -->: it gets no table of {study.name}")
-    except (OSError, ValueError) as problem:
-        raise ConfigError(f"{typed.readme}: {getattr(problem, 'strerror', None) or problem}") from None
+                print(
+                    f"{shown(typed.readme)} has no line <!-- study {study.name} -->: it gets no table of {study.name}"
+                )
+    except ValueError as problem:
+        raise ConfigError(f"{typed.readme}: {problem}") from None
 
 
 @contextlib.contextmanager
@@ -166,7 +175,15 @@ def _held(folder: Path, name: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if (wrong := not_plain(folder)) is not None:
+                raise ConfigError(wrong)
+            if (others := sorted(entry.name for entry in folder.iterdir())) and LOCK not in others:
+                raise ConfigError(
+                    f"--output-dir {show(str(folder))}: is not empty (it holds {show(others[0])}) and no study's;"
+                    " type another folder"
+                )
             stack.callback(os.close, hold(folder / LOCK))
+            clear_parts(folder)
         except BlockingIOError:
             raise ConfigError(f"{name}: is running in another process, in {folder}; wait until it ends") from None
         except OSError as problem:
@@ -187,14 +204,14 @@ class _Line:
         """Show how the rows stand, after the news if there are some."""
         if not self._terminal:
             if news is not None:
-                print(f"{self._counts()}, {news}", file=sys.stderr, flush=True)
+                print(f"{self._counts()}, {shown(news)}", file=sys.stderr, flush=True)
             return
         if news is not None:
-            print(f"\r{news}\033[K", file=sys.stderr)
+            print(f"\r{shown(news)}\033[K", file=sys.stderr)
         running = [f"{job.row.name} {100 * job.share():.0f} %" for job in self._rows if job.state == "running"]
         text = ", ".join([self._counts(), *running])
         cut = text if len(text) < _WIDTH else f"{text[: _WIDTH - 2]}…"
-        print(f"\r{cut}\033[K", end="", file=sys.stderr, flush=True)
+        print(f"\r{shown(cut)}\033[K", end="", file=sys.stderr, flush=True)
         self._shown = True
 
     def close(self) -> None:
@@ -216,3 +233,7 @@ class _Line:
             return ""
         seconds = (time.monotonic() - self._began) * left / done
         return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

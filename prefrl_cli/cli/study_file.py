@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from prefrl_cli.choices import choices, conf_folder
+from prefrl_cli.cli.trust import check_overrides
 from prefrl_cli.options import ConfigError, show, suggest, unknown
 from prefrl_cli.report.study import Row, Study
+from prefrl_cli.safe_files import UnreadableError, load_yaml
 from prefrl_cli.sweep_record import option
+from prefrl_cli.texts import read_text, typed_path
 
 CHARTS = ("points", "ladder", "lines")
 _METRICS = ["solved", "success_mean", "labels_used"]
 _STUDY = ("title", "question", "minutes", "common", "quick", "metrics", "chart", "x_label", "rows")
 _ROW = ("name", "overrides", "baseline", "x", "series")
+_LONGEST = 1000  # letters
 _OURS = ("output_dir", "resume", "quiet", "threads")  # the study sets these itself
 _OVERRIDE = re.compile(r"[+]{0,2}[A-Za-z_][\w./]*=.*|~[A-Za-z_][\w./]*", re.DOTALL)
 
@@ -32,16 +34,15 @@ def load(name: str, *, quick: bool = False) -> Study:
     Raises:
         ConfigError: when there is none, or something in it is not allowed.
     """
-    path = Path(name)
-    if path.suffix != ".yaml":
+    path = typed_path(name)
+    if path.suffix not in (".yaml", ".yml"):
         if name not in choices("study"):
             raise ConfigError(f"{show(name)}: there is no such study; {suggest(name, choices('study'))}")
         path = conf_folder() / "study" / f"{name}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        reason = " ".join(str(getattr(problem, "strerror", None) or problem).split())
-        raise ConfigError(f"{path}: cannot be read ({reason})") from None
+        content = load_yaml(read_text(path), str(path))
+    except UnreadableError as problem:
+        raise ConfigError(str(problem)) from None
     try:
         return _study(path.stem, content, quick)
     except ConfigError as problem:
@@ -66,7 +67,7 @@ def _study(name: str, content: Any, quick: bool) -> Study:
     if minutes is not None and (type(minutes) not in (int, float) or not 0 <= minutes < 1e6):
         raise ConfigError(f"minutes={show(minutes)}: must be a number, or left out")
     metrics = _value(given, "metrics", list, _METRICS)
-    if not metrics or not all(isinstance(one, str) for one in metrics):
+    if not metrics or not all(isinstance(one, str) and one.isprintable() for one in metrics):
         raise ConfigError(f"metrics={show(metrics)}: must be a list of names, such as [success_mean]")
     title, question, x_label = (_value(given, key, str, "") for key in ("title", "question", "x_label"))
     if not title or not question:
@@ -86,7 +87,7 @@ def _row(node: Any, common: list[str], last: list[str], before: list[Row], chart
         # A later override takes the place of an earlier one of the same option.
         overrides = {option(one): one for one in [*common, *_overrides(given, "overrides"), *last]}
         x = given.get("x")
-        if x is not None and type(x) not in (int, float):
+        if x is not None and (type(x) not in (int, float) or not math.isfinite(x)):
             raise ConfigError(f"x={show(x)}: must be a number")
         series = _value(given, "series", str, "") or None
         if chart == "lines" and (x is None or series is None):
@@ -123,6 +124,10 @@ def _value(given: Mapping[str, Any], name: str, kind: type, default: Any) -> Any
     value = given.get(name, default)
     if not isinstance(value, kind):
         raise ConfigError(f"{name}={show(value)}: must be {'a list' if kind is list else 'a text'}")
+    if isinstance(value, str):
+        value = value.strip()
+        if not value.isprintable() or len(value) > _LONGEST:  # it stands in a page, in a chart and in a terminal
+            raise ConfigError(f"{name}={show(value)}: must be one line of at most {_LONGEST} letters and signs")
     return value
 
 
@@ -133,4 +138,7 @@ def _overrides(given: Mapping[str, Any], name: str) -> list[str]:
             raise ConfigError(f"{name}: {show(text)}: options are NAME=VALUE, such as env.size=12")
         if option(text) in _OURS:
             raise ConfigError(f"{name}: {show(text)}: the study sets {option(text)} itself; leave it out")
+        if "<!--" in text or "-->" in text or not text.isprintable():  # it stands in pages, and in a terminal
+            raise ConfigError(f"{name}: {show(text)}: must be one line of letters and signs, without <!-- and -->")
+    check_overrides(name, texts, "type that row with prefrl-train instead")
     return list(texts)

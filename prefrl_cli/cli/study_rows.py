@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from prefrl_cli.claims import STATUS, half_begun
 from prefrl_cli.cli.record import config_differences, stored_config
 from prefrl_cli.cli.signals import Interrupted, Signals
 from prefrl_cli.options import ConfigError
 from prefrl_cli.own_files import LOCK, is_held
 from prefrl_cli.report.study import Row, Study
 from prefrl_cli.run_directory import read_status
+from prefrl_cli.safe_files import UnreadableError, tail
 from prefrl_cli.sweep import set_aside
 
 _LOOK = 0.2  # seconds from one look at the rows to the next
@@ -67,12 +69,10 @@ class Job:
         if self.state in ("finished", "failed"):
             return 1.0
         try:
-            with (self.folder / "metrics.csv").open("rb") as file:
-                file.seek(max(0, file.seek(0, 2) - _TAIL))
-                step = int(file.read().splitlines()[-2].partition(b",")[0])
-        except (OSError, ValueError, IndexError):
+            step = int(tail(self.folder, "metrics.csv", _TAIL).splitlines()[-2].partition(b",")[0])
+            return min(max(step / float(self.config["steps"]), 0.0), 1.0)
+        except (UnreadableError, ValueError, OverflowError, IndexError):
             return 0.0
-        return min(step / float(self.config["steps"]), 1.0)
 
 
 def jobs(study: Study, folder: Path) -> list[Job]:
@@ -136,7 +136,7 @@ def train_rows(several: Sequence[Job], at_once: int, tell: Callable[[str | None]
 def _settle(job: Job) -> str | None:
     """What is to become of a folder that is there already; a line where it is not simply gone on with."""
     status = read_status(job.folder).get("status")
-    if status is None and not (job.folder / "status.json").exists():
+    if not (job.folder / STATUS).exists() or half_begun(job.folder):
         return None
     if is_held(job.folder / LOCK):
         return f"{job.row.name}: another process trains it; it is waited for"
@@ -162,7 +162,7 @@ def _start(job: Job, options: list[str]) -> str | None:
     if job.state == "finished":
         return None
     quoted = str(job.folder).replace("\\", "\\\\").replace("'", "\\'")
-    begun = (job.folder / "status.json").exists()
+    begun = (job.folder / STATUS).exists() and not half_begun(job.folder)
     what = [f"resume={job.folder}"] if begun else [*job.row.overrides, f"output_dir='{quoted}'"]
     job.said = tempfile.TemporaryFile()
     job.child = _train([*what, "quiet=true", *options], job.said)

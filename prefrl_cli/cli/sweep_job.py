@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prefrl_cli.options import ConfigError
-from prefrl_cli.own_files import LOCK, is_held
+from prefrl_cli.own_files import LOCK, is_held, write_whole
 from prefrl_cli.sweep import read_json, set_aside
 from prefrl_cli.trackers import LEFT_OUT
 
@@ -60,7 +60,8 @@ def run_sweep_job(
             raise
         return 1, None
     except Exception as problem:
-        (folder.parent / f"{folder.name}.error.log").write_text(traceback.format_exc(), encoding="utf-8")
+        with contextlib.suppress(OSError):  # a name that is too long, or a full disk: the line below says it
+            write_whole(folder.parent / f"{folder.name}.error.log", traceback.format_exc(), sync=False)
         return 1, " ".join(f"{type(problem).__name__}: {problem}".split())
     if not code:
         return 0, next((line for line in said.getvalue().splitlines() if LEFT_OUT in line), None)

@@ -13,16 +13,19 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from prefrl_cli.cli import plugins
+from prefrl_cli.cli.command import cause
 from prefrl_cli.cli.sweep_watch import tell
-from prefrl_cli.config import build, check_run, prepare_loggers
+from prefrl_cli.config import build, check_objective, check_run, metric_names, prepare_loggers
 from prefrl_cli.options import ConfigError
-from prefrl_cli.sweep import Job, Sweep
+from prefrl_cli.sweep import Job, Standing, Sweep
 
 _DIED = "its process ended without a word (killed, or out of memory?)"
 _ELSEWHERE = "the launcher lost sight of it; it may still be waiting or running there: type the command again later"
+_NO_OBJECTIVE = "objective: a search needs a metric to go by"
 
 Compose = Callable[[DictConfig], dict[str, Any]]
 
@@ -72,7 +75,7 @@ class SweepLauncher(Launcher):
 
     def _refuse(self, job: Job, reason: str) -> None:
         self._sweep.refused = True
-        job.reason = reason
+        job.reason, job.told = reason, True
         tell(f"job {job.name}: {reason}")
 
     def _warn(self, warning: str) -> None:
@@ -93,7 +96,10 @@ class SweepLauncher(Launcher):
         try:
             plain = self._compose(config)
             check_run(plain)
+            if _is_search(self._config) and plain.get("objective") is None:
+                return f"{_NO_OBJECTIVE}; type objective=NAME"
             build({**plain, "device": "cpu"})
+            check_objective({**plain, "device": "cpu"})
             self._prepare(plain)
         except ConfigError as problem:
             return str(problem)
@@ -129,9 +135,13 @@ class SweepLauncher(Launcher):
         left = [(one, status) for one, status in zip(jobs, states, strict=True) if status not in ("finished", "failed")]
         began = [one for one, status in left if status == "running"]
         if type(problem).__name__ not in ("TerminatedWorkerError", "BrokenProcessPool"):
-            reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:300]
+            chosen = self._config.hydra.runtime.choices["hydra/launcher"]
             for (job, _), _status in left:
-                job.reason = f"{_ELSEWHERE} ({reason})" if began else reason
+                job.reason = (
+                    f"{_ELSEWHERE} ({cause(problem)})"
+                    if began
+                    else f"hydra/launcher={chosen}: cannot start the jobs ({cause(problem)})"
+                )
         elif len(jobs) == 1:
             jobs[0][0].reason = _DIED
         else:
@@ -147,10 +157,40 @@ class SweepLauncher(Launcher):
         if objective is not None and standing.status == "finished":
             done.return_value = standing.metrics.get(objective)
             if done.return_value is None:
-                known = ", ".join(standing.metrics)
-                job.reason = f"objective={objective}: the run has no such metric; choose one of {known}"
-                self._refuse(job, job.reason)
+                self._refuse(
+                    job, f"objective={objective}: it has no value at the end; choose one of {_known(standing)}"
+                )
         return done
+
+
+def _known(standing: Standing) -> str:
+    return ", ".join(name for name, value in standing.metrics.items() if value is not None)
+
+
+def _is_search(config: DictConfig) -> bool:
+    """Whether the sweeper goes by what the jobs reach; Hydra's own does not."""
+    return not str(OmegaConf.select(config, "hydra.sweeper._target_")).startswith("hydra._internal.")
+
+
+def _check_search(config: DictConfig, compose: Compose) -> None:
+    """Refuse a search that has nothing to go by, before it tries anything.
+
+    Raises:
+        ConfigError: with what to type.
+    """
+    if not _is_search(config):
+        return
+    directions = OmegaConf.select(config, "hydra.sweeper.direction")
+    if OmegaConf.is_list(directions) and len(directions) != 1:
+        raise ConfigError("hydra.sweeper.direction: a search goes by one metric; type minimize or maximize")
+    try:
+        plain = compose(config)
+        known = metric_names({**plain, "device": "cpu"})
+    except (ConfigError, OmegaConfBaseException):
+        return  # an option that only the search itself sets: each of its jobs is checked
+    if plain.get("objective") is None:
+        raise ConfigError(f"{_NO_OBJECTIVE}; type objective=NAME, one of {', '.join(known)}")
+    check_objective({**plain, "device": "cpu"})
 
 
 @contextlib.contextmanager
@@ -163,11 +203,14 @@ def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
     original, original_sweeper = Plugins.instantiate_launcher, Plugins.instantiate_sweeper
 
     def with_search(self: Plugins, **given: Any) -> Sweeper:
+        _check_search(given["config"], compose)
         sweeper = original_sweeper(self, **given)
         search: Any = getattr(sweeper, "sweeper", None)
-        if type(search).__name__ == "OptunaSweeperImpl" and search.storage and search.study_name:
-            sweep.expected = search.n_trials
-            plugins.go_on_searching(search)
+        if type(search).__name__ == "OptunaSweeperImpl":
+            plugins.few_words()
+            if search.storage and search.study_name:
+                sweep.expected = search.n_trials
+                plugins.go_on_searching(search)
         return sweeper
 
     def ours(self: Plugins, hydra_context: Any, task_function: TaskFunction, config: DictConfig) -> Launcher:

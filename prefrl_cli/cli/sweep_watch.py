@@ -7,7 +7,10 @@ import threading
 from collections.abc import Sequence
 from types import TracebackType
 
-from prefrl_cli.sweep import TABLE, Sweep
+from prefrl_cli.cli.standard_streams import say
+from prefrl_cli.sweep import Sweep
+from prefrl_cli.sweep_record import TABLE
+from prefrl_cli.texts import shown
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _LONGEST_LIST = 20
@@ -70,13 +73,13 @@ class Watch:
         try:
             print(f"\r{text}\033[K" if self._terminal else text, end="" if self._terminal else "\n", file=self._stream)
             self._stream.flush()
-        except (BrokenPipeError, ValueError):
+        except (OSError, ValueError):
             self._quiet = True
 
 
 def table_of_failures(failures: Sequence[tuple[str, str]]) -> list[str]:
     """The lines that end a sweep with failures."""
-    lines = [f"  {name}\n      {reason}" for name, reason in failures[:_LONGEST_LIST]]
+    lines = [f"  {shown(name)}\n      {shown(reason)}" for name, reason in failures[:_LONGEST_LIST]]
     if len(failures) > _LONGEST_LIST:
         lines.append(f"  and {len(failures) - _LONGEST_LIST} more in {TABLE}")
     return [f"{len(failures)} failed:", *lines]
@@ -85,4 +88,4 @@ def table_of_failures(failures: Sequence[tuple[str, str]]) -> list[str]:
 def tell(text: str) -> None:
     """Print a line of its own on the console, in the place of the line that is there while the sweep runs."""
     instead = "\r\033[K" if sys.stderr.isatty() else ""
-    print(f"{instead}prefrl-train: {text}", file=sys.stderr)
+    say(f"{instead}prefrl-train: {shown(text)}")

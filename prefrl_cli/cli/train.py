@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefrl_cli.cli.command import REFUSED, run_command
+from prefrl_cli.cli.command import REFUSED, run_command, version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when every run finished, 1 when one failed, 2 for a wrong option, 130 on Ctrl-C and 143 on SIGTERM.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command("prefrl-train", lambda: _answer(arguments))
+    return run_command("prefrl-train", lambda: _answer(arguments), REFUSED)  # what training raises is caught there
 
 
 def _answer(arguments: list[str]) -> int:
@@ -27,6 +27,9 @@ def _answer(arguments: list[str]) -> int:
 
     if "--help" in arguments or "-h" in arguments:
         print(text.help_text(), flush=True)
+        return 0
+    if any(len(text) > 2 and "--version".startswith(text) for text in arguments):
+        print(version())
         return 0
     if not arguments:
         print("prefrl-train: which experiment? type prefrl-train experiment=NAME, or --help", file=sys.stderr)
@@ -41,3 +44,7 @@ def _answer(arguments: list[str]) -> int:
     from prefrl_cli.cli.hydra_app import run_hydra
 
     return run_hydra(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

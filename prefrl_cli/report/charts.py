@@ -6,6 +6,7 @@ global state; a person's own matplotlibrc is set aside while a chart is drawn.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from prefrl_cli.figures import Array, Curves, Figure, Line, MazeAnimation, Panel
+from prefrl_cli.own_files import write_whole
 from prefrl_cli.report.maze_charts import animate, maze_sheet
 from prefrl_cli.report.statistics import quantiles
 
@@ -84,10 +86,14 @@ def write(sheet: Sheet, png: Path, svg: Path) -> None:
     sheet.set_dpi(150)
     # The canvases' own methods: savefig draws everything once more before each file.
     raster: Any = FigureCanvasAgg(sheet)  # print_png and print_svg have no types
-    raster.print_png(png, metadata={"Software": None}, pil_kwargs={"compress_level": 4})
+    content = io.BytesIO()
+    raster.print_png(content, metadata={"Software": None}, pil_kwargs={"compress_level": 4})
+    write_whole(png, content.getbuffer(), sync=False)
     sheet.set_layout_engine("none")  # it was laid out just now
     vector: Any = FigureCanvasSVG(sheet)
-    vector.print_svg(svg, metadata={"Date": None, "Creator": None})
+    content = io.BytesIO()
+    vector.print_svg(content, metadata={"Date": None, "Creator": None})
+    write_whole(svg, content.getbuffer(), sync=False)
 
 
 @contextmanager

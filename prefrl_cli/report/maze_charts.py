@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from prefrl_cli.figures import MazeMap
+from prefrl_cli.own_files import write_whole
 
 _RAMP = ("#f7fbff", "#d6e6f4", "#abd0e6", "#6aaed6", "#3787c0")  # light enough for dark arrows on the deepest
 _WALL, _PATH, _INK, _GREY = "#3a3a3a", "#D55E00", "#1c1c1c", "#6b6b6b"
@@ -160,9 +163,10 @@ def animate(figure: MazeMap, path: Path) -> None:
         frames.append(frame)
     each = int(np.clip(20_000 / len(frames), 40, 160)) // 10 * 10  # a GIF counts in hundredths of a second
     durations = [each] * (len(frames) - 1) + [2000]
-    frames[0].save(
-        path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False, disposal=1
-    )
+    content = io.BytesIO()
+    how: dict[str, Any] = {"save_all": True, "loop": 0, "optimize": False, "disposal": 1}
+    frames[0].save(content, "GIF", append_images=frames[1:], duration=durations, **how)
+    write_whole(path, content.getbuffer(), sync=False)
 
 
 def _centre(place: NDArray[np.integer] | tuple[int, int], cell: int) -> tuple[int, int]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from prefrl_cli.safe_files import UnreadableError, read
+from prefrl_cli.safe_files import UnreadableError, opened, short
 
 _ROWS = 4_000  # rows of a file that are parsed, beside those with an evaluation; more show nothing
 _EVALUATION = "evaluation/"
 _MOST_COLUMNS = 500
+# What a hostile file may ask for: 64 seeds have 6.4 million rows after 100,000 steps.
+_MOST_BYTES = 1 << 31
+_MOST_ROWS = 20_000_000
+_MOST_STEPS = 1_000_000
+_LONGEST_LINE = 1 << 16  # bytes; 500 columns have some 12,000
+_AT_ONCE = 1 << 22  # bytes
+_CELLS = 4_000_000  # of a step, and of the steps with an evaluation together
+_CELLS_AT_ONCE = 200_000
 
 
 @dataclass(frozen=True)
@@ -28,44 +38,104 @@ class Table:
 
 
 def read_metrics(folder: Path, seeds: list[int]) -> Table:
-    """A run's `metrics.csv`.
+    """A run's `metrics.csv`, read a few million bytes at a time.
 
     Args:
         folder: the run directory.
         seeds: R seeds, in the order in which each step lists them.
 
     Raises:
-        UnreadableError: for anything but a row a step and seed, a number or nothing in each cell. An unfinished last
-            step is left out.
+        UnreadableError: for anything but a row a step and seed, a number or nothing in each cell, and for more rows
+            than any run has. An unfinished last step is left out.
     """
-    head, *lines = read(folder, "metrics.csv").split(b"\n")
-    names = head.decode("utf-8", "replace").rstrip("\r").split(",")
-    if names[:2] != ["step", "seed"] or len(set(names)) != len(names) or len(names) > _MOST_COLUMNS:
-        raise UnreadableError("metrics.csv does not begin with step, seed and metrics of different names")
-    replicas = len(seeds)
-    blocks = (len(lines) - 1) // replicas  # the last line has no end: it is empty, or torn
-    if not blocks:
-        raise UnreadableError("metrics.csv has no complete step")
-    stride = 1
-    while blocks * replicas > stride * _ROWS:
-        stride *= 2  # of two runs with different numbers of seeds the one has all steps of the other
-    evaluated = [place for place, name in enumerate(names) if name.startswith(_EVALUATION)]
-    chosen = []
-    for block in range(blocks):
-        cells = lines[block * replicas].split(b",")
-        if block % stride == 0 or block == blocks - 1 or any(cells[place : place + 1] > [b""] for place in evaluated):
-            chosen.append(block)
-    text = b"\n".join(b"\n".join(lines[block * replicas : (block + 1) * replicas]) for block in chosen)
-    values = _numbers(text, len(names)).reshape(len(chosen), replicas, len(names))
-    steps = values[:, 0, 0]
-    if (values[:, :, 0] != steps[:, None]).any() or (values[:, :, 1] != np.array(seeds)).any():
+    with opened(folder, "metrics.csv", _MOST_BYTES) as file:
+        lines = _lines(file)
+        names = next(lines, [b""])[0].decode("utf-8", "replace").rstrip("\r").split(",")
+        if names[:2] != ["step", "seed"] or len(set(names)) != len(names) or len(names) > _MOST_COLUMNS:
+            raise UnreadableError("metrics.csv does not begin with step, seed and metrics of different names")
+        values = _numbers(_chosen(lines, names, len(seeds)), len(names), len(seeds))
+    found = values[:, 0, 0]
+    if (values[:, :, 0] != found[:, None]).any() or (values[:, :, 1] != np.array(seeds)).any():
         raise UnreadableError("metrics.csv: a step does not list the seeds of config.yaml once each")
-    if (np.diff(steps) <= 0).any():
+    if (np.diff(found) <= 0).any():
         raise UnreadableError("metrics.csv: steps do not increase")
-    return Table(steps, {name: values[:, :, place] for place, name in enumerate(names) if place > 1})
+    return Table(found, {name: values[:, :, place] for place, name in enumerate(names) if place > 1})
 
 
-def _numbers(text: bytes, columns: int) -> np.ndarray:
+def _lines(file: BinaryIO) -> Iterator[list[bytes]]:
+    """The first line, then the others, many at a time; one that has no end is torn and left out."""
+    rest = file.readline(_LONGEST_LINE)
+    if not rest.endswith(b"\n"):
+        return
+    yield [rest[:-1]]
+    rest, rows = b"", 0
+    while part := file.read(_AT_ONCE):
+        lines = (rest + part).split(b"\n")
+        rest = lines.pop()
+        rows += len(lines)
+        if len(rest) > _LONGEST_LINE or rows > _MOST_ROWS:
+            raise UnreadableError(f"metrics.csv has more than {_MOST_ROWS:,} rows, or a row of {_LONGEST_LINE:,} bytes")
+        yield lines
+
+
+def _chosen(parts: Iterator[list[bytes]], names: list[str], replicas: int) -> list[bytes]:
+    """The rows, a text a step, of every second, fourth, ... step, of the last and of those with an evaluation."""
+    if replicas * len(names) > _CELLS:
+        raise UnreadableError(f"metrics.csv has more than {_CELLS:,} numbers a step")
+    evaluated = [place for place, name in enumerate(names) if name.startswith(_EVALUATION)]
+    # Of two runs with different numbers of seeds the one has all steps of the other.
+    thinned, evaluations = _Thinned(_ROWS / replicas), _Thinned(_CELLS / len(names) / replicas)
+    last, block, left = list[bytes](), 0, list[bytes]()
+    for lines in parts:
+        left += lines
+        whole = len(left) // replicas * replicas
+        for start in range(0, whole, replicas):
+            cells = left[start].split(b",")
+            if len(cells) != len(names):
+                raise UnreadableError(f"metrics.csv: {len(names)} cells are wanted in a row, {len(cells)} were found")
+            last = left[start : start + replicas]
+            thinned.offer(block, last)
+            if any(cells[place] > b"" for place in evaluated):
+                evaluations.offer(block, last)
+            block += 1
+        left = left[whole:]
+        if block > _MOST_STEPS:
+            raise UnreadableError(f"metrics.csv has more than {_MOST_STEPS:,} steps")
+    if not block:
+        raise UnreadableError("metrics.csv has no complete step")
+    kept = {**thinned.kept(), **evaluations.kept(), block - 1: last}
+    return [b"\n".join(kept[place]) for place in sorted(kept)]
+
+
+class _Thinned:
+    """Steps, every second of them left out as often as they become more than `most`."""
+
+    def __init__(self, most: float) -> None:
+        self._most, self._stride, self._seen = most, 1, 0
+        self._kept: dict[int, tuple[int, list[bytes]]] = {}
+
+    def offer(self, block: int, rows: list[bytes]) -> None:
+        """Take a step with its number, where it is not one that is left out."""
+        if self._seen % self._stride == 0:
+            self._kept[self._seen] = (block, rows)
+        self._seen += 1
+        while self._seen > self._stride * self._most:
+            self._stride *= 2
+            self._kept = {place: one for place, one in self._kept.items() if place % self._stride == 0}
+
+    def kept(self) -> dict[int, list[bytes]]:
+        """Numbers and rows of the steps that are left."""
+        return dict(self._kept.values())
+
+
+def _numbers(steps: list[bytes], columns: int, replicas: int) -> np.ndarray:
+    """Cells in reading order, `[N, R, columns]`; some hundred thousand are made to numbers at once."""
+    at_once = max(1, _CELLS_AT_ONCE // (columns * replicas))
+    parts = [_cells(b"\n".join(steps[place : place + at_once]), columns) for place in range(0, len(steps), at_once)]
+    return np.concatenate(parts).reshape(len(steps), replicas, columns)
+
+
+def _cells(text: bytes, columns: int) -> np.ndarray:
     """Cells in reading order; numpy's own readers know no empty cell or take twice as long."""
     text = text.replace(b"\r", b"")
     rows = text.count(b"\n") + 1
@@ -79,4 +149,4 @@ def _numbers(text: bytes, columns: int) -> np.ndarray:
     try:
         return np.array(list(map(float, cells)))
     except ValueError as problem:
-        raise UnreadableError(f"metrics.csv: {str(problem)[:120]}") from None
+        raise UnreadableError(f"metrics.csv: {short(problem)}") from None

@@ -13,6 +13,7 @@ from prefrl_cli.report.pictures import evaluation_charts, main_charts, training_
 from prefrl_cli.report.plot import swatch
 from prefrl_cli.report.pool import Configuration, seed_text
 from prefrl_cli.report.results import SOLVED, Comparison, Estimate, Experiment, Metric, Results, lower_is_better
+from prefrl_cli.texts import shown
 
 _ORDER = ("failed", "unreadable", "missing", "interrupted", "running", "linked")
 _LONGEST_TEXT = 400
@@ -69,8 +70,7 @@ def _interval(estimate: Estimate) -> str:
 
 def _text(text: object) -> str:
     """Escaped, in one line, of bounded length."""
-    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in str(text))
-    return escape(line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…")
+    return escape(shown(text, _LONGEST_TEXT))
 
 
 def _path(path: Path) -> str:

@@ -51,8 +51,9 @@ class Configuration:
     _taken: list[tuple[Run, list[int]]] = field(default_factory=list)
 
     def pool(self) -> None:
-        """Put the finished runs' seeds side by side."""
-        for run in (run for run in self.runs if run.status == "finished"):
+        """Put the finished runs' seeds side by side; of a seed that is there twice the run that was started first."""
+        finished = [run for run in self.runs if run.status == "finished"]
+        for run in sorted(finished, key=lambda run: run.started):
             places = [place for place, seed in enumerate(run.seeds) if seed not in self.seeds]
             if len(places) < len(run.seeds):
                 again = [seed for seed in run.seeds if seed in self.seeds]

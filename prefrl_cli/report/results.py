@@ -14,6 +14,7 @@ from prefrl_cli.report.pool import Configuration, code_differences, configuratio
 from prefrl_cli.report.resample import improvement, share_interval
 from prefrl_cli.report.runs import Run
 from prefrl_cli.report.statistics import bootstrap_interval, count, difference_interval, interquartile_mean, mean
+from prefrl_cli.texts import shown
 
 SOLVED = "solved"
 # By which configurations are compared first: the first of these that an experiment has.
@@ -176,12 +177,12 @@ def table(found: Results) -> str:
     ends = ("", "_low", "_high")
     numbers = [f"{name}{end}" for name in ("iqm", "mean") for end in ends]
     writer.writerow(
-        ["experiment", "configuration", *map(_cell, options), "metric", "seeds", "unfinished_seeds", *numbers]
+        ["experiment", "configuration", *map(table_cell, options), "metric", "seeds", "unfinished_seeds", *numbers]
     )
     for experiment in found.experiments:
         for place, configuration in enumerate(experiment.configurations):
             values = [experiment.options[name][place] if name in experiment.options else "" for name in options]
-            begin = [_cell(experiment.name), configuration.name, *map(_cell, values)]
+            begin = [table_cell(experiment.name), configuration.name, *map(table_cell, values)]
             left = len(configuration.unfinished)
             if not experiment.metrics or not configuration.seeds:
                 writer.writerow([*begin, "", 0, left, *[""] * len(numbers)])
@@ -189,12 +190,13 @@ def table(found: Results) -> str:
             for name, several in experiment.metrics.items():
                 metric = several[place]
                 estimates = ["" if np.isnan(value) else repr(value) for value in (*metric.iqm, *metric.mean)]
-                writer.writerow([*begin, _cell(name), metric.seeds, left, *estimates])
+                writer.writerow([*begin, table_cell(name), metric.seeds, left, *estimates])
     return text.getvalue()
 
 
-def _cell(text: str) -> str:
-    """A text that a spreadsheet does not take for a formula."""
+def table_cell(text: str) -> str:
+    """A text in one line that a spreadsheet does not take for a formula, nor a terminal for a command."""
+    text = shown(text)
     try:
         float(text)
     except ValueError:

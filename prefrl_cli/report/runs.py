@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,11 @@ from tqdm import tqdm
 from prefrl_cli.old_records import updated_flat
 from prefrl_cli.own_files import LOCK, is_held
 from prefrl_cli.report.metrics import Table, read_metrics
-from prefrl_cli.safe_files import UnreadableError, changed_on_the_way, flat, read, read_json, read_yaml
+from prefrl_cli.safe_files import UnreadableError, changed_on_the_way, flat, read_json, read_yaml
+from prefrl_cli.sweep_record import TABLE, listed
 
 _MARKS = ("status.json", "config.yaml", "metrics.csv", "summary.json")
-_SWEEP = "sweep.csv"
 _SET_ASIDE = ".failed"  # where a sweep keeps failed tries of jobs that it ran again
-_MOST_TABLE = 1 << 26
 _MOST_SEEDS = 100_000
 STATUSES = ("finished", "running", "failed", "interrupted")
 
@@ -43,6 +41,7 @@ class Run:
         table: what `metrics.csv` holds, of finished runs only.
         environment: commit and versions, name -> text, and what of these and of the options changed on the way.
         seconds: of training.
+        started: when, in UTC; nothing where its record does not say.
     """
 
     path: Path
@@ -56,6 +55,7 @@ class Run:
     table: Table | None = None
     environment: dict[str, str] = field(default_factory=dict)
     seconds: float | None = None
+    started: str = ""
 
 
 def load(paths: Iterable[Path]) -> list[Run]:
@@ -85,10 +85,10 @@ def _walk(top: Path) -> Iterator[tuple[Path, str]]:
     unlisted: list[OSError] = []
     for folder, inside, files in os.walk(top, onerror=unlisted.append):
         inside.sort()
-        if _SWEEP in files:
+        if TABLE in files:
             yield Path(folder), "sweep"
         if any(name in files or name in inside for name in _MARKS):
-            if _SWEEP not in files:
+            if TABLE not in files:
                 inside.clear()
             yield Path(folder), "run"
         for name in inside:
@@ -121,6 +121,8 @@ def _read(run: Run) -> None:
     run.options = options
     run.seeds = _configured_seeds(options)
     run.environment = _environment(run.path)
+    started = str(status.get("started"))
+    run.started = started if re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}Z", started) else ""
     run.step = status["step"] if isinstance(status.get("step"), int) else 0
     run.reason = " ".join(str(status.get("reason") or "").split())[:400]
     if status["status"] == "finished":
@@ -180,14 +182,18 @@ def _environment(folder: Path) -> dict[str, str]:
 
 def missing_jobs(sweep: Path) -> list[Run]:
     """The jobs that a sweep's `sweep.csv` lists, a row each with its folder's name, and that left no run."""
-    missing = []
     try:
-        rows = csv.DictReader(io.StringIO(read(sweep, _SWEEP, _MOST_TABLE).decode("utf-8")))
-        for row in rows:
-            path = sweep / Path(row.get("job") or "").name  # a name that leads elsewhere is not followed
-            if path != sweep and not any((path / mark).exists() for mark in _MARKS):
-                said = " ".join(f"{row.get('status') or ''} {row.get('reason') or ''}".split())
-                missing.append(Run(path, "missing", f"no run; {_SWEEP} says: {said[:400]}"))
-    except (UnreadableError, ValueError, csv.Error) as problem:
-        missing.append(Run(sweep, "unreadable", f"{_SWEEP}: {' '.join(str(problem).split())[:200]}"))
+        jobs, wrong = listed(sweep)
+    except UnreadableError as problem:
+        return [Run(sweep / TABLE, "unreadable", str(problem))]
+    missing = [Run(sweep / TABLE, "missing", line) for line in wrong]  # what it names is not looked at
+    for name, row in jobs.items():
+        path = sweep / name
+        said = " ".join(f"{row.get('status', '')} {row.get('reason', '')}".split())
+        try:
+            there = any((path / mark).exists() for mark in _MARKS)
+        except OSError as problem:  # a folder that may not be opened
+            there, said = False, f"{said} ({problem.strerror})"
+        if not there:
+            missing.append(Run(path, "missing", f"no run; {TABLE} says: {said[:400]}"))
     return missing

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
 from prefrl_cli.report.page import digits
 from prefrl_cli.report.pool import Configuration
 from prefrl_cli.report.resample import share_interval
-from prefrl_cli.report.results import SOLVED, Comparison, Estimate, compare
+from prefrl_cli.report.results import SOLVED, Comparison, Estimate, compare, table_cell
 from prefrl_cli.report.runs import Run, read_run
 from prefrl_cli.report.statistics import bootstrap_interval, mean
+from prefrl_cli.texts import markdown as markdown_text
+from prefrl_cli.texts import markdown_code
 
 LABELS = "labels_used"
 _HEADINGS = {SOLVED: "solved", LABELS: "labels", "success_mean": "success over all episodes"}
@@ -148,13 +152,13 @@ def markdown(study: Study, results: Sequence[Result], picture: str | None = None
     if baselines and study.headline:
         names += [f"against {baselines[0] if len(baselines) == 1 else 'its baseline'}", "P(improvement)"]
     names.append("training")
-    lines = [study.question, ""]
+    lines = [markdown_text(study.question), ""]
     if picture:
-        lines += [f"![{study.title}]({picture})", ""]
-    lines += [_line(names), _line(["---"] * len(names))]
+        lines += [f"![{markdown_text(study.title)}]({quote(picture)})", ""]
+    lines += [_line(names), f"| {' | '.join(['---'] * len(names))} |"]
     lines += [_line(_cells(study, one, several=len(baselines) > 1, width=len(names))) for one in results]
     lines += ["", _notes(study, results), "", "<details><summary>The command of each row</summary>", "", "```text"]
-    lines += [f"# {one.row.name}\n{one.row.command}" for one in results]
+    lines += [f"# {markdown_code(one.row.name)}\n{markdown_code(one.row.command)}" for one in results]
     return "\n".join([*lines, "```", "", "</details>", ""])
 
 
@@ -211,11 +215,16 @@ def _notes(study: Study, results: Sequence[Result]) -> str:
     commits = {one.run.environment.get("commit", "none") for one in results if one.finished}
     if len(commits) > 1 or any(commit.endswith("+changes") for commit in commits):
         said.append(f"Code of these rows: {', '.join(sorted(commits))}.")
-    return " ".join(said)
+    return markdown_text(" ".join(said))
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '∣') for cell in cells)} |"
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _cell(text: str) -> str:
+    """Escaped; the brackets of an interval make no link, and a table is read in its source too."""
+    return re.sub(r"\\\[([^\[\]\\]*)\\\](?!\()", r"[\1]", markdown_text(text))
 
 
 def table(study: Study, results: Sequence[Result]) -> str:
@@ -232,10 +241,11 @@ def table(study: Study, results: Sequence[Result]) -> str:
     for one in results:
         estimates = [value for name in study.metrics for value in one.estimates.get(name, none)]
         pair = [*one.comparison.difference, *one.comparison.better] if one.comparison else [np.nan] * 6
-        begin = [one.row.name, one.run.status, len(one.run.seeds) if one.finished else 0]
+        begin = [table_cell(one.row.name), one.run.status, len(one.run.seeds) if one.finished else 0]
         seconds, commit = one.run.seconds, one.run.environment.get("commit", "")
-        end = ["" if seconds is None else seconds, commit, one.row.command, "" if one.finished else one.run.reason]
-        writer.writerow([*begin, *map(_exact, estimates), one.row.baseline or "", *map(_exact, pair), *end])
+        reason = "" if one.finished else one.run.reason
+        end = ["" if seconds is None else seconds, *map(table_cell, (commit, one.row.command, reason))]
+        writer.writerow([*begin, *map(_exact, estimates), table_cell(one.row.baseline or ""), *map(_exact, pair), *end])
     return text.getvalue()
 
 

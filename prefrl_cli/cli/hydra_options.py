@@ -1,0 +1,135 @@
+"""What of Hydra's own options and flags prefrl obeys; every other one is a line that names our way.
+
+Read without Hydra, for `--help`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from prefrl_cli.options import ConfigError, show
+
+# Where a `hydra` option begins, and what it does here. The first three are for sweeps.
+OBEYED = {
+    "hydra/launcher": "with -m: what starts the jobs, such as joblib or slurm",
+    "hydra/sweeper": "with -m: what chooses the jobs, such as optuna",
+    "hydra/sweeper/sampler": "with -m: how a search draws its trials",
+    "hydra.launcher": "with -m: options of the launcher",
+    "hydra.sweeper": "with -m: options of the sweeper",
+    "hydra.searchpath": "more folders like that of --config-dir",
+    "hydra.job.env_set": "variables that are set while a run trains",
+    "hydra.job.env_copy": "variables that go along to the jobs of a sweep",
+    "hydra.callbacks": "callbacks of your own",
+}
+_OF_SWEEPS = ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler", "hydra.launcher", "hydra.sweeper")
+_FOLDERS = "prefrl makes its own folders; type output_dir=FOLDER to choose one"
+_LOGS = "a run's own log is its train.log; type quiet=true to print errors only"
+_INSTEAD = {
+    "hydra.run": _FOLDERS,
+    "hydra.sweep": _FOLDERS,
+    "hydra.output_subdir": _FOLDERS,
+    "hydra/output": _FOLDERS,
+    "hydra.runtime": _FOLDERS,
+    "hydra.job.chdir": _FOLDERS,
+    "hydra/job_logging": _LOGS,
+    "hydra/hydra_logging": _LOGS,
+    "hydra.job_logging": _LOGS,
+    "hydra.hydra_logging": _LOGS,
+    "hydra.verbose": _LOGS,
+    "hydra.mode": "for a sweep type -m, for one run leave it out",
+    "hydra.help": "prefrl has a help of its own; type --help",
+    "hydra/help": "prefrl has a help of its own; type --help",
+    "hydra.overrides": "is what was typed; type the option itself",
+}
+_NEEDS = {"package": "--package", "resolve": "--resolve"}  # flags that only change what --cfg shows
+_COMMANDS = {
+    "run": "--run",
+    "multirun": "-m",
+    "cfg": "--cfg",
+    "info": "--info",
+    "shell_completion": "--shell-completion",
+    "hydra_help": "--hydra-help",
+}
+
+
+def in_order(typed: Any) -> list[str]:
+    """The arguments again, flags first: Hydra's parser takes flags and options in one order only.
+
+    Args:
+        typed: the flags as Hydra's parser gives them, with `overrides`.
+    """
+    words: list[str] = []
+    for name, flag in _COMMANDS.items():
+        value = getattr(typed, name)
+        if value is True:
+            words.append(flag)
+        elif value not in (None, False):
+            words.append(f"{flag}={value}")
+    for name in ("package", "config_dir"):
+        if (value := getattr(typed, name)) is not None:
+            words.append(f"--{name.replace('_', '-')}={value}")
+    return [*words, *["--resolve"] * typed.resolve, *typed.overrides]
+
+
+def check_flags(typed: Any) -> None:
+    """Refuse flags that exclude each other, or that have no effect.
+
+    Raises:
+        ConfigError: naming the flag.
+    """
+    chosen = [flag for name, flag in _COMMANDS.items() if getattr(typed, name) not in (None, False)]
+    if len(chosen) > 1:
+        raise ConfigError(f"{' and '.join(chosen)}: exclude each other; type one of them")
+    for name, flag in _NEEDS.items():
+        if getattr(typed, name) not in (None, False) and typed.cfg is None:
+            raise ConfigError(f"{flag}: says what --cfg shows; type --cfg job as well, or leave it out")
+
+
+def check_typed(overrides: Sequence[str], *, sweep: bool) -> None:
+    """Refuse an option of Hydra's that would be taken without an effect, or has one that is not ours.
+
+    Args:
+        overrides: what was typed.
+        sweep: whether `-m` was.
+
+    Raises:
+        ConfigError: naming the option and what to type; also where Hydra's option is one of a sweep's values.
+    """
+    for text in overrides:
+        name = _name(text)
+        if name == "hparams_search" and not sweep and not re.fullmatch(r"[^=]*=\s*null\s*|~.*", text):
+            raise ConfigError(f"{show(text)}: a search is a sweep; put -m before it")
+        if not re.match(r"hydra([./@]|$)", name):
+            continue
+        if (beginning := _beginning(name, OBEYED)) is None:
+            known = _beginning(name, _INSTEAD)
+            reason = _INSTEAD[known] if known else "prefrl takes no such option of Hydra's; leave it out, see --help"
+            raise ConfigError(f"{show(text)}: {reason}")
+        if beginning in _OF_SWEEPS and not sweep:
+            raise ConfigError(f"{show(text)}: is for sweeps; put -m before it, or leave it out")
+        _check_value(text, name)
+
+
+def _name(text: str) -> str:
+    """The option that an override sets, as Hydra reads it."""
+    return text.partition("=")[0].strip().lstrip("+~").strip()
+
+
+def _beginning(name: str, known: Any) -> str | None:
+    """The longest of the known that the option lies in."""
+    fitting = [one for one in known if re.match(rf"{re.escape(one)}([.@]|$)", name)]
+    return max(fitting, key=len, default=None)
+
+
+def _check_value(text: str, name: str) -> None:
+    """Refuse what would be taken without an effect, or ends in an error that says nothing."""
+    value = text.partition("=")[2].strip()
+    if name.startswith("hydra.sweeper.params.") and "," in value and value[0] not in "{[\"'":
+        option = name.removeprefix("hydra.sweeper.params.")
+        raise ConfigError(f"{show(text)}: type the values themselves, {option}={value}")
+    if name in ("hydra.sweeper", "hydra.launcher") and value in ("", "null", "{}"):
+        raise ConfigError(f"{show(text)}: a sweep needs one; leave it out, or type {name.replace('.', '/')}=NAME")
+    if name == "hydra.sweeper.max_batch_size" and re.fullmatch(r"-?\d+", value) and int(value) < 1:
+        raise ConfigError(f"{show(text)}: must be a whole number of 1 or more, or null; try {name}=1")
