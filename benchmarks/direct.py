@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
 from prefrl_cli.algorithm.oprl import OPRL, Exploration, RewardUpdate
 from prefrl_cli.algorithm.reward_learning import RewardFromPreferences, RewardRegression
-from prefrl_cli.choices import conf_folder
+from prefrl_cli.cli.hydra_app import composed
 from prefrl_cli.config import build
 from prefrl_cli.env.addition import Addition
 from prefrl_cli.env.maze import Maze
@@ -141,7 +138,4 @@ def configured(experiment: str, *overrides: str) -> Any:
         experiment: its name.
         *overrides: as they are typed, such as `num_seeds=3`.
     """
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("config", [f"experiment={experiment}", *overrides])
-    options: Any = OmegaConf.to_container(config, resolve=True)
-    return build({**options, "experiment": experiment})
+    return build(composed([f"experiment={experiment}", *overrides]))

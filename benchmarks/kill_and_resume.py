@@ -22,15 +22,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
 import prefrl_cli.algorithm.oprl
 import prefrl_cli.algorithm.reward_learning
 import prefrl_cli.report.charts  # noqa: F401  imported here once, for all children
 from prefrl_cli import runner
 from prefrl_cli.checkpoints import Checkpoints
-from prefrl_cli.choices import choices, conf_folder
+from prefrl_cli.choices import choices
+from prefrl_cli.cli.hydra_app import composed
 from prefrl_cli.cli.job import run_or_resume
 
 # Short runs in which everything happens that happens in a long one: questions, evaluations, several checkpoints.
@@ -50,9 +48,7 @@ SHORT = {
 def config_of(experiment: str, *options: str) -> tuple[dict[str, Any], list[str]]:
     """The options of a short run, and what one would type for them."""
     overrides = [f"experiment={experiment}", *COMMON, *SHORT.get(experiment, ["steps=10"]), *options]
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config: Any = OmegaConf.to_container(compose("config", overrides), resolve=True)
-    return {"experiment": experiment, **config}, overrides
+    return composed(overrides), overrides
 
 
 def start(config: Mapping[str, Any], overrides: list[str], folder: Path) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prefrl_cli.options import ConfigError, show, suggest
 
@@ -36,6 +39,45 @@ def choices(group: str) -> list[str]:
     """The options of a group, those in folders included."""
     folder = conf_folder() / group
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def target(group: str, choice: str) -> str:
+    """The class that a choice of a group stands for; empty where there is no such choice."""
+    return _target(conf_folder() / group / f"{choice}.yaml")
+
+
+@functools.cache
+def _target(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    found = re.search(r"^_target_: ([\w.]+)$", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def named(config: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Composed options with the name of each group's choice in place of its class: `shaping: {choice: none}`.
+
+    What was chosen is what a person knows, and it outlives a move of the class. A class that a person typed, or that a
+    file of their own names, stays.
+
+    Args:
+        config: plain options; a group has a `_target_`.
+        chosen: group -> choice; a tracker's name is its choice.
+    """
+
+    def node(group: str, choice: Any, options: Any) -> Any:
+        if not isinstance(options, Mapping) or "_target_" not in options or "choice" in options:
+            return options
+        if options["_target_"] != target(group, str(choice)):
+            return options
+        return {"choice": choice, **{name: value for name, value in options.items() if name != "_target_"}}
+
+    found = {name: node(name, chosen.get(name), value) if name in GROUPS else value for name, value in config.items()}
+    if isinstance(found.get("logger"), Mapping):
+        found["logger"] = {name: node("logger", name, value) for name, value in found["logger"].items()}
+    return found
 
 
 def not_set(group: str, user: str) -> ConfigError:

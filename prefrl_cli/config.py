@@ -1,6 +1,7 @@
 """From the options that a person chose to the algorithm that they describe.
 
-Each group of `conf/` is a class: its `_target_` names it, and every other key is an argument of its constructor.
+Each choice of a group of `conf/` is a class, which its `_target_` names; every other key is an argument of its
+constructor.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ def check_loggers(config: Mapping[str, Any], run: Run) -> dict[str, Group]:
     from prefrl_cli.trackers import require
 
     for name, node in mapping("logger", config["logger"]).items():
-        if "_target_" not in mapping(f"logger.{name}", node):
+        if not {"choice", "_target_"} & set(mapping(f"logger.{name}", node)):
             raise ConfigError(f"logger.{name}: is not chosen; type logger={name}")
         nodes[name] = group = Group(f"logger.{name}", node, run.allow_targets)
         group.check(set(_FOR_LOGGERS))

@@ -1,15 +1,14 @@
-"""One group of a configuration: the class that its `_target_` names, with its options checked."""
+"""One group of a configuration: the class of its choice, or that its `_target_` names, with its options checked."""
 
 from __future__ import annotations
 
 import importlib
-import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefrl_cli.choices import GROUPS, choices, conf_folder, not_set
+from prefrl_cli.choices import GROUPS, choice_error, choices, not_set, target
 from prefrl_cli.options import MISSING, ConfigError, Option, check, show, signature
 
 
@@ -18,11 +17,11 @@ class Group:
 
     Args:
         group: its name.
-        node: `_target_` and the options.
+        node: the options, with `choice`, one of `conf/`, or `_target_`, a class.
         allow_targets: packages of the person's own that `_target_` may name beside what `conf/` names.
 
     Attributes:
-        name: of the class.
+        name: the choice, or of the class where that was typed.
         given: the options; after `check` in the types that the constructor asks for.
         allowed: the constructor's parameters.
 
@@ -32,15 +31,17 @@ class Group:
 
     def __init__(self, group: str, node: Any, allow_targets: Sequence[str]) -> None:
         given = dict(mapping(group, node))
-        target = given.pop("_target_", None)
-        if target is None:
+        choice, typed = given.pop("choice", None), given.pop("_target_", None)
+        if choice is None and typed is None:
             raise ConfigError(f"{group}: none is chosen for its options; type {group}={'|'.join(choices(group))}")
-        self.group, self.given, self.name = group, given, str(target).rpartition(".")[2]
-        self.target = _find(group, target, allow_targets)
+        if choice is not None and typed is not None:
+            raise ConfigError(f"{group}.choice={show(choice)}: its class is given too; type {group}={show(choice)}")
+        self.group, self.given, self.name = group, given, str(choice or str(typed).rpartition(".")[2])
+        self.target = _find(group, _class_of(group, choice) if typed is None else typed, allow_targets)
         try:
             self.allowed = signature(self.target)
         except (NameError, TypeError, ValueError) as problem:
-            raise ConfigError(f"{group}._target_={target}: its signature cannot be read ({problem})") from None
+            raise ConfigError(f"{group}._target_={typed}: its signature cannot be read ({problem})") from None
 
     def check(self, provided: set[str]) -> None:
         """Check every option; `provided` names what will be there for the parameters that are not options."""
@@ -61,11 +62,8 @@ class Group:
             if part is None or not wanted or part.target.__module__.partition(".")[0] != "prefrl_cli":
                 continue
             if not issubclass(part.target, wanted):
-                fitting = [
-                    one
-                    for one in choices(name)
-                    if _target(name, one).rpartition(".")[2] in {each.__name__ for each in wanted}
-                ]
+                classes = {each.__name__ for each in wanted}
+                fitting = [one for one in choices(name) if target(name, one).rpartition(".")[2] in classes]
                 raise ConfigError(f"{name}={part.name}: {self.name} cannot use it; type {name}={'|'.join(fitting)}")
 
     def build(self, ready: Mapping[str, Any]) -> Any:
@@ -94,11 +92,13 @@ def _classes(annotation: Any) -> tuple[type, ...]:
     return () if any(getattr(one, "_is_protocol", False) for one in classes) else classes
 
 
-def _target(group: str, choice: str) -> str:
-    """The class that a choice of a group stands for."""
-    text = (conf_folder() / group / f"{choice}.yaml").read_text(encoding="utf-8")
-    found = re.search(r"^_target_: ([\w.]+)$", text, re.MULTILINE)
-    return found[1] if found else ""
+def _class_of(group: str, choice: Any) -> str:
+    """The class of a choice that a record names."""
+    known = group.partition(".")[0]
+    found = target(known, choice) if isinstance(choice, str) and choice in choices(known) else ""
+    if not found:
+        raise choice_error(known, str(choice))
+    return found
 
 
 def is_part(option: Option) -> bool:
@@ -106,19 +106,19 @@ def is_part(option: Option) -> bool:
     return option.default is MISSING or not option.is_value
 
 
-def _find(group: str, target: Any, allow_targets: Sequence[str]) -> type:
+def _find(group: str, wanted: Any, allow_targets: Sequence[str]) -> type:
     """The class that a `_target_` names: one that `conf/` names for this group, or one of an allowed package.
 
     Nothing else is imported, since a configuration may come from anyone.
     """
-    where, known = f"{group}._target_={show(target)}", group.partition(".")[0]
-    ours = [name for choice in choices(known) if (name := _target(known, choice))]
+    where, known = f"{group}._target_={show(wanted)}", group.partition(".")[0]
+    ours = [name for choice in choices(known) if (name := target(known, choice))]
 
     def allowed(module: str) -> bool:
         return any(module == package or module.startswith(f"{package}.") for package in allow_targets)
 
-    module_name, _, name = str(target).rpartition(".")
-    if target not in ours and not allowed(module_name):
+    module_name, _, name = str(wanted).rpartition(".")
+    if wanted not in ours and not allowed(module_name):
         if module_name.partition(".")[0] == "prefrl_cli":
             raise ConfigError(f"{where}: prefrl has no such {known}; type {known}={'|'.join(choices(known))}")
         own = module_name.partition(".")[0] or "my_package"
@@ -131,7 +131,7 @@ def _find(group: str, target: Any, allow_targets: Sequence[str]) -> type:
     except ImportError as problem:
         raise ConfigError(f"{where}: cannot be imported ({problem})") from None
     # A class that the module merely imported from elsewhere is not the module's own.
-    if not isinstance(found, type) or not (target in ours or allowed(found.__module__)):
+    if not isinstance(found, type) or not (wanted in ours or allowed(found.__module__)):
         raise ConfigError(f"{where}: {module_name} has no class of that name")
     return found
 

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "prefrl_cli"
 # From the top down. A name stands for the module, or for the folder and everything in it.
 LAYERS = {
     "cli": ["cli", "__main__"],
-    "config": ["config", "groups", "choices"],
+    "config": ["config", "groups"],
     "runner": ["runner", "living", "progress", "environment", "processor", "loggers", "trackers", "tracker_variables"],
     "report": ["report"],
     "algorithm": ["algorithm"],
@@ -53,6 +53,8 @@ LAYERS = {
         "safe_files",
         "texts",
         "drawing",
+        "choices",
+        "old_records",
     ],
 }
 FUNCTIONS = {"loss", "advantage"}  # pure: any part may use them

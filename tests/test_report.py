@@ -83,13 +83,13 @@ def test_the_same_seeds_twice_with_other_results_are_told(tmp_path, capsys):
     assert "2 runs have other results than earlier ones of the same options and seeds" in capsys.readouterr().err
 
 
-def test_an_option_that_follows_from_a_class_is_no_column(tmp_path):
+def test_an_option_that_follows_from_a_choice_is_no_column_and_a_record_that_names_classes_shows_choices(tmp_path):
     none = {"_target_": "prefrl_cli.shaping.NoShaping"}
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", shaping=none)
     make_run(tmp_path / "c", shaping=none, env__size=16)
     names = varying(configurations(load([tmp_path])))
-    assert names == {"env.size": ["8", "8", "16"], "shaping": ["PotentialShaping", "NoShaping", "NoShaping"]}
+    assert names == {"env.size": ["8", "8", "16"], "shaping": ["potential", "none", "none"]}
 
 
 def test_legends_name_what_sets_a_configuration_apart(tmp_path):

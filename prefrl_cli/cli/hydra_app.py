@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from prefrl_cli import sweep_record
-from prefrl_cli.choices import choices, conf_folder
+from prefrl_cli.choices import choices, conf_folder, named
 from prefrl_cli.cli import hydra_files as hydra_files  # it makes Hydra read files as we want them read
 from prefrl_cli.cli import hydra_options, messages, trust
 from prefrl_cli.cli.command import INTERRUPTED, Failed, cause
@@ -156,7 +156,7 @@ def _plain(config: DictConfig) -> dict[str, Any]:
         raise ConfigError(f"experiment is not set; type experiment={'|'.join(choices('experiment'))}")
     if "experiment" in plain:
         raise ConfigError(f"experiment={name}: its YAML must begin with the line '# @package _global_'")
-    return {"experiment": name, **{str(key): value for key, value in plain.items()}}
+    return {"experiment": name, **named({str(key): value for key, value in plain.items()}, choice.runtime.choices)}
 
 
 def _overrides() -> list[str]:

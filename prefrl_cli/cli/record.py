@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefrl_cli import processor
 from prefrl_cli.cli.trust import check_values
+from prefrl_cli.old_records import updated, updated_flat
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.safe_files import UnreadableError, flat, read_json, read_yaml
 
@@ -40,7 +41,7 @@ def stored_config(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: holds no options of a run")
     if not name.isprintable() or Path(name).is_absolute() or ".." in Path(name).parts:  # it names a folder of outputs/
         raise ConfigError(f"{path}: experiment={show(name)}: is no name of an experiment")
-    return {str(name): value for name, value in config.items()} | {"allow_targets": [], "quiet": False}
+    return updated(config) | {"allow_targets": [], "quiet": False}
 
 
 def stored_environment(folder: Path) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def kept_options(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def config_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A line for each option that differs: `config differs: optimizer.lr 0.001 -> 0.01`; either may be flat already."""
-    return _differences("config", kept_options(before), kept_options(now))
+    return _differences("config", updated_flat(kept_options(before)), kept_options(now))
 
 
 def environment_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from prefrl_cli.choices import target
 from prefrl_cli.report.runs import Run
 from prefrl_cli.report.statistics import with_failures
 
 # These change no result: which seeds, where the files go, how fast.
 _NOT_RESULTS = ("seed", "num_seeds", "output_dir", "output", "quiet", "threads", "device", "resume", "allow_targets")
 _NOT_RESULT_GROUPS = ("checkpoint.", "logger.")
-_TARGET = "._target_"
+_CHOICE, _TARGET = ".choice", "._target_"
 _MOST_DIFFERENCES = 2  # that are told of two runs of one seed
 
 
@@ -152,7 +153,7 @@ def configurations(runs: Sequence[Run]) -> list[Configuration]:
             for name, value in run.options.items()
             if name not in _NOT_RESULTS and not name.startswith(_NOT_RESULT_GROUPS)
         }
-        key = tuple(sorted((name, repr(value)) for name, value in options.items()))
+        key = tuple(sorted(_as_class(name, value) for name, value in options.items()))
         if key not in found:
             found[key] = Configuration(str(len(found) + 1), run.experiment, options)
         found[key].runs.append(run)
@@ -161,10 +162,17 @@ def configurations(runs: Sequence[Run]) -> list[Configuration]:
     return list(found.values())
 
 
+def _as_class(name: str, value: Any) -> tuple[str, str]:
+    """An option and its value, a choice by its class: two choices of one class differ in their other options alone."""
+    group, _, last = name.rpartition(".")
+    found = target(group.partition(".")[0], str(value)) if f".{last}" == _CHOICE else ""
+    return (f"{group}{_TARGET}", repr(found)) if found else (name, repr(value))
+
+
 def varying(several: Sequence[Configuration]) -> dict[str, list[str]]:
     """The options in which configurations differ.
 
-    An option that follows from its group's class, such as a weight that only one of two classes has, is left out.
+    An option that follows from its group's choice, such as a weight that only one of two shapings has, is left out.
 
     Returns:
         Option -> a text a configuration, `-` where it has none.
@@ -175,19 +183,23 @@ def varying(several: Sequence[Configuration]) -> dict[str, list[str]]:
         values = [_text(name, configuration.options) for configuration in several]
         if len(set(values)) < 2:
             continue
-        group = name.partition(".")[0] + _TARGET
-        classes = [str(configuration.options.get(group)) for configuration in several]
-        follows = len(set(zip(classes, values, strict=True))) == len(set(classes))
-        if name != group and len(set(classes)) > 1 and follows:
+        group = name.partition(".")[0]
+        chosen = [_chosen(group, configuration.options) for configuration in several]
+        follows = len(set(zip(chosen, values, strict=True))) == len(set(chosen))
+        own = name in (f"{group}{_CHOICE}", f"{group}{_TARGET}")
+        if not own and len(set(chosen)) > 1 and follows:
             continue
-        found[name.removesuffix(_TARGET)] = values
+        found[group if own else name] = chosen if own else values
     return found
+
+
+def _chosen(group: str, options: dict[str, Any]) -> str:
+    """The choice of a group, or the name of the class that was typed."""
+    return str(options.get(group + _CHOICE) or str(options.get(group + _TARGET, "-")).rpartition(".")[2])
 
 
 def _text(name: str, options: dict[str, Any]) -> str:
     value = options.get(name, "-")
-    if name.endswith(_TARGET):
-        return str(value).rpartition(".")[2]
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

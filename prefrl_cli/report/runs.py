@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from prefrl_cli.old_records import updated_flat
 from prefrl_cli.own_files import LOCK, is_held
 from prefrl_cli.report.metrics import Table, read_metrics
 from prefrl_cli.report.statistics import with_failures
@@ -118,7 +119,7 @@ def _read(run: Run) -> None:
     status = read_json(run.path, "status.json")
     if status.get("status") not in STATUSES:
         raise UnreadableError("status.json: no status")
-    options = flat(read_yaml(run.path, "config.yaml"), "config.yaml")
+    options = updated_flat(flat(read_yaml(run.path, "config.yaml"), "config.yaml"))
     run.experiment = str(options.get("experiment") or "")
     if not run.experiment:
         raise UnreadableError("config.yaml names no experiment")
