@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -42,6 +43,7 @@ class RunDirectory:
         self.options: dict[str, Any] = {}
         self._started = _now()
         self._lock: int | None = None
+        self._before: bytes | None = None  # what its lock held
 
     @classmethod
     def claim(cls, wanted: Path, *, exact: bool) -> RunDirectory:
@@ -92,14 +94,32 @@ class RunDirectory:
         try:
             if (wrong := not_plain(path, path / "checkpoints", path / "charts")) is not None:
                 raise ConfigError(wrong)
+            directory._before = (path / LOCK).read_bytes() if (path / LOCK).is_file() else None
             directory._take_lock()
-            for left in path.glob(".*.part"):
-                left.unlink()
         except OSError as problem:
             directory.close()
             raise ConfigError(f"{show(str(path))}: cannot be written ({problem.strerror or problem})") from None
         directory._started = str(read_status(path).get("started") or directory._started)
         return directory
+
+    @contextlib.contextmanager
+    def as_it_was_if_refused(self) -> Iterator[None]:
+        """Within it, a `ConfigError` leaves every file of a folder that was reopened as it was found."""
+        try:
+            yield
+        except ConfigError:
+            with contextlib.suppress(OSError):
+                if self._before is None:
+                    (self.path / LOCK).unlink()
+                elif self._lock is not None:
+                    os.truncate(self._lock, 0)
+                    os.pwrite(self._lock, self._before, 0)
+            raise
+
+    def tidy(self) -> None:
+        """Remove what a kill left half-written."""
+        for left in self.path.glob(".*.part"):
+            left.unlink()
 
     def close(self) -> None:
         """Let another process take the folder."""

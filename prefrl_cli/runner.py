@@ -17,6 +17,7 @@ from prefrl_cli.progress import Progress
 from prefrl_cli.report.statistics import bootstrap_interval, interquartile_mean
 from prefrl_cli.run_directory import EVALUATION, MetricsLog, RunDirectory
 from prefrl_cli.safe_files import short
+from prefrl_cli.saved_state import Field, check_state
 from prefrl_cli.trackers import Trackers
 
 if TYPE_CHECKING:
@@ -200,16 +201,30 @@ def restore(
         algorithm.restore(content["algorithm"])
     except _DAMAGED as problem:
         raise UnfitError(f"checkpoint of step {step} does not fit ({short(problem)})") from None
+    if algorithm.step != step:
+        raise CheckpointError(f"checkpoint of step {step} does not fit (it holds step {algorithm.step})")
     try:
+        check_state(record_of(content, len(run.seeds)), content, "checkpoint")
         algorithm.examples = dict(content["examples"])
         initial, final = arrays(content["initial"]), arrays(content["final"])
         record = Record(initial, final, content["before"], float(content["seconds"]))
         log = MetricsLog.read_back(directory.path / "metrics.csv", run.seeds, step, content["columns"])
     except (*_DAMAGED, FileNotFoundError) as problem:
         raise CheckpointError(f"checkpoint of step {step} does not fit ({short(problem)})") from None
-    if algorithm.step != step:
-        raise CheckpointError(f"checkpoint of step {step} does not fit (it holds step {algorithm.step})")
     return record, log
+
+
+def record_of(content: Mapping[str, Any], replicas: int) -> dict[str, Any]:
+    """What a checkpoint must hold beside the algorithm's state, see `check_state`."""
+    expected: dict[str, Any] = dict.fromkeys(content, object)
+    for name, field in (
+        ("initial", Field((replicas,))),
+        ("final", Field((replicas,))),
+        ("examples", Field((replicas, None))),
+    ):
+        expected[name] = dict.fromkeys(content[name], field)
+    expected["before"] = {name: [object] * replicas for name in content["before"]}
+    return expected
 
 
 def not_finite(algorithm: Algorithm, run: Run) -> str:

@@ -78,7 +78,7 @@ WRONG = [
     ([OPRL, "algorithm.episodes=1"], "queries.start=0: no two trajectories are kept then; try queries.start=1"),
     (
         [OPRL, "reward_model.hidden=1000000000"],
-        "reward_model: ImplicitReward cannot be built here .*; try smaller sizes",
+        "reward_model.hidden=1000000000: must be a whole number between 1 and 16384; try reward_model.hidden=16384",
     ),
     (
         [OPRL, "env._target_=os.system"],

@@ -40,7 +40,18 @@ LAYERS = {
     ],
     "run directory": ["run_directory", "checkpoints", "sweep", "sweep_record"],
     # `options` holds the one error that every layer may raise, and reads nothing but signatures.
-    "ground": ["options", "streams", "replicas", "optimizers", "data", "figures", "limits", "own_files", "safe_files"],
+    "ground": [
+        "options",
+        "streams",
+        "replicas",
+        "optimizers",
+        "data",
+        "figures",
+        "limits",
+        "own_files",
+        "safe_files",
+        "saved_state",
+    ],
 }
 FUNCTIONS = {"loss", "advantage"}  # pure: any part may use them
 # What a lower layer is handed from above and therefore names in a type, and imports for nothing else.

@@ -106,7 +106,7 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
         ConfigError: also for a finished run, for options that its checkpoint does not fit, and for another format.
     """
     check_run(config)
-    with contextlib.closing(RunDirectory.reopen(folder)) as directory:
+    with contextlib.closing(RunDirectory.reopen(folder)) as directory, directory.as_it_was_if_refused():
         status, step = read_status(folder).get("status"), read_status(folder).get("step")
         if status == "finished" and not (extend and type(step) is int and config["steps"] > step):
             raise ConfigError(
@@ -118,11 +118,16 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
         for path in directory.checkpoints.newest_first():
             from prefrl_cli import runner
 
+            content: dict[str, Any] = {}
             try:
                 content = Checkpoints.load(path, run.device)
                 _check_fit(folder, run, content)
                 resumed = runner.restore(algorithm, run, directory, content)
             except CheckpointError as problem:
+                if isinstance(problem, UnfitError) and (others := _changed(content, config)):
+                    raise ConfigError(
+                        f"resume={show(str(folder))}: {problem}, with {others}; leave that out, or start a new run"
+                    ) from None
                 unfit = unfit or (problem if isinstance(problem, UnfitError) else None)
                 said.append(f"{problem}; the one before it is used")
                 algorithm = build(config)
@@ -161,6 +166,15 @@ def _check_fit(folder: Path, run: Run, content: Mapping[str, Any]) -> None:
         raise ConfigError(f"steps={run.steps}: {folder} is at step {content['step']}; try steps={content['step']}")
 
 
+def _changed(content: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The options that differ from those of a checkpoint, as they are typed; empty where none does."""
+    before, now = content.get("options"), kept_options(config)
+    if not isinstance(before, Mapping):
+        return ""
+    names = [name for name in now if name not in before or before[name] != now[name]]
+    return " ".join(f"{name}={show(now[name])}" for name in names[:5]) + " ..." * (len(names) > 5)
+
+
 def _schedule_over(config: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
     """A line where the learning rate has fallen to zero, so that more steps alone would teach nothing."""
     steps = (config.get("optimizer") or {}).get("steps")
@@ -191,6 +205,7 @@ def _train(
     console = Console(directory.path / "train.log", quiet=run.quiet)
     try:
         with Signals() as signals:
+            directory.tidy()
             directory.options = kept_options(config)
             write_record(directory, console, config, overrides, threads, algorithm.step, said, ran)
             directory.checkpoints.drop_after(algorithm.step)
