@@ -67,7 +67,8 @@ WRONG = [
     ([OPRL, "~algorithm"], "algorithm is not set"),
     (["experiment=addition_linear", "shaping=none"], "shaping=NoShaping: .*no use for it"),
     (["experiment=addition_linear", "teacher.tie=skip"], r"teacher.tie: .*did you mean teacher.ties\?"),
-    (["experiment=addition_linear", "shaping.weight=1"], r"shaping: none is chosen .*; type shaping=additive\|"),
+    (["experiment=addition_linear", "shaping.weight=1"], "shaping: .*has no use for it; leave shaping out"),
+    ([OPRL, "loss.nu=1"], r"loss: none is chosen .*; type loss=davidson\|"),
     ([OPRL, "algorithm.episodes=300"], "algorithm.episodes=300: more than are kept; try algorithm.episodes=200 or "),
     (
         [OPRL, "queries.questions=3000"],

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "prefrl_cli"
 # From the top down. A name stands for the module, or for the folder and everything in it.
 LAYERS = {
     "cli": ["cli"],
-    "config": ["config", "groups", "choices"],
+    "config": ["config", "groups", "choices", "memory"],
     "runner": ["runner", "progress", "environment", "loggers", "trackers"],
     "report": ["report"],
     "algorithm": ["algorithm"],

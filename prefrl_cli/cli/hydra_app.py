@@ -55,6 +55,7 @@ def run_hydra(arguments: list[str]) -> int:
     Raises:
         ConfigError: for a wrong option.
     """
+    messages.check_dashes(arguments)
     typed = _parse(arguments)
     trust.check_flags(typed)
     with _one_line_errors(arguments):

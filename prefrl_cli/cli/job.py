@@ -211,9 +211,7 @@ def _train(
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
             trackers = build_loggers(config, run, directory.path, lambda text: console.line(text, error=True))
-            summary = runner.train(
-                algorithm, run, directory, progress, resumed, lambda: signals.caught is not None, trackers
-            )
+            summary = runner.train(algorithm, run, directory, progress, resumed, signals.stopping, trackers)
             directory.write_status("finished", algorithm.step)
             for line in table(summary, directory.path):
                 console.line(line)
@@ -252,7 +250,8 @@ def _cannot_write(directory: RunDirectory, problem: OSError) -> str:
     if not directory.path.is_dir():
         return f"the run directory {directory.path} is gone, so nothing more can be written"
     where = f" ({problem.filename})" if problem.filename else ""
-    return f"{directory.path}: cannot be written: {problem.strerror or problem}{where}; to go on type resume=FOLDER"
+    again = f"prefrl-train resume={as_typed(str(directory.path))}"
+    return f"{directory.path}: cannot be written: {problem.strerror or problem}{where}; to go on type {again}"
 
 
 def _mark(directory: RunDirectory, status: Status, step: int, reason: str) -> None:
