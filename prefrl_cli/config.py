@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from prefrl_cli.choices import GROUPS, PARTS, not_set
 from prefrl_cli.groups import Group, is_optimizer, is_part, mapping
 from prefrl_cli.limits import Count, CountOrZero, Limits, Seed
-from prefrl_cli.options import ConfigError, check, check_value, show, signature, suggest, unknown
+from prefrl_cli.options import (
+    ConfigError,
+    Option,
+    check,
+    check_value,
+    show,
+    signature,
+    suggest,
+    unknown,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,18 +122,24 @@ def build(config: Mapping[str, Any]) -> Algorithm:
     run = check_run(config)
     check_loggers(config, run)
     groups = {group: config[group] for group in GROUPS if config.get(group) is not None}
-    nodes = {group: Group(group, node, run.allow_targets) for group, node in groups.items()}
+    chosen = {group: node for group, node in groups.items() if not isinstance(node, Mapping) or "_target_" in node}
+    nodes = {group: Group(group, node, run.allow_targets) for group, node in chosen.items()}
     if "algorithm" not in nodes:
         raise not_set("algorithm", "every experiment")
-    _check_use(nodes)
+    _check_use(nodes, groups)
+    nodes |= {group: Group(group, node, run.allow_targets) for group, node in groups.items() if group not in nodes}
     for node in nodes.values():
         node.check_parts(nodes)
-    ready: dict[str, Any] = {"seeds": run.seeds, "device": _device(run.device), "steps": run.steps}
+    ready: dict[str, Any] = {"seeds": run.seeds, "device": None, "steps": run.steps}
     late = {group: None for group in GROUPS if group in nodes}
     optimizers = [name for name in nodes["algorithm"].allowed if is_optimizer(name) and "optimizer" in nodes]
     late |= {name: None for name in optimizers}
     for node in nodes.values():  # every option is checked before the first part is built
         node.check({*ready, *late, "parameters"} - {node.group})
+    from prefrl_cli.memory import check_memory
+
+    check_memory(_sizes(run, nodes), _lowered(nodes))
+    ready["device"] = _device(run.device)
     for group in _order(nodes):
         ready[group] = nodes[group].build(ready)
     for name in optimizers:
@@ -151,6 +166,32 @@ def check_objective(config: Mapping[str, Any]) -> None:
     name = config.get("objective")
     if name is not None and name not in (known := metric_names(config)):
         raise ConfigError(f"objective={show(name)}: the run has no such metric; {suggest(name, known, 'objective=')}")
+
+
+def memory_needed(config: Mapping[str, Any]) -> float:
+    """About how many bytes the run of a configuration takes at its peak; nothing is built.
+
+    Raises:
+        ConfigError: for an option that is not allowed.
+    """
+    from prefrl_cli.memory import estimate
+
+    run = check_run(config)
+    return estimate(_sizes(run, {group: Group(group, config[group], ()) for group in GROUPS if config.get(group)}))
+
+
+def _sizes(run: Run, nodes: Mapping[str, Group]) -> dict[str, Any]:
+    """Every option by its dotted name, defaults included."""
+    from prefrl_cli.memory import all_options
+
+    root = {"num_seeds": run.num_seeds, "steps": run.steps}
+    return all_options(root, {group: (node.target, node.given) for group, node in nodes.items()})
+
+
+def _lowered(nodes: Mapping[str, Group]) -> dict[str, Option]:
+    """The options that a person can lower where memory is short, by their dotted names."""
+    own = {name: option for name, option in signature(Run).items() if name in ("num_seeds", "steps")}
+    return own | {f"{group}.{name}": one for group, node in nodes.items() for name, one in node.allowed.items()}
 
 
 def check_loggers(config: Mapping[str, Any], run: Run) -> dict[str, Group]:
@@ -223,15 +264,16 @@ def build_loggers(
     return Trackers(run.seeds, makers, warn)
 
 
-def _check_use(nodes: Mapping[str, Group]) -> None:
+def _check_use(nodes: Mapping[str, Group], groups: Mapping[str, Any]) -> None:
     """Refuse a group that nothing takes: the person who set it expects an effect."""
     taken = {"algorithm", "streams"}
     for node in nodes.values():
         taken |= {"optimizer" if is_optimizer(name) else name for name in node.allowed}
     algorithm = nodes["algorithm"].name
-    for group in nodes:
+    for group in groups:
         if group not in taken:
-            raise ConfigError(f"{group}={nodes[group].name}: {algorithm} has no use for it; leave {group} out")
+            typed = f"{group}={nodes[group].name}" if group in nodes else group
+            raise ConfigError(f"{typed}: {algorithm} has no use for it; leave {group} out")
 
 
 def _order(nodes: Mapping[str, Group]) -> list[str]:

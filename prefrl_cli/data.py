@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prefrl_cli.saved_state import Field, check_state
 from prefrl_cli.streams import Streams
 
 
@@ -73,14 +74,32 @@ class Trajectories:
         return cls(**{field.name: items[field.name] for field in fields(cls)})
 
 
+def trajectory_fields(env: FiniteEnvironment) -> dict[str, Field]:
+    """What trajectories of an environment are made of, the shapes without `[R, B]`."""
+    steps = (env.horizon,)
+    return {
+        "states": Field(steps, torch.int64, env.num_states),
+        "actions": Field(steps, torch.int64, env.num_actions),
+        "rewards": Field(steps, torch.float32),
+        "lengths": Field((), torch.int64, env.horizon + 1),
+        "last": Field((), torch.int64, env.num_states),
+    }
+
+
 class Store:
     """The newest `capacity` items of each seed; which items are kept may differ from seed to seed.
 
     Items are dictionaries of tensors `[R, B, ...]`. Places are counted from the oldest kept item, 0, to the newest.
+
+    Args:
+        capacity: items kept.
+        replicas: R, where it is known: what is restored must fit it.
+        fields: what an item is made of, the shapes without `[R, B]`, where that is known; the same.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, replicas: int | None = None, fields: Mapping[str, Field] | None = None) -> None:
         self.capacity = capacity
+        self._replicas, self._fields = replicas, fields
         self._items: dict[str, Tensor] = {}  # [R * capacity, ...]
         self._written = torch.zeros(0, dtype=torch.int64)
 
@@ -131,8 +150,13 @@ class Store:
         return {"items": self._items, "written": self._written}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state()`."""
-        self._items, self._written = dict(state["items"]), state["written"]
+        """Go on from a `state()`; ValueError where it is of other sizes."""
+        items, replicas = state["items"], self._replicas
+        rows = None if replicas is None else replicas * self.capacity
+        fields = {name: field._replace(shape=(rows, *field.shape)) for name, field in (self._fields or {}).items()}
+        written = Field((replicas if items else 0,), torch.int64, 2**62)
+        check_state({"items": fields if items and fields else object, "written": written}, state, "store")
+        self._items, self._written = dict(items), state["written"]
 
 
 def draw_places(streams: Streams, purpose: str, count: Tensor, draws: int, recent: int | None = None) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from prefrl_cli.advantage import Policy, Shape, clipped_gain, discounted_returns, entropy, log_probability, standardise
 from prefrl_cli.data import Store, Trajectories
-from prefrl_cli.limits import Count, Fraction, NotNegative, Positive
+from prefrl_cli.limits import Fraction, NotNegative, Positive, Repeats
 from prefrl_cli.optimizers import Optimizer
 from prefrl_cli.streams import Streams
 
@@ -53,7 +53,7 @@ class GroupBaseline:
     def __init__(
         self,
         baseline: Baseline = "leave_one_out",
-        epochs: Count = 8,
+        epochs: Repeats = 8,
         clip: Positive = 0.2,
         discount: Fraction = 0.98,
         entropy_weight: NotNegative = 0.02,

@@ -139,7 +139,12 @@ def _find(group: str, wanted: Any, allow_targets: Sequence[str]) -> type:
 def mapping(where: str, node: Any) -> Mapping[str, Any]:
     """The node itself, refused where a single value stands for a group of options."""
     if not isinstance(node, Mapping):
-        cure = f"try {where}={choices(where)[0]}" if where in GROUPS else f"try {where}.every=10"
+        if where in GROUPS or where == "logger":
+            cure = f"type {where}={'|'.join(choices(where))}"
+        elif where.startswith("logger."):
+            cure = f"type logger={where.removeprefix('logger.')}"
+        else:
+            cure = f"try {where}.every=10"
         raise ConfigError(f"{where}={show(node)}: must be a group of options; {cure}")
     return node
 

@@ -46,8 +46,15 @@ def _shown(number: float) -> str:
 
 
 Seed = Annotated[int, Limits(0, 2**32 - 1)]
-Count = Annotated[int, Limits(1, 10**9)]
+# Each limit of a whole number is ten times or more what any sensible run needs, and low enough that one step ends.
+Count = Annotated[int, Limits(1, 10**9)]  # that costs nothing by itself, such as steps between two things
 CountOrZero = Annotated[int, Limits(0, 10**9)]
+Items = Annotated[int, Limits(1, 10**6)]  # that are drawn or kept at once
+Repeats = Annotated[int, Limits(1, 10_000)]  # of the same within one step
+RepeatsOrZero = Annotated[int, Limits(0, 10_000)]
+Units = Annotated[int, Limits(1, 16_384)]  # of a hidden layer
+Layers = Annotated[int, Limits(1, 100)]
+Members = Annotated[int, Limits(1, 1000)]  # of an ensemble
 Number = Annotated[float, Limits()]
 Positive = Annotated[float, Limits(0, open_low=True)]
 NotNegative = Annotated[float, Limits(0)]

@@ -14,6 +14,7 @@ from torch.optim.sgd import sgd
 
 from prefrl_cli.limits import Count, Fraction, NotNegative, Positive
 from prefrl_cli.replicas import Parameters
+from prefrl_cli.saved_state import check_state
 
 
 class Optimizer:
@@ -77,8 +78,7 @@ class Optimizer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is of other sizes, which torch would stretch to fit."""
-        if state["flat"].shape != self.parameters.flat.shape:
-            raise ValueError(f"parameters {list(state['flat'].shape)} for {list(self.parameters.flat.shape)}")
+        check_state(self.state(), state, "optimizer")
         with torch.no_grad():
             self.parameters.flat.copy_(state["flat"])
         for mine, theirs in zip(self._slots, state["slots"], strict=True):

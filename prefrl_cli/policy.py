@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.data import FiniteEnvironment
-from prefrl_cli.limits import Count, Limits, Number, Positive
+from prefrl_cli.limits import Layers, Limits, Number, Positive, Repeats, Units
 from prefrl_cli.replicas import Network, at
 from prefrl_cli.streams import Streams
 
@@ -29,8 +29,8 @@ class ActorCritic:
         self,
         env: FiniteEnvironment,
         streams: Streams,
-        hidden: Count = 128,
-        layers: Count = 2,
+        hidden: Units = 128,
+        layers: Layers = 2,
         zero_head: bool = False,
     ) -> None:
         self._observe = env.observe
@@ -71,7 +71,9 @@ class Ascent:
             the action's gradient.
     """
 
-    def __init__(self, start: Number = 10.0, steps: Count = 50, rate: Positive = 0.1, accumulate: bool = False) -> None:
+    def __init__(
+        self, start: Number = 10.0, steps: Repeats = 50, rate: Positive = 0.1, accumulate: bool = False
+    ) -> None:
         self.start, self.steps, self.rate, self.accumulate = start, steps, rate, accumulate
 
     @torch.no_grad()

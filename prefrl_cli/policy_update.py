@@ -19,7 +19,7 @@ from prefrl_cli.advantage import (
     standardise,
 )
 from prefrl_cli.data import Store, Trajectories, draw_places
-from prefrl_cli.limits import Count, Fraction, NotNegative, Positive
+from prefrl_cli.limits import Fraction, NotNegative, Positive, Repeats
 from prefrl_cli.optimizers import Optimizer
 from prefrl_cli.streams import Streams
 
@@ -39,7 +39,7 @@ class Replay:
 
     def __init__(
         self,
-        updates: Count = 2,
+        updates: Repeats = 2,
         discount: Fraction = 0.98,
         value_weight: NotNegative = 0.5,
         entropy_weight: NotNegative = 0.01,
@@ -92,8 +92,8 @@ class PPO:
 
     def __init__(
         self,
-        epochs: Count = 8,
-        minibatches: Count = 1,
+        epochs: Repeats = 8,
+        minibatches: Repeats = 1,
         clip: Positive = 0.2,
         discount: Fraction = 0.98,
         trace: Fraction = 0.95,

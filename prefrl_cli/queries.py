@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.data import Trajectories, draw_pairs
-from prefrl_cli.limits import Count, CountOrZero, Limits, NotNegative, Number, Positive
+from prefrl_cli.limits import Count, CountOrZero, Items, Limits, NotNegative, Number, Positive
 from prefrl_cli.streams import Streams
 
 Asked = tuple[Tensor, Tensor]  # questions `[R, N, K]` as `steps` below, and how many of them each seed has `[R]`
@@ -37,7 +37,7 @@ class UniformTrajectories:
 
     def __init__(
         self,
-        questions: Count = 1,
+        questions: Items = 1,
         every: Count = 1,
         start: CountOrZero = 0,
         recent: Annotated[int, Limits(2, 10**9)] | None = None,

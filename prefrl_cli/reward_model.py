@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from prefrl_cli.data import FiniteEnvironment
-from prefrl_cli.limits import Count, Positive
+from prefrl_cli.limits import Layers, Members, Positive, Units
 from prefrl_cli.replicas import Activation, Initialisation, Network, Parameters, at, look_up
+from prefrl_cli.saved_state import check_state
 from prefrl_cli.streams import Streams
 
 Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -55,10 +56,10 @@ class ProcessReward:
         self,
         env: FiniteEnvironment,
         streams: Streams,
-        hidden: Count = 128,
-        layers: Count = 2,
+        hidden: Units = 128,
+        layers: Layers = 2,
         zero_head: bool = False,
-        members: Count | None = None,
+        members: Members | None = None,
         combine: Combine = "mean",
         queries: Asks | None = None,
     ) -> None:
@@ -98,7 +99,8 @@ class ProcessReward:
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state()`."""
+        """Go on from a `state()`; ValueError where it is another model's."""
+        check_state(self.state(), state, "reward model")
 
 
 class ImplicitReward:
@@ -126,11 +128,11 @@ class ImplicitReward:
         self,
         env: FiniteEnvironment,
         streams: Streams,
-        hidden: Count = 128,
-        layers: Count = 2,
+        hidden: Units = 128,
+        layers: Layers = 2,
         beta: Positive = 0.5,
         zero_head: bool = False,
-        members: Count | None = None,
+        members: Members | None = None,
         combine: Combine = "mean",
         queries: Asks | None = None,
     ) -> None:
@@ -176,7 +178,8 @@ class ImplicitReward:
         return {"reference": self._reference}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state()`."""
+        """Go on from a `state()`; ValueError where it is of other sizes."""
+        check_state(self.state(), state, "reward model")
         self._reference = state["reference"]
 
     def _log_probabilities(self) -> Tensor:
@@ -251,8 +254,8 @@ class RewardNet:
         self,
         env: ActionRange,
         streams: Streams,
-        hidden: Count = 6,
-        layers: Count = 2,
+        hidden: Units = 6,
+        layers: Layers = 2,
         activation: Activation = "leaky_relu",
         initialisation: Initialisation = "normal",
         scale: bool = False,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -48,6 +49,7 @@ class RunDirectory:
         self.drawn = False
         self._started = _now()
         self._lock: int | None = None
+        self._before: bytes | None = None  # what its lock held
 
     @classmethod
     def claim(cls, wanted: Path, *, exact: bool) -> RunDirectory:
@@ -117,8 +119,8 @@ class RunDirectory:
         try:
             if (wrong := not_plain(path, path / "checkpoints", path / "charts")) is not None:
                 raise ConfigError(wrong)
+            directory._before = (path / LOCK).read_bytes() if (path / LOCK).is_file() else None
             directory._take_lock()
-            clear_parts(path)
             if os.path.lexists(path / LOG):  # what is written on, and not anew
                 append_to(path / LOG).close()
         except OSError as problem:
@@ -126,6 +128,24 @@ class RunDirectory:
             raise ConfigError(f"{show(str(path))}: cannot be written ({problem.strerror or problem})") from None
         directory._started = str(read_status(path).get("started") or directory._started)
         return directory
+
+    @contextlib.contextmanager
+    def as_it_was_if_refused(self) -> Iterator[None]:
+        """Within it, a `ConfigError` leaves every file of a folder that was reopened as it was found."""
+        try:
+            yield
+        except ConfigError:
+            with contextlib.suppress(OSError):
+                if self._before is None:
+                    (self.path / LOCK).unlink()
+                elif self._lock is not None:
+                    os.truncate(self._lock, 0)
+                    os.pwrite(self._lock, self._before, 0)
+            raise
+
+    def tidy(self) -> None:
+        """Remove what a kill left half-written."""
+        clear_parts(self.path)
 
     def close(self) -> None:
         """Let another process take the folder."""

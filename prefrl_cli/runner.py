@@ -19,6 +19,7 @@ from prefrl_cli.progress import Progress
 from prefrl_cli.report.statistics import bootstrap_interval, interquartile_mean, with_failures
 from prefrl_cli.run_directory import EVALUATION, MetricsLog, RunDirectory
 from prefrl_cli.safe_files import short
+from prefrl_cli.saved_state import Field, check_state
 from prefrl_cli.trackers import Trackers
 
 if TYPE_CHECKING:
@@ -210,7 +211,10 @@ def restore(
         algorithm.restore(content["algorithm"])
     except _DAMAGED as problem:
         raise UnfitError(f"checkpoint of step {step} does not fit ({short(problem)})") from None
+    if algorithm.step != step:
+        raise CheckpointError(f"checkpoint of step {step} does not fit (it holds step {algorithm.step})")
     try:
+        check_state(record_of(content, len(run.seeds)), content, "checkpoint")
         algorithm.examples = dict(content["examples"])
         initial, final = arrays(content["initial"]), arrays(content["final"])
         failed = {seed: dict(one) for seed, one in content.get("failed", {}).items()}  # older checkpoints have none
@@ -219,8 +223,6 @@ def restore(
         log = MetricsLog.read_back(directory.path / "metrics.csv", run.seeds, step, content["columns"], ends)
     except (*_DAMAGED, FileNotFoundError) as problem:
         raise CheckpointError(f"checkpoint of step {step} does not fit ({short(problem)})") from None
-    if algorithm.step != step:
-        raise CheckpointError(f"checkpoint of step {step} does not fit (it holds step {algorithm.step})")
     return record, log
 
 
@@ -235,6 +237,19 @@ def draw_or_tell(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory,
         reason = short(problem) if isinstance(problem, OSError) else f"{type(problem).__name__}: {short(problem)}"
         again = f"prefrl-train resume={as_typed(str(directory.path))}"
         tell(f"the run is finished, but its charts could not be drawn ({reason}); to draw them type {again}")
+
+
+def record_of(content: Mapping[str, Any], replicas: int) -> dict[str, Any]:
+    """What a checkpoint must hold beside the algorithm's state, see `check_state`."""
+    expected: dict[str, Any] = dict.fromkeys(content, object)
+    for name, kind in (
+        ("initial", Field((replicas,))),
+        ("final", Field((replicas,))),
+        ("examples", Field((replicas, None))),
+    ):
+        expected[name] = dict.fromkeys(content[name], kind)
+    expected["before"] = {name: [object] * replicas for name in content["before"]}
+    return expected
 
 
 def draw(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory) -> None:

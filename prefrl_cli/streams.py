@@ -12,6 +12,11 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.limits import Seed
+from prefrl_cli.saved_state import Field, check_state
+
+_BUFFER = 4  # numbers that Philox makes at once
+_WORDS = 2 * _BUFFER + 1  # its counter, its buffer and the place in that
+_LEGACY = 624  # words of a Mersenne Twister
 
 
 class Streams(Protocol):
@@ -71,7 +76,10 @@ class PhiloxStreams:
         return {purpose: torch.tensor([_position(g) for g in some]) for purpose, some in self._generators.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state()`."""
+        """Go on from a `state()`; ValueError where it is of other seeds or of another generator."""
+        check_state(dict.fromkeys(state, Field((len(self.seeds), _WORDS), torch.int64)), state, "streams")
+        if any(not 0 <= place <= _BUFFER for positions in state.values() for place in positions[:, -1].tolist()):
+            raise ValueError("streams: a place that is not in the buffer")
         self._generators = {}
         for purpose, positions in state.items():
             for generator, position in zip(self._of(purpose), positions.tolist(), strict=True):
@@ -158,9 +166,11 @@ class NotebookStreams:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state()`."""
+        """Go on from a `state()`; ValueError where it is of other seeds or of another generator."""
+        check_state(self.state(), state, "streams")
+        check_state(Field((len(self.seeds),), below=_LEGACY + 1), state["training"][:, _LEGACY], "streams.training")
         for legacy, words in zip(self._training, state["training"].tolist(), strict=True):
-            legacy.set_state(("MT19937", np.array(words[:624], dtype=np.uint32), words[624], 0, 0.0))
+            legacy.set_state(("MT19937", np.array(words[:_LEGACY], dtype=np.uint32), words[_LEGACY], 0, 0.0))
         for generator, row in zip(self._torch, state["torch"], strict=True):
             generator.set_state(row.clone())  # torch reads a row of a larger tensor from the wrong place
 

@@ -67,7 +67,8 @@ WRONG = [
     ([OPRL, "~algorithm"], "algorithm is not set"),
     (["experiment=addition_linear", "shaping=none"], "shaping=none: .*no use for it"),
     (["experiment=addition_linear", "teacher.tie=skip"], r"teacher.tie: .*did you mean teacher.ties\?"),
-    (["experiment=addition_linear", "shaping.weight=1"], r"shaping: none is chosen .*; type shaping=additive\|"),
+    (["experiment=addition_linear", "shaping.weight=1"], "shaping: .*has no use for it; leave shaping out"),
+    ([OPRL, "loss.nu=1"], r"loss: none is chosen .*; type loss=davidson\|"),
     ([OPRL, "algorithm.episodes=300"], "algorithm.episodes=300: more than are kept; try algorithm.episodes=200 or "),
     (
         [OPRL, "queries.questions=3000"],
@@ -78,7 +79,7 @@ WRONG = [
     ([OPRL, "algorithm.episodes=1"], "queries.start=0: no two trajectories are kept then; try queries.start=1"),
     (
         [OPRL, "reward_model.hidden=1000000000"],
-        "reward_model: implicit cannot be built here .*; try smaller sizes",
+        "reward_model.hidden=1000000000: must be a whole number between 1 and 16384; try reward_model.hidden=16384",
     ),
     (
         [OPRL, "env._target_=os.system"],

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "prefrl_cli"
 # From the top down. A name stands for the module, or for the folder and everything in it.
 LAYERS = {
     "cli": ["cli", "__main__"],
-    "config": ["config", "groups"],
+    "config": ["config", "groups", "memory"],
     "runner": ["runner", "living", "progress", "environment", "processor", "loggers", "trackers", "tracker_variables"],
     "report": ["report"],
     "algorithm": ["algorithm"],
@@ -55,6 +55,7 @@ LAYERS = {
         "drawing",
         "choices",
         "old_records",
+        "saved_state",
     ],
 }
 FUNCTIONS = {"loss", "advantage"}  # pure: any part may use them

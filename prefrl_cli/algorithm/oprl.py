@@ -19,19 +19,20 @@ from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
 from prefrl_cli.algorithm.oprl_questions import Questions, differences, margins
 from prefrl_cli.algorithm.oprl_schedules import Exploration, RewardUpdate
 from prefrl_cli.algorithm.predictions import Predictions
-from prefrl_cli.data import Store, Trajectories, draw_pairs, draw_subsets
+from prefrl_cli.data import Store, Trajectories, draw_pairs, draw_subsets, trajectory_fields
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.env.rollout import rollout
 from prefrl_cli.exactness import Trained, trained
 from prefrl_cli.figures import Figure, History
 from prefrl_cli.group_update import GroupBaseline
-from prefrl_cli.limits import Count, CountOrZero
+from prefrl_cli.limits import CountOrZero, Items
 from prefrl_cli.loss import Davidson, RaoKupper, SkipTies, SoftTies
 from prefrl_cli.optimizers import Optimizer
 from prefrl_cli.policy import ActorCritic
 from prefrl_cli.policy_update import PPO, Replay
 from prefrl_cli.queries import Disagreement, Entropy, KCenter, UniformTrajectories
 from prefrl_cli.reward_model import ImplicitReward, ProcessReward
+from prefrl_cli.saved_state import Field, check_state
 from prefrl_cli.shaping import AdditiveShaping, NoShaping, PotentialShaping, StepAdvantage
 from prefrl_cli.streams import Streams
 from prefrl_cli.teacher import Teacher
@@ -67,11 +68,11 @@ class OPRL:
         policy_optimizer: Optimizer,
         reward_optimizer: Optimizer,
         steps: int,
-        episodes: Count = 10,
-        memory: Count = 200,
+        episodes: Items = 10,
+        memory: Items = 200,
         policy_start: CountOrZero = 0,
         render_every: CountOrZero = 0,
-        test_episodes: Count = 16,
+        test_episodes: Items = 16,
         loss: SoftTies | SkipTies | RaoKupper | Davidson | None = None,
     ) -> None:
         keep = reward_update.keep
@@ -106,7 +107,7 @@ class OPRL:
         self.optimizers = (policy_optimizer, reward_optimizer)
         self._episodes, self._policy_start, self._render_every = episodes, policy_start, render_every
         self._test_episodes, self._loss = test_episodes, loss or SoftTies()
-        self._trajectories = Store(memory)
+        self._trajectories = Store(memory, len(streams.seeds), {**trajectory_fields(env), "score": Field(())})
         self._questions = Questions(env, streams, teacher, queries, keep)
         self._preferences = self._questions.answered
         self._success = torch.zeros(len(streams.seeds), 0, device=streams.device)
@@ -270,7 +271,10 @@ class OPRL:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state()`."""
+        """Go on from a `state()`; ValueError where it is of other sizes."""
+        counted = {"step": int, "asked": int, "labels_used": self._questions.used}
+        counted["success"] = Field((len(self.streams.seeds), None), self._success.dtype)
+        check_state(dict.fromkeys(self.state(), object) | counted, state)
         self.step, self._success = state["step"], state["success"]
         self._questions.asked, self._questions.used = state["asked"], state["labels_used"]
         self.policy_optimizer.restore(state["policy"])

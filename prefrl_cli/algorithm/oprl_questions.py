@@ -10,6 +10,7 @@ from prefrl_cli.data import Store, Trajectories
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.queries import Disagreement, Entropy, KCenter, UniformTrajectories, segments
 from prefrl_cli.reward_model import ImplicitReward, ProcessReward
+from prefrl_cli.saved_state import Field
 from prefrl_cli.streams import Streams
 from prefrl_cli.teacher import Teacher
 
@@ -43,7 +44,14 @@ class Questions:
     ) -> None:
         self._env, self._streams, self._teacher, self._queries = env, streams, teacher, queries
         self._distance = torch.from_numpy(env.distance).to(streams.device)
-        self.answered = Store(keep)
+        steps = queries.segment or env.horizon
+        fields = {
+            "states": Field((2, steps), torch.int64, env.num_states),
+            "actions": Field((2, steps), torch.int64, env.num_actions),
+            "lengths": Field((2,), torch.int64, steps + 1),
+            "label": Field(()),
+        }
+        self.answered = Store(keep, len(streams.seeds), fields)
         self.used = torch.zeros(len(streams.seeds), dtype=torch.int64, device=streams.device)
         self.asked = 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefrl_cli.limits import Count, CountOrZero, Fraction, NotNegative
+from prefrl_cli.limits import Count, CountOrZero, Fraction, Items, NotNegative, RepeatsOrZero
 
 
 class RewardUpdate:
@@ -19,12 +19,12 @@ class RewardUpdate:
 
     def __init__(
         self,
-        updates: CountOrZero = 3,
-        batch: Count = 32,
+        updates: RepeatsOrZero = 3,
+        batch: Items = 32,
         every: Count = 1,
         start: CountOrZero = 0,
         minimum: Count = 1,
-        keep: Count = 500,
+        keep: Items = 500,
     ) -> None:
         self.updates, self.batch, self.every, self.start = updates, batch, every, start
         self.minimum, self.keep = minimum, keep

@@ -15,12 +15,13 @@ from prefrl_cli.algorithm.reward_figures import reward_figures
 from prefrl_cli.env.addition import Addition
 from prefrl_cli.exactness import Trained, trained
 from prefrl_cli.figures import Figure, History
-from prefrl_cli.limits import Count, Positive
+from prefrl_cli.limits import Items, Positive
 from prefrl_cli.loss import bradley_terry
 from prefrl_cli.optimizers import Optimizer
 from prefrl_cli.policy import Ascent, GridSearch
 from prefrl_cli.queries import NearGreedy, WholeRange
 from prefrl_cli.reward_model import LinearReward, RewardNet
+from prefrl_cli.saved_state import check_state
 from prefrl_cli.streams import Streams
 from prefrl_cli.teacher import Closest
 
@@ -50,9 +51,9 @@ class _RewardLearning:
         teacher: Closest,
         optimizer: Optimizer,
         steps: int,
-        batch: Count = 10,
-        initial_states: Count = 300,
-        final_states: Count = 300,
+        batch: Items = 10,
+        initial_states: Items = 300,
+        final_states: Items = 300,
         mse_divisor: Positive = 1.0,
     ) -> None:
         self.env, self.streams, self.reward_model, self.policy = env, streams, reward_model, policy
@@ -183,8 +184,11 @@ class _RewardLearning:
             "streams": self.streams.state(),
         }
 
+    @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state()`."""
+        """Go on from a `state()`; ValueError where it is of other sizes."""
+        before = self._snapshot() if state["before"] else {}
+        check_state({"step": int, "reward_model": object, "before": before, "streams": object}, state)
         self.step, self._before = state["step"], state["before"]
         self._optimizer.restore(state["reward_model"])
         self.streams.restore(state["streams"])

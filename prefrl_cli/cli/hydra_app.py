@@ -51,6 +51,7 @@ def run_hydra(arguments: list[str]) -> int:
     Raises:
         ConfigError: for a wrong option.
     """
+    messages.check_dashes(arguments)
     typed = _parse(arguments)
     if typed.help:  # as a beginning of it
         print(help_text())

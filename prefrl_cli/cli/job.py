@@ -116,7 +116,7 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
         ConfigError: also for a finished run, for options that its checkpoint does not fit, and for another format.
     """
     check_run(config)
-    with contextlib.closing(RunDirectory.reopen(folder)) as directory:
+    with contextlib.closing(RunDirectory.reopen(folder)) as directory, directory.as_it_was_if_refused():
         status, step = read_status(folder).get("status"), read_status(folder).get("step")
         longer = extend and type(step) is int and config["steps"] > step
         undrawn = status == "finished" and not longer and not is_done(folder) and config["steps"] == step
@@ -130,11 +130,16 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
         for path in directory.checkpoints.newest_first():
             from prefrl_cli import runner
 
+            content: dict[str, Any] = {}
             try:
                 content = Checkpoints.load(path, run.device)
                 _check_fit(folder, run, content)
                 resumed = runner.restore(algorithm, run, directory, content)
             except CheckpointError as problem:
+                if isinstance(problem, UnfitError) and (others := _changed(content, config)):
+                    raise ConfigError(
+                        f"resume={show(str(folder))}: {problem}, with {others}; leave that out, or start a new run"
+                    ) from None
                 unfit = unfit or (problem if isinstance(problem, UnfitError) else None)
                 said.append(f"{problem}; the one before it is used")
                 algorithm = build(config)
@@ -192,6 +197,15 @@ def _check_fit(folder: Path, run: Run, content: Mapping[str, Any]) -> None:
         raise ConfigError(f"steps={run.steps}: {folder} is at step {content['step']}; try steps={content['step']}")
 
 
+def _changed(content: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The options that differ from those of a checkpoint, as they are typed; empty where none does."""
+    before, now = content.get("options"), kept_options(config)
+    if not isinstance(before, Mapping):
+        return ""
+    names = [name for name in now if name not in before or before[name] != now[name]]
+    return " ".join(f"{name}={show(now[name])}" for name in names[:5]) + " ..." * (len(names) > 5)
+
+
 def _schedule_over(config: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
     """A line where the learning rate has fallen to zero, so that more steps alone would teach nothing."""
     steps = (config.get("optimizer") or {}).get("steps")
@@ -222,6 +236,7 @@ def _train(
     console = Console(directory.path / LOG, quiet=run.quiet)
     try:
         with Signals() as signals, resumed[1] if resumed else contextlib.nullcontext():
+            directory.tidy()
             directory.options = kept_options(config)
             exactness = processor.check(algorithm, run)
             write_record(directory, console, config, overrides, threads, algorithm.step, said, ran, exactness)
@@ -229,8 +244,7 @@ def _train(
             progress = Progress(run.steps, console, algorithm.step)
             warn = partial(console.line, error=True)
             trackers = build_loggers(config, run, directory.path, warn, overrides, console.line)
-            stopping = lambda: signals.caught is not None  # noqa: E731
-            summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
+            summary = runner.train(algorithm, run, directory, progress, resumed, signals.stopping, trackers, warn)
             for line in table(summary, directory.path):
                 console.line(line)
         if signals.caught is not None:  # this run is done all the same; what comes after it is not wanted
@@ -269,7 +283,8 @@ def _cannot_write(directory: RunDirectory, problem: OSError) -> str:
     if not directory.path.is_dir():
         return f"the run directory {directory.path} is gone, so nothing more can be written"
     where = f" ({problem.filename})" if problem.filename else ""
-    return f"{directory.path}: cannot be written: {problem.strerror or problem}{where}; to go on type resume=FOLDER"
+    again = f"prefrl-train resume={as_typed(str(directory.path))}"
+    return f"{directory.path}: cannot be written: {problem.strerror or problem}{where}; to go on type {again}"
 
 
 def _mark(directory: RunDirectory, status: Status, step: int, reason: str) -> None:

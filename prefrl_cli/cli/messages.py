@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from prefrl_cli.choices import choice_error, choices
+from prefrl_cli.choices import GROUPS, choice_error, choices
 from prefrl_cli.cli.command import TRACEBACK
 from prefrl_cli.cli.plugins import EXTRAS, not_installed
-from prefrl_cli.options import show
+from prefrl_cli.config import Run
+from prefrl_cli.options import ConfigError, show, signature
 
 _TYPED = "{}: options are typed NAME=VALUE, such as env.size=12; lists as 'optimizer.betas=[0.9,0.99]'"
 
@@ -38,11 +40,28 @@ def one_line(problem: Exception) -> str:
         return "a group takes the name of one of its choices, such as optimizer=adam; to leave one out type ~GROUP"
     if match := re.match(r"Ambiguous value for argument '(.*?)=(.*)'", first):
         return f"{match[1]}={match[2]}: for a sweep put -m before it, for a list type '{match[1]}=[{match[2]}]'"
+    if match := re.match(r"Multiple values for ([\w/]+)\. .*'override \1: (.*)'", first):
+        return f"+{match[1]}={match[2]}: {match[1]} is there without +; type {match[1]}={match[2]}"
     if isinstance(problem, OmegaConfBaseException) and problem.full_key:
         first = f"{problem.full_key}: {first}"
     if cause is not problem:
         first += f" ({str(cause).strip().partition(chr(10))[0]})"
     return first
+
+
+def check_dashes(arguments: Sequence[str]) -> None:
+    """Refuse options that are typed as other programs' are, `--seed 3`: Hydra takes some for flags of its own.
+
+    Raises:
+        ConfigError: naming the option as it is typed here.
+    """
+    known = {*signature(Run), *GROUPS, "logger", "resume"}
+    for text, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = text.removeprefix("--").partition("=")
+        if text.startswith("--") and name.replace("-", "_").partition(".")[0] in known:
+            value = value if equals else following
+            shown = "VALUE" if not value or value.startswith("-") or "=" in value else value
+            raise ConfigError(f"{show(text)}: options have no dashes; type {name.replace('-', '_')}={shown}")
 
 
 def yaml_line(problem: yaml.YAMLError) -> str:

@@ -21,6 +21,9 @@ _STOPPING = tuple(
 )
 _OURS_ANYWAY = (signal.SIGINT, signal.SIGTERM)  # of others, a launcher's own handler knows better what to do
 FINISHING = b"\nstopping after this step; once more stops at once\n"
+PATIENCE = (
+    20.0  # seconds that a step has to end after SIGTERM and its like: who sends one kills soon after, and asks once
+)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -60,8 +63,14 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         """Leave the signals as they were."""
+        self._disarm()
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def stopping(self) -> bool:
+        """Whether to stop, asked when a step has ended: no hurry from here on."""
+        self._disarm()
+        return self.caught is not None
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.caught is not None:
@@ -69,6 +78,17 @@ class Signals:
         self.caught = number
         with contextlib.suppress(OSError):  # standard error may be full, or gone with its terminal
             os.write(2, FINISHING)  # print may be in the middle of a line
+        if number != signal.SIGINT and hasattr(signal, "setitimer"):
+            self._before.setdefault(signal.SIGALRM, signal.signal(signal.SIGALRM, self._too_long))
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+
+    def _too_long(self, *_: object) -> None:
+        number = self.caught or signal.SIGTERM
+        raise Interrupted(number, f"interrupted in a step that took longer than {PATIENCE:g} seconds to end")
+
+    def _disarm(self) -> None:
+        if getattr(signal, "SIGALRM", None) in self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextlib.contextmanager
