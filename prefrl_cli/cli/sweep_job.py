@@ -15,6 +15,7 @@ from typing import Any
 
 from prefrl_cli.options import ConfigError
 from prefrl_cli.own_files import LOCK, is_held
+from prefrl_cli.processor import WARNING
 from prefrl_cli.sweep import read_json, set_aside
 from prefrl_cli.trackers import LEFT_OUT
 
@@ -63,7 +64,9 @@ def run_sweep_job(
         (folder.parent / f"{folder.name}.error.log").write_text(traceback.format_exc(), encoding="utf-8")
         return 1, " ".join(f"{type(problem).__name__}: {problem}".split())
     if not code:
-        return 0, next((line for line in said.getvalue().splitlines() if LEFT_OUT in line), None)
+        return 0, next(
+            (line for line in said.getvalue().splitlines() if LEFT_OUT in line or line.startswith(WARNING)), None
+        )
     if not read_json(folder / "status.json").get("reason"):
         return code, (said.getvalue().strip().splitlines() or ["see its train.log"])[-1]
     return code, None
