@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefrl_cli.optimizers import Optimizer
+from prefrl_cli.optimizers import Adam, Optimizer
 from prefrl_cli.replicas import Network
 from prefrl_cli.streams import PhiloxStreams
 
@@ -37,7 +37,7 @@ def trained(**used: tuple[Any, Optimizer, tuple[int, ...]]) -> dict[str, Trained
     return {
         name: Trained(model.sizes, optimizer, rows)
         for name, (model, optimizer, rows) in used.items()
-        if hasattr(model, "sizes")
+        if hasattr(model, "sizes") and hasattr(optimizer, "on")
     }
 
 
@@ -49,7 +49,7 @@ def differences(used: Trained, seeds: int) -> dict[str, Any]:
 
     Args:
         used: its sizes, optimiser and batches.
-        seeds: of the run; fewer are tried where so many take too long, never fewer than 3.
+        seeds: of the run; where so many take too long fewer are tried, and fewer rows; never fewer than 3.
 
     Returns:
         `seeds` and `rows` that were tried, and what `differs`: some of forward, slope, backward and step.
@@ -57,9 +57,8 @@ def differences(used: Trained, seeds: int) -> dict[str, Any]:
     device = used.optimizer.parameters.flat.device
     rows = sorted(set(used.rows)) or [used.sizes["inputs"]]
     work = _work(used.sizes, table=not used.rows)
-    if used.rows:
-        most = MOST_WORK // (work * len(rows) * FEWEST_SEEDS)
-        rows = sorted({max(1, min(number, most)) for number in rows})
+    most = MOST_WORK // (work * len(rows) * FEWEST_SEEDS)
+    rows = sorted({max(1, min(number, most)) for number in rows})
     seeds = max(FEWEST_SEEDS, min(seeds, MOST_WORK // (work * sum(rows))))
     together = _passes(used, rows, PhiloxStreams(range(seeds), device))
     differs = []
@@ -67,14 +66,15 @@ def differences(used: Trained, seeds: int) -> dict[str, Any]:
         alone = _passes(used, rows, PhiloxStreams([place], device))
         for (name, mine), (_, theirs) in zip(alone, together, strict=True):
             share = len(theirs) // seeds
-            if not torch.equal(mine, theirs[place * share : (place + 1) * share]):
+            if not _same(mine, theirs[place * share : (place + 1) * share]):
                 differs.append(name)
     return {"seeds": seeds, "rows": rows, "differs": list(dict.fromkeys(differs))}
 
 
 def _passes(used: Trained, rows: list[int], streams: PhiloxStreams) -> list[tuple[str, Tensor]]:
     """What comes out of each pass, by the pass's name; the seed axis in front, with its members."""
-    network = Network(streams, "init", **{**used.sizes, "zero_head": False})
+    inputs = used.sizes["inputs"] if used.rows else rows[0]
+    network = Network(streams, "init", **{**used.sizes, "inputs": inputs, "zero_head": False})
     optimizer = used.optimizer.on(network.parameters)
     found: list[tuple[str, Tensor]] = []
     members = used.sizes["members"]
@@ -97,8 +97,39 @@ def _passes(used: Trained, rows: list[int], streams: PhiloxStreams) -> list[tupl
     return found
 
 
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Equal bit for bit; a rate so large that numbers are lost is no matter of the processor."""
+    return torch.equal(one.nan_to_num(), other.nan_to_num())
+
+
 def _work(sizes: Mapping[str, Any], *, table: bool) -> int:
     """Multiplications of one row of one seed; a table's first layer is looked up."""
     widths = [sizes["inputs"], *sizes["hidden"], sizes["outputs"]][table:]
     products = sum(one * other for one, other in zip(widths[:-1], widths[1:], strict=True))
     return sizes["members"] * max(1, products)
+
+
+def odd_sizes() -> dict[str, list[str]]:
+    """What differs, by shape, over sizes that fill no register: nothing, where a seed is a seed."""
+    found = {}
+    shapes: list[dict[str, Any]] = [
+        *({"inputs": 25, "hidden": [width], "outputs": 5} for width in (1, 3, 5, 7, 13, 33)),
+        *({"inputs": 30, "hidden": [width, width], "outputs": 1, "normalise": True} for width in (1, 3, 7, 13, 33)),
+        {"inputs": 64, "hidden": [128, 128], "outputs": 5},
+        {"inputs": 64, "hidden": [128, 128], "outputs": 1, "normalise": True, "members": 3},
+        {"inputs": 3, "hidden": [6, 6], "outputs": 1, "activation": "leaky_relu"},
+        {"inputs": 3, "hidden": [33, 7], "outputs": 2, "activation": "tanh"},
+        {"inputs": 2, "hidden": [], "outputs": 1},
+    ]
+    for sizes in shapes:
+        whole = {"members": 1, **sizes}
+        network = Network(PhiloxStreams([0]), "init", **whole)
+        for rows in ((), (1,), (3,), (10,), (33,), (61,)):
+            for seeds in (3, 5, 16):
+                optimizer = Adam(network.parameters, clip=1.0)
+                tried = differences(Trained(whole, optimizer, rows), seeds)
+                batch = f"{rows[0]} rows" if rows else "all states"
+                name = f"{'-'.join(map(str, (whole['inputs'], *whole['hidden'], whole['outputs'])))}"
+                name += f" x {whole['members']}" if whole["members"] > 1 else ""
+                found[f"{name}, {batch}, {seeds} seeds"] = tried["differs"]
+    return found

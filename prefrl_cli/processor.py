@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 VARIABLE, STRICT = "MKL_CBWR", "AUTO,STRICT"
 # What else may change how a product is computed.
 _VARIABLES = (VARIABLE, "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", "ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE")
-WARNING = "warning"
+WARNING = "warning: a seed alone differs from the same seed among others"
 _SEEDS_FOR_ALL_THREADS = 16
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _STRICT_BIT = 0x10000  # mkl_types.h, as are the names
@@ -135,11 +135,17 @@ def check(algorithm: Algorithm, run: Run) -> dict[str, Any]:
     from prefrl_cli.exactness import differences
 
     started = time.perf_counter()
-    networks = getattr(algorithm, "networks", dict)()  # a person's own algorithm need not say
-    tried = {name: differences(trained, run.num_seeds) for name, trained in networks.items()}
+    tried: dict[str, Any] = {}
+    problem = {}
+    try:
+        for network, trained in getattr(algorithm, "networks", dict)().items():  # a person's own need not say
+            tried[network] = differences(trained, run.num_seeds)
+    except Exception as error:  # of a part of a person's own: the run itself goes on
+        problem = {"problem": f"{type(error).__name__}: {error}"[:300]}
     return {
-        "exact": not any(one["differs"] for one in tried.values()) if tried else None,
+        "exact": not any(one["differs"] for one in tried.values()) if tried and not problem else None,
         "networks": tried,
+        **problem,
         "seconds": round(time.perf_counter() - started, 3),
         **libraries(),
     }
@@ -154,8 +160,7 @@ def notes(answer: Mapping[str, Any]) -> list[str]:
     if answer["exact"] is False:
         wrong = ", ".join(name for name, one in answer["networks"].items() if one["differs"])
         lines.append(
-            f"{WARNING}: a seed alone differs from the same seed among others on this processor ({wrong})."
-            " Statistics hold, and so does a repeat here with the same seeds;"
+            f"{WARNING} on this processor ({wrong}). Statistics hold, and so does a repeat here with the same seeds;"
             f" for seeds that stand alone {_cure(answer)}"
         )
     return lines

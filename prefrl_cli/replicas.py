@@ -148,7 +148,7 @@ class Network:
             raise ValueError("the slope is carried by hand through relu and leaky_relu layers only")
         leak = 0.01 if self._activation is leaky_relu else 0.0
         (first, bias), *middle, (last, _) = [[p.detach() for p in layer] for layer in self._layers]
-        start = torch.baddbmm(bias, fixed, first)  # [R, B, H]
+        start = _affine(bias, fixed, first)  # [R, B, H]
         along = (direction[:, None] * first).sum(1, keepdim=True).expand_as(start).contiguous()
         head = last.transpose(1, 2)  # [R, 1, H]
         rows = start.shape[1]
@@ -164,7 +164,10 @@ class Network:
             for layer in layers:
                 _leaky_relu(here, leak, out=layer.value_in)
                 _leaky_relu_backward(moved, here, leak, False, grad_input=layer.tangent_in)
-                torch.baddbmm(layer.bias, layer.both_in, layer.weight, out=layer.both_out)
+                if layer.thin:
+                    layer.both_out.copy_(_affine(layer.bias, layer.both_in, layer.weight))
+                else:
+                    torch.baddbmm(layer.bias, layer.both_in, layer.weight, out=layer.both_out)
                 here, moved = layer.value_out, layer.tangent_out
             _leaky_relu_backward(moved, here, leak, False, grad_input=tangent)
             slope: Tensor = torch.mul(tangent, head, out=weighted).sum(-1)
@@ -201,12 +204,15 @@ class _Members:
 def _affine(bias: Tensor, features: Tensor, weight: Tensor) -> Tensor:
     """`features @ weight + bias` for each replica, `[R, B, out]`.
 
-    Where a matrix has one column or one row, `baddbmm` sums in another order for R = 1 than for more.
+    Where a matrix has one column or one row, `baddbmm` sums in another order for R = 1 than for more: a seed alone goes
+    to another function of the library.
     """
     if weight.shape[2] == 1:
         return (features * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
     if weight.shape[1] == 1:
         return features * weight + bias
+    if features.shape[1] == 1:
+        return torch.baddbmm(bias, features.expand(-1, 2, -1), weight)[:, :1]
     return torch.baddbmm(bias, features, weight)
 
 
@@ -215,7 +221,7 @@ class _SlopeLayer:
 
     def __init__(self, weight: Tensor, bias: Tensor, rows: int) -> None:
         replicas, fan_in, fan_out = weight.shape
-        self.weight = weight.contiguous()
+        self.weight, self.thin = weight.contiguous(), 1 in (fan_in, fan_out)
         self.bias = torch.cat([bias.expand(-1, rows, -1), torch.zeros_like(bias).expand(-1, rows, -1)], 1)
         self.both_in, self.both_out = weight.new_empty(replicas, 2 * rows, fan_in), torch.empty_like(self.bias)
         self.value_in, self.tangent_in = self.both_in[:, :rows], self.both_in[:, rows:]

@@ -22,10 +22,10 @@ prefrl-reproduce: run a run again from its own record, and compare metrics.csv.
 
 usage: prefrl-reproduce RUN_DIR [OPTION=VALUE ...]
 
-Prints `identical`, or the first step, seed and metric that differ, with what
-differs in the environment. Exit code 0 when identical, 1 when not (or when the
-run failed), 2 for a wrong argument. A run that ended early is compared as far
-as it goes.
+Prints `identical` (and says when it ran on another processor before), or the
+first step, seed and metric that differ, with what differs in the environment.
+Exit code 0 when identical, 1 when not (or when the run failed), 2 for a wrong
+argument. A run that ended early is compared as far as it goes.
 
 options:
   output_dir=FOLDER   where the new run goes; else outputs/<experiment>/<time>
@@ -102,12 +102,19 @@ def reproduce(arguments: Sequence[str]) -> int:
         print(f"note: its options were changed at step {shown(step, 20)}; this repeats the last ones from step 0")
     difference, rows = first_difference(metrics, new / "metrics.csv")
     if difference is None:
-        print(f"identical: {rows} rows of {shown(metrics)} and {shown(new / 'metrics.csv')}")
+        elsewhere = ", on another processor" if _elsewhere(old, new) else ""
+        print(f"identical{elsewhere}: {rows} rows of {shown(metrics)} and {shown(new / 'metrics.csv')}")
     else:
         print(f"different: {shown(difference)}")
     for line in environment_differences(stored_environment(old), stored_environment(new)):
         print(f"  {shown(line)}")
     return IDENTICAL if difference is None else DIFFERENT
+
+
+def _elsewhere(old: Path, new: Path) -> bool:
+    """Whether a run says that it ran on a processor of another name."""
+    before, now = (stored_environment(folder).get("processor") for folder in (old, new))
+    return isinstance(before, str) and before != now
 
 
 def _is_option(text: str) -> bool:

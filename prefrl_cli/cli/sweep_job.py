@@ -15,6 +15,7 @@ from typing import Any
 
 from prefrl_cli.options import ConfigError
 from prefrl_cli.own_files import LOCK, is_held, write_whole
+from prefrl_cli.processor import WARNING
 from prefrl_cli.sweep import read_json, set_aside
 from prefrl_cli.trackers import LEFT_OUT
 
@@ -64,7 +65,9 @@ def run_sweep_job(
             write_whole(folder.parent / f"{folder.name}.error.log", traceback.format_exc(), sync=False)
         return 1, " ".join(f"{type(problem).__name__}: {problem}".split())
     if not code:
-        return 0, next((line for line in said.getvalue().splitlines() if LEFT_OUT in line), None)
+        return 0, next(
+            (line for line in said.getvalue().splitlines() if LEFT_OUT in line or line.startswith(WARNING)), None
+        )
     if not read_json(folder / "status.json").get("reason"):
         return code, (said.getvalue().strip().splitlines() or ["see its train.log"])[-1]
     return code, None
