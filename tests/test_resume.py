@@ -348,6 +348,25 @@ def test_a_second_signal_stops_at_once():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_closed_terminals_signals_come_twice_and_the_step_ends_all_the_same():
+    with Signals() as signals:
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+        assert signals.caught == signal.SIGHUP
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Signals():  # a study that is stopped twice sends both
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+    before = signal.getsignal(signal.SIGHUP)
+    with pytest.raises(KeyboardInterrupt) as ended, ended_by_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)
+    assert ended.value.exit_code == 129 and signal.getsignal(signal.SIGHUP) == before
+
+
 def test_signals_that_are_ignored_or_taken_are_left_so():
     """As nohup leaves SIGHUP, and as a launcher waits for SIGUSR2 to ask for its job again."""
     taken: list[int] = []

@@ -19,7 +19,7 @@ _STOPPING = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
     if hasattr(signal, name)
 )
-_OURS_ANYWAY = (signal.SIGINT, signal.SIGTERM)  # of others, a launcher's own handler knows better what to do
+_BY_HAND = (signal.SIGINT, signal.SIGTERM)  # of the others, a launcher's own handler knows better what to do
 FINISHING = b"\nstopping after this step; once more stops at once\n"
 PATIENCE = (
     20.0  # seconds that a step has to end after SIGTERM and its like: who sends one kills soon after, and asks once
@@ -74,7 +74,9 @@ class Signals:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.caught is not None:
-            raise Interrupted(number, "interrupted")
+            if number == signal.SIGINT or {number, self.caught} <= set(_BY_HAND):
+                raise Interrupted(number, "interrupted")
+            return  # a closed terminal's comes from the shell and from the system, a batch system's more than once
         self.caught = number
         with contextlib.suppress(OSError):  # standard error may be full, or gone with its terminal
             os.write(2, FINISHING)  # print may be in the middle of a line
@@ -107,12 +109,15 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def _end(number: int, _: FrameType | None) -> None:
+    for other in _STOPPING:
+        if other not in _BY_HAND and signal.getsignal(other) is _end:
+            signal.signal(other, signal.SIG_IGN)  # they come more than once, and what ends here is not to be torn
     raise Interrupted(number, "interrupted")
 
 
 def _is_free(number: int) -> bool:
     """Whether a signal is ours to take: not where it is ignored, or where another part of the process waits for it."""
     handler = signal.getsignal(number)
-    if number in _OURS_ANYWAY:
+    if number in _BY_HAND:
         return handler is not signal.SIG_IGN  # as nohup and `&` leave it
     return handler is signal.SIG_DFL or handler is _end
