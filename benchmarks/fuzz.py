@@ -58,7 +58,8 @@ VALUES = [
     None, True, -1, 0, 1e308, 10**40, float("nan"), float("inf"), "", "x" * 5000, "\0", "\u202e", [], [[]], {},
     {"a": {}}, {"_target_": "os.system"}, "os.system", "${oc.env:SECRET}", "${steps}", "???", "../../x", {1: 2},
     [None] * 50, datetime.date(2020, 2, 30 - 1), datetime.datetime(1, 1, 1), {1, "a"}, b"\xff", 1 << 70, -0.0,
-    "\x1b[31mred", "\ud800", "a\nb", "\t", "<!-- /study x -->", "|", "~/x", "file:///etc", "\u0000", "a" * 70_000, 2**63,
+    "\x1b[31mred", "\ud800", "a\nb", "\t", "<!-- /study x -->", "|", "~/x", "file:///etc", "\u0000", "a" * 70_000,
+    2**63,
 ]  # fmt: skip
 TEXTS = [
     b"", b"\xff\xfe\x00", b"[" * 20_000, b"{a: " * 20_000, b"\0" * 100, b"null", b"3", b"[1]", b"NaN", b"1e999",
