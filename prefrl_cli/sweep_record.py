@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,10 +101,9 @@ def listed(folder: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
     wrong = []
     try:
         # Lines are counted before: of the empty ones the reader itself would say nothing.
-        lines = text.splitlines(keepends=True)
-        if len(lines) > 2 * _MOST_JOBS:
+        if text.count("\n") > 2 * _MOST_JOBS:
             raise UnreadableError(f"{TABLE} has more than {2 * _MOST_JOBS:,} lines")
-        for number, row in enumerate(csv.DictReader(lines), 1):
+        for number, row in enumerate(csv.DictReader(io.StringIO(text, newline="")), 1):
             name = row.get("job")
             if name in jobs:
                 wrong.append(f"row {number} of {TABLE} has the job {show(name)} again")

@@ -8,6 +8,7 @@ import re
 import stat
 import unicodedata
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -36,6 +37,11 @@ def shown(text: object, most: int = LONGEST_LINE) -> str:
         whole = str(problem)
     line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in whole[:most])
     return line if len(whole) <= most else f"{line}…"
+
+
+def html(text: object, most: int = 400) -> str:
+    """A text that a page shows as it is."""
+    return escape(shown(text, most))
 
 
 def markdown(text: object, most: int = LONGEST_LINE) -> str:

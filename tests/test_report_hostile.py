@@ -101,6 +101,105 @@ def test_texts_of_a_run_are_escaped_everywhere(tmp_path):
     assert "&lt;script&gt;" in page and "&lt;i&gt;x" in page
 
 
+BIG = 64 << 20
+
+
+@pytest.mark.parametrize(
+    ("head", "rest", "times", "reason"),
+    [
+        (b"", b"\n", BIG, "does not begin with step, seed"),
+        (b"step,seed,a\n", b"\n", BIG, "3 cells are wanted in a row, 1 were found"),
+        (b"step,seed,a\n", b"9", BIG, "a row of 65,536 bytes"),
+        (b"step,seed,a\n0,0,", b"9", 1 << 17, "a row of 65,536 bytes"),
+        (b'step,seed,a\n0,0,"', b"\n0,0,1", 1 << 17, "could not convert"),
+        (b"step,seed", b",a", 1 << 20, "does not begin"),
+        (b"step,seed,a\n", b"\0", BIG, "a row of 65,536 bytes"),
+        (b"step,seed\n", b"0,0\n", 1_100_000, "more than 1,000,000 steps"),
+    ],
+)
+def test_metrics_of_any_size_are_answered_from_their_beginning(head, rest, times, reason, tmp_path):
+    folder = make_run(tmp_path / "run", seeds=1)
+    (folder / "metrics.csv").write_bytes(head + rest * times)
+    run = read_run(folder)
+    assert run.status == "unreadable" and reason in run.reason, run.reason
+
+
+def test_metrics_are_read_in_parts(tmp_path, monkeypatch):
+    folder = make_run(tmp_path / "a", seeds=3, steps=21, every=5)
+    whole = read_metrics(folder, [0, 1, 2])
+    monkeypatch.setattr("prefrl_cli.report.metrics._AT_ONCE", 7)
+    monkeypatch.setattr("prefrl_cli.report.metrics._CELLS_AT_ONCE", 20)
+    parts = read_metrics(folder, [0, 1, 2])
+    assert parts.steps.tolist() == whole.steps.tolist()
+    for name, values in whole.columns.items():
+        np.testing.assert_array_equal(parts.columns[name], values)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.yaml", "seed: 0x" + "F" * 5000),
+        ("config.yaml", "experiment: a\nseed: 1\nseed: 2"),
+        ("config.yaml", "experiment: a\nseed: 2020-13-45"),
+        ("summary.json", '{"a": ' + "9" * 100_000 + "}"),
+        ("summary.json", "[" * 1_000_000),
+        ("summary.json", '{"a": "' + "x" * (17 << 20) + '"}'),
+        ("status.json", '{"status": "finished", "step": 1e999, "step": NaN' + " " * 100),
+    ],
+)
+def test_files_that_would_keep_a_reader_busy(name, text, tmp_path):
+    folder = make_run(tmp_path / "run")
+    (folder / name).write_text(text)
+    run = read_run(folder)
+    assert run.status == "unreadable" and run.reason.startswith(name), run.reason
+
+
+NAMES = [
+    "..",
+    ".",
+    "",
+    "/etc",
+    "../run",
+    "a/b",
+    "\0",
+    "x" * 300,
+    "é" * 200,
+    "link",
+    "file",
+    "twice",
+    "twice",
+    "\x1b[31m",
+]
+
+
+@pytest.mark.parametrize("name", [*NAMES, None])
+def test_any_name_in_the_table_of_a_sweep_is_listed(name, tmp_path):
+    """Each alone, and all of them together; what has results is reported all the same."""
+    sweep = tmp_path / "sweep"
+    make_run(sweep / "good")
+    (sweep / "file").write_text("")
+    (sweep / "link").symlink_to(tmp_path)
+    names = NAMES if name is None else [name]
+    rows = ["job,overrides,status,reason", "good,,finished,", *(f'"{one}",,failed,why' for one in names)]
+    (sweep / "sweep.csv").write_text("\n".join([*rows, ""]))
+    page, table = made([sweep], tmp_path / "report")
+    assert f"{len(names)} missing" in page and table[0]["seeds"] == "4"
+    assert all(letter.isprintable() or letter == "\n" for letter in page)
+
+
+def test_a_table_of_a_sweep_without_end(tmp_path):
+    make_run(tmp_path / "sweep" / "good")
+    for text in (
+        "\n" * (15 << 20),
+        "x" * (17 << 20),
+        'job\n"' + "x\n" * 10_000,
+        "job\n" + "".join(f"{n}\n" for n in range(30_000)),
+    ):
+        (tmp_path / "sweep" / "sweep.csv").write_text(text)
+        page, table = made([tmp_path / "sweep"], tmp_path / "report")
+        assert "1 unreadable" in page and "sweep.csv" in page and table[0]["seeds"] == "4"
+
+
 @pytest.fixture(scope="module")
 def good_run(tmp_path_factory) -> Path:
     return make_run(tmp_path_factory.mktemp("good") / "run", seeds=2, steps=3, every=1)

@@ -268,6 +268,48 @@ def test_a_file_of_someones_sets_nothing_of_hydras(files, line, sweep, here, cap
     assert [path.name for path in here.iterdir()] == ["c"]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "flags", "line"),
+    [
+        (["+env={_target_: evil.X}"], [], "a file may not set +env={_target_: evil.X}"),
+        (["experiment@hydra.callbacks.x=oprl_maze"], [], "a file may not set experiment@hydra"),
+        (["+a.hydra.callbacks=1"], [], "a file may not set +a.hydra.callbacks=1"),
+        (["hydra.sweeper.storage=sqlite:////etc/x"], [], "a file may not set hydra.sweeper.storage"),
+        (["output_dir=/etc"], [], "a file may not set output_dir=/etc"),
+        (["-m"], [], "a file may not set -m"),
+        ([], ["--config-dir=/etc"], "takes files from /etc; if you trust them, type --config-dir /etc as well"),
+        ([], ["--config-path=c"], "has --config-path=c; type the sweep's own command again"),
+        ([], ["steps=1"], "has steps=1; type the sweep's own command again"),
+    ],
+)
+def test_the_record_of_a_sweep_only_chooses_options(overrides, flags, line, here, capsys):
+    record = {"overrides": ["experiment=addition_linear", *overrides], "flags": flags, "finished": False}
+    (here / "sweep").mkdir()
+    (here / "sweep" / "sweep.yaml").write_text(yaml.safe_dump(record))
+    said = refused(["resume=sweep"], capsys)
+    assert f"sweep/sweep.yaml: {line}" in said
+    assert [path.name for path in (here / "sweep").iterdir()] == ["sweep.yaml"]
+
+
+def test_files_from_elsewhere_are_typed(here, tmp_path_factory, capsys):
+    other = tmp_path_factory.mktemp("other")
+    (other / "experiment").mkdir()
+    (other / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [addition_linear, _self_]\nsteps: 1\n"
+    )
+    flags = ["--config-dir", str(other)]
+    assert train.main(["-m", *flags, "experiment=mine", "seed=1,2", "quiet=true", "output_dir=sweep"]) == 0
+    assert "type --config-dir" in refused(["resume=sweep"], capsys)
+    assert train.main(["resume=sweep", *flags, "quiet=true"]) == 0, capsys.readouterr().err
+    assert train.main(["resume=sweep", "--config-dir", f"{other}/.", "quiet=true"]) == 0
+
+
+@pytest.mark.parametrize("name", ["experiment=../experiment/oprl_maze", "env=../env/maze"])
+def test_a_choice_does_not_leave_its_folder(name, here, capsys):
+    arguments = ["experiment=oprl_maze", name] if name.startswith("env") else [name]
+    assert "leads out of its folder" in refused(arguments, capsys)
+
+
 def test_a_file_may_describe_a_search(here, capsys):
     text = MINE + "hydra:\n  sweeper:\n    params: {env.size: '2,3'}\n"
     assert train.main(["-m", *user_files(here, {"experiment/mine.yaml": text})]) == 2

@@ -1,5 +1,7 @@
 """`conf/study/`: every row of every study is a run that `prefrl-train` takes; what is wrong is told in one line."""
 
+import codecs
+import datetime
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +92,55 @@ WRONG = [
     ({"common": ["experiment=nope"]}, "row 'a': experiment=nope: there is no such experiment; choose one of"),
     ({"common": ["experiment=addition_linear", "stesp=1"]}, "row 'a': stesp: there is no such option; did you mean"),
     ({"quick": ["num_seeds=0"]}, "row 'a': num_seeds=0: must be a whole number"),
+    ({"minutes": datetime.date(2020, 1, 2)}, "minutes=2020-01-02: must be a number, or left out"),
+    ({"minutes": float("nan")}, "minutes=nan: must be a number, or left out"),
+    ({"rows": [{"name": "a", "x": float("inf")}]}, "row a: x=inf: must be a number"),
+    ({"rows": [{"name": "a", "overrides": [datetime.date(2020, 1, 2)]}]}, "2020-01-02: options are NAME=VALUE"),
+    ({"rows": {"a", "b"}}, "rows={'"),
+    ({"title": b"\xff"}, "title=b'"),
+    ({"rows": [{"name": "a", 1: 2}]}, "row a: 1: there is no such field"),
+    ({"title": "a\nb"}, r"title='a\nb': must be one line"),
+    ({"question": "\x1b[31m"}, r"question='\x1b[31m': must be"),
+    ({"metrics": ["\u202e"]}, r"metrics=['\u202e']: must be a list of names"),
+    ({"common": ["a=<!-- /study tiny -->"]}, "must be one line of letters and signs, without <!-- and -->"),
+]
+# What a row that someone else wrote may not do.
+FOR_PEOPLE = [
+    "allow_targets=[evil]",
+    "+allow_targets=[evil]",
+    "~allow_targets",
+    "teacher._target_=evil.X",
+    "+env={_target_: evil.X}",
+    "seed=${oc.env:SECRET}",
+    'output="${oc.env:SECRET}"',
+    "+hydra.callbacks.x._target_=evil.X",
+    "hydra.run.dir=x",
+    "hydra/launcher=joblib",
+    "~hydra/launcher",
+    "+a.hydra.b=1",
+    "logger.wandb.mode=online",
+    "+logger.mlflow.store=http://evil",
+]
+TEXTS = [
+    ("[" * 3000, "is nested deeper than 40 levels"),
+    ("a: " * 3000, "that can be loaded safely"),
+    ("- " * 3000, "is nested deeper than 40 levels"),
+    ("title: 2020-13-45\n", "month must be in 1..12"),
+    (f"minutes: {'9' * 5000}\n", "that can be loaded safely"),
+    (f"minutes: 0x{'F' * 5000}\n", "a number of more than 19"),
+    ("a: &a [*a]\n", "a: there is no such field of a study"),
+    ("\ttitle: a\n", "line 1, is not YAML"),
+    ("title: a\ntitle: b\n", "line 2: title stands there twice; leave one out"),
+    ("title: !!binary x\n", "is not YAML"),
+    ("a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)), "aliases; write out"),
+    (
+        "a0: &a0 {k: v}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40)),
+        "aliases; write",
+    ),
+    ("? [1, {a: b}]\n: 1\n", "that can be loaded safely"),
+    ("title: !!python/name:os.system\n", "loaded safely"),
+    ("title: \0\n", "in UTF-16 or the like; save it as UTF-8"),
+    ("- 3\n", "must be a mapping with title"),
 ]
 
 
@@ -101,6 +152,33 @@ def test_is_told_in_one_line(changes, line, tmp_path, monkeypatch, capsys):
     assert said.out == "" and said.err.count("\n") == 1
     assert said.err.startswith("prefrl-study: ") and line in said.err, said.err
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+@pytest.mark.parametrize("override", FOR_PEOPLE)
+def test_a_row_only_chooses_options(override, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SECRET", "of-this-machine")
+    test_is_told_in_one_line(
+        {"rows": [{"name": "b", "overrides": [override]}]},
+        f"row b: overrides: a file may not set {override}; type that row with prefrl-train instead",
+        tmp_path,
+        monkeypatch,
+        capsys,
+    )
+
+
+@pytest.mark.parametrize(("text", "line"), TEXTS, ids=[line for _, line in TEXTS])
+def test_a_text_that_is_no_study(text, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(text)
+    assert main(["tiny.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("prefrl-study: tiny.yaml") and line in said and said.count("\n") == 1, said
+
+
+def test_a_study_as_an_editor_of_windows_saves_it(tmp_path):
+    text = Path(written(tmp_path)).read_bytes()
+    (tmp_path / "tiny.yml").write_bytes(codecs.BOM_UTF8 + text.replace(b"\n", b"\r\n"))
+    assert load(f" '{tmp_path / 'tiny.yml'}'").rows == load(str(tmp_path / "tiny.yaml")).rows
 
 
 @pytest.mark.parametrize(

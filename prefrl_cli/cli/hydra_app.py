@@ -33,6 +33,7 @@ from prefrl_cli.cli.standard_streams import answer, say
 from prefrl_cli.cli.sweep_job import run_sweep_job
 from prefrl_cli.cli.sweep_launcher import launching
 from prefrl_cli.cli.sweep_watch import Watch, table_of_failures
+from prefrl_cli.cli.typed import as_meant
 from prefrl_cli.config import build
 from prefrl_cli.options import ConfigError, as_typed
 from prefrl_cli.sweep import Sweep
@@ -77,7 +78,7 @@ def composed(overrides: list[str]) -> dict[str, Any]:
         ConfigError: for an option or a choice that does not exist.
     """
     with _one_line_errors(overrides), hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return _plain(hydra.compose("config", overrides, return_hydra_config=True))
+        return _plain(hydra.compose("config", as_meant(overrides), return_hydra_config=True))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from html import escape
 from pathlib import Path
 
 from prefrl_cli.report.look import STYLE
@@ -14,10 +13,9 @@ from prefrl_cli.report.plot import swatch
 from prefrl_cli.report.pool import Configuration, seed_text
 from prefrl_cli.report.results import SOLVED, Comparison, Estimate, Experiment, Metric, Results, lower_is_better
 from prefrl_cli.report.statistics import few_seeds
-from prefrl_cli.texts import shown
+from prefrl_cli.texts import html
 
 _ORDER = ("failed", "unreadable", "missing", "interrupted", "running", "linked")
-_LONGEST_TEXT = 400
 _MOST_FAILED = 100  # seeds that are named
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -72,7 +70,7 @@ def _interval(estimate: Estimate) -> str:
 
 def _text(text: object) -> str:
     """Escaped, in one line, of bounded length."""
-    return escape(shown(text, _LONGEST_TEXT))
+    return html(text)
 
 
 def _path(path: Path) -> str:

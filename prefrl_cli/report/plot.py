@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from prefrl_cli.report.resample import Band
+from prefrl_cli.texts import html
 
 COLOURS = 6  # `s0` to `s5` of the page's stylesheet; further lines take a colour again, dashed
 _DASHES = ("", "7 4", "2 3", "9 3 2 3")
@@ -64,7 +64,7 @@ def chart(title: str, x_label: str, y_label: str, lines: Sequence[Series], unit_
         )
     parts.append(f'<path class="axis" d="M{_LEFT} {_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}"/>')
     parts.append(
-        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
+        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{html(x_label)}</text>'
     )
     opacity = max(0.06, 0.22 - 0.02 * len(lines))
     for line in lines:
@@ -81,9 +81,9 @@ def chart(title: str, x_label: str, y_label: str, lines: Sequence[Series], unit_
                 dots = (place.split(",") for place in there)
                 parts += [f'<circle class="s{line.number % COLOURS}" cx="{x}" cy="{y}" r="3"/>' for x, y in dots]
     return (
-        f"<figure><figcaption><b>{escape(title)}</b><br>{escape(y_label)}</figcaption>"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}: {escape(y_label)} against '
-        f'{escape(x_label)}">{"".join(parts)}</svg></figure>'
+        f"<figure><figcaption><b>{html(title)}</b><br>{html(y_label)}</figcaption>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html(title)}: {html(y_label)} against '
+        f'{html(x_label)}">{"".join(parts)}</svg></figure>'
     )
 
 
