@@ -135,7 +135,8 @@ def train(
                 raise TrainingError("; ".join(said))
             for line in said:
                 tell(f"{line}; {living.mask.sum()} of {len(run.seeds)} seeds go on")
-            log.add(step, metrics, living.mask)
+            log.living = living.mask.tolist()
+            log.add(step, metrics)
             metrics = living.only(metrics)
             trackers.log(step, metrics)
             stop = not last and stopping()
@@ -271,7 +272,7 @@ def draw(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory) -> None
         from prefrl_cli.report import charts  # matplotlib takes a second to import: not before training
 
         directory.charts.mkdir(exist_ok=True)
-        for name, figure in algorithm.figures(log.history(), log.living).items():
+        for name, figure in algorithm.figures(log.history(), np.array(log.living)).items():
             charts.draw(figure, directory.charts / name)
 
 
