@@ -137,13 +137,13 @@ def train(
                 tell(f"{line}; {living.mask.sum()} of {len(run.seeds)} seeds go on")
             log.living = living.mask.tolist()
             log.add(step, metrics)
-            metrics = living.only(metrics)
-            trackers.log(step, metrics)
+            counted = living.counted(metrics)
+            trackers.log(step, living.only(metrics), counted)
             stop = not last and stopping()
             if last or stop or due(step, run.checkpoint.every):
                 record.seconds = time.perf_counter() - started
                 save(algorithm, run, directory, record, log)
-            progress.update(step, metrics)
+            progress.update(step, counted)
             if stop:
                 checkpoints.wait()
                 raise Stopped

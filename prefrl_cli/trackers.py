@@ -69,12 +69,14 @@ class Trackers:
             with self._contained(name):
                 self._open[name] = self._call(name, self._makers.pop(name))
 
-    def log(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
-        """Pass on the metrics of a step, `[R]` each."""
+    def log(
+        self, step: int, metrics: Mapping[str, np.ndarray], counted: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        """Pass on the metrics of a step, `[R]` each; medians are of `counted`, where failed seeds count."""
         self.open()
         for name, tracker in list(self._open.items()):
             with self._contained(name):
-                points = dict(_points(metrics, self._seeds if tracker.per_seed else ()))
+                points = dict(_points(metrics, counted or metrics, self._seeds if tracker.per_seed else ()))
                 self._call(name, partial(tracker.log, step, points))
 
     def __enter__(self) -> Trackers:
@@ -144,10 +146,12 @@ def require(tracker: type[Tracker]) -> None:
         raise ConfigError(f"logger={extra}: {missing[0]} is not installed; type pip install 'prefrl[{extra}]'")
 
 
-def _points(metrics: Mapping[str, np.ndarray], seeds: Sequence[int]) -> Iterator[tuple[str, float]]:
+def _points(
+    metrics: Mapping[str, np.ndarray], counted: Mapping[str, np.ndarray], seeds: Sequence[int]
+) -> Iterator[tuple[str, float]]:
     """Each metric's median over the seeds that have a value, and the value of each of `seeds` that has one."""
     for name, values in metrics.items():
-        present = values[~np.isnan(values)]
+        present = counted[name][~np.isnan(counted[name])]
         if len(present):
             yield f"{name}/median", float(np.median(present))
         for seed, value in zip(seeds, values, strict=False):
