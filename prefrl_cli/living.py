@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from prefrl_cli.report.statistics import seed_words
+from prefrl_cli.report.statistics import seed_words, with_failures
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm import Algorithm
@@ -73,6 +73,13 @@ class Living:
             if self.failed
             else {**metrics}
         )
+
+    def counted(self, metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The metrics `[R]` for what is said of all seeds together: a failed one has no success, else NaN."""
+        failed = ~self.mask
+        return {
+            name: with_failures(name, values, failed) if self.failed else values for name, values in metrics.items()
+        }
 
 
 def _reasons(algorithm: Algorithm, metrics: Mapping[str, np.ndarray]) -> Iterable[tuple[str, np.ndarray]]:

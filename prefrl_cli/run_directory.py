@@ -19,7 +19,6 @@ from prefrl_cli.safe_files import UnreadableError, not_plain, read_json, tail
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
 
     from prefrl_cli.figures import History
 
@@ -187,26 +186,28 @@ class MetricsLog:
     Args:
         path: the file.
         seeds: R seeds.
+
+    Attributes:
+        living: whether each seed has rows from now on, `[R]`.
     """
 
     def __init__(self, path: Path, seeds: Sequence[int]) -> None:
         self._path, self._seeds = path, [str(seed) for seed in seeds]
-        self._living = [True for _ in seeds]
+        self.living = [True for _ in seeds]
         self._rows: list[tuple[int, list[bool], dict[str, list[str]]]] = []
         self._names: list[str] = []
         self._file: TextIO | None = None
 
-    def add(self, step: int, metrics: Mapping[str, np.ndarray], living: np.ndarray | None = None) -> None:
-        """Append a step's metrics, `[R]` each; names may be new. Seeds that are not `living` `[R]` have no row."""
-        self._living = self._living if living is None else living.tolist()
+    def add(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
+        """Append a step's metrics, `[R]` each; names may be new."""
         texts = {
             name: [
                 text if lives and text != "nan" else ""
-                for text, lives in zip(value.astype(str), self._living, strict=True)
+                for text, lives in zip(value.astype(str), self.living, strict=True)
             ]
             for name, value in metrics.items()
         }
-        self._rows.append((step, self._living, texts))
+        self._rows.append((step, self.living, texts))
         new = [name for name in texts if name not in self._names]
         if new or self._file is None:
             self._names += new
@@ -238,9 +239,9 @@ class MetricsLog:
             if header[:2] != ["step", "seed"] or not set(names) <= set(header[2:]):
                 raise ValueError("metrics.csv has not the columns of the checkpoint")
             for number in range(step + 1):
-                log._living = [number < (ends or {}).get(seed, step + 1) for seed in log._seeds]
+                log.living = [number < (ends or {}).get(seed, step + 1) for seed in log._seeds]
                 rows = []
-                for seed, lives in zip(log._seeds, log._living, strict=True):
+                for seed, lives in zip(log._seeds, log.living, strict=True):
                     missing = [str(number), seed, *[""] * (len(header) - 2)]
                     rows.append(file.readline(_LONGEST_LINE).rstrip("\n").split(",") if lives else missing)
                 heads = [row[:2] for row in rows if len(row) == len(header)]
@@ -249,7 +250,7 @@ class MetricsLog:
                 columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
                 texts = {name: columns[name] for name in names}
                 [float(text) for cells in texts.values() for text in cells if text]
-                log._rows.append((number, log._living, texts))
+                log._rows.append((number, log.living, texts))
         log._names = list(names)
         log._rewrite()
         return log
@@ -258,13 +259,6 @@ class MetricsLog:
     def names(self) -> list[str]:
         """The metrics so far, in the order of their columns."""
         return list(self._names)
-
-    @property
-    def living(self) -> NDArray[np.bool_]:
-        """The seeds that had a row at the last step, `[R]`."""
-        import numpy as np
-
-        return np.array(self._living, dtype=bool)
 
     def sync(self) -> Callable[[], None]:
         """What makes the rows so far last through a power cut: call it once, in any thread; rows may be added before.

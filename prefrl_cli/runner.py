@@ -108,14 +108,15 @@ def train(
                 raise TrainingError("; ".join(said))
             for line in said:
                 tell(f"{line}; {living.mask.sum()} of {len(run.seeds)} seeds go on")
-            log.add(step, metrics, living.mask)
-            metrics = living.only(metrics)
-            trackers.log(step, metrics)
+            log.living = living.mask.tolist()
+            log.add(step, metrics)
+            counted = living.counted(metrics)
+            trackers.log(step, living.only(metrics), counted)
             stop = not last and stopping()
             if last or stop or due(step, run.checkpoint.every):
                 record.seconds = time.perf_counter() - started
                 save(algorithm, run, directory, record, log)
-            progress.update(step, metrics)
+            progress.update(step, counted)
             if stop:
                 checkpoints.wait()
                 raise Stopped
@@ -258,7 +259,7 @@ def draw(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory) -> None
         from prefrl_cli.report import charts  # matplotlib takes a second to import: not before training
 
         make_folder(directory.charts)
-        for name, figure in algorithm.figures(log.history(), log.living).items():
+        for name, figure in algorithm.figures(log.history(), np.array(log.living)).items():
             charts.draw(figure, directory.charts / name)
 
 

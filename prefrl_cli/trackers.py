@@ -1,19 +1,25 @@
 """What follows a run beside `metrics.csv`: every step's metrics, of each seed and their median, where a person watches.
 
-A tracker is a convenience. One that fails is told once and left out; training never waits for it or ends with it.
+A tracker is a convenience. One that fails, or does not answer for a minute, is told once and left out; it cannot print,
+ask or end the run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import queue
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import ClassVar, Protocol
+from functools import partial
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from prefrl_cli.options import ConfigError
+from prefrl_cli.own_files import hushed
 
+_PATIENCE = 60.0  # seconds
 LEFT_OUT = "failed and is left out from here on"
 
 
@@ -55,19 +61,23 @@ class Trackers:
         self._seeds, self._warn = seeds, warn
         self._makers = dict(makers or {})
         self._open: dict[str, Tracker] = {}
+        self._workers: dict[str, _Worker] = {}
 
     def open(self) -> None:
         """Make those that are not made yet, which may take seconds."""
         for name in list(self._makers):
             with self._contained(name):
-                self._open[name] = self._makers.pop(name)()
+                self._open[name] = self._call(name, self._makers.pop(name))
 
-    def log(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
-        """Pass on the metrics of a step, `[R]` each."""
+    def log(
+        self, step: int, metrics: Mapping[str, np.ndarray], counted: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        """Pass on the metrics of a step, `[R]` each; medians are of `counted`, where failed seeds count."""
         self.open()
         for name, tracker in list(self._open.items()):
             with self._contained(name):
-                tracker.log(step, dict(_points(metrics, self._seeds if tracker.per_seed else ())))
+                points = dict(_points(metrics, counted or metrics, self._seeds if tracker.per_seed else ()))
+                self._call(name, partial(tracker.log, step, points))
 
     def __enter__(self) -> Trackers:
         """The trackers themselves."""
@@ -77,17 +87,51 @@ class Trackers:
         """Close every tracker."""
         for name, tracker in list(self._open.items()):
             with self._contained(name):
-                tracker.close()
+                self._call(name, tracker.close)
         self._open.clear()
+
+    def _call(self, name: str, what: Callable[[], Any]) -> Any:
+        """What a tracker answers, in a thread of its own; nothing that it says or asks reaches a person."""
+        worker = self._workers.setdefault(name, _Worker())
+        with hushed():
+            return worker.call(what)
 
     @contextlib.contextmanager
     def _contained(self, name: str) -> Iterator[None]:
         try:
             yield
-        except Exception as problem:  # whatever a tracker raises: its makers' code, a network, a full disk
+        except (Exception, SystemExit) as problem:  # whatever it raises: its makers' code, a network, a full disk
             self._open.pop(name, None)
             reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:200]
             self._warn(f"logger={name} {LEFT_OUT} ({reason}); metrics.csv has everything")
+
+
+class _Worker:
+    """A thread in which one tracker does everything, so that one that hangs can be left behind."""
+
+    def __init__(self) -> None:
+        self._asked: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def call(self, what: Callable[[], Any]) -> Any:
+        """What it returns or raises; TimeoutError when that takes too long."""
+        self._asked.put(what)
+        try:
+            result, problem = self._answers.get(timeout=_PATIENCE)
+        except queue.Empty:
+            raise TimeoutError(f"no answer for {_PATIENCE:g} s") from None
+        if problem is not None:
+            raise problem
+        return result
+
+    def _work(self) -> None:
+        while True:
+            what = self._asked.get()
+            try:
+                self._answers.put((what(), None))
+            except BaseException as problem:
+                self._answers.put((None, problem))
 
 
 def require(tracker: type[Tracker]) -> None:
@@ -102,10 +146,12 @@ def require(tracker: type[Tracker]) -> None:
         raise ConfigError(f"logger={extra}: {missing[0]} is not installed; type pip install 'prefrl[{extra}]'")
 
 
-def _points(metrics: Mapping[str, np.ndarray], seeds: Sequence[int]) -> Iterator[tuple[str, float]]:
+def _points(
+    metrics: Mapping[str, np.ndarray], counted: Mapping[str, np.ndarray], seeds: Sequence[int]
+) -> Iterator[tuple[str, float]]:
     """Each metric's median over the seeds that have a value, and the value of each of `seeds` that has one."""
     for name, values in metrics.items():
-        present = values[~np.isnan(values)]
+        present = counted[name][~np.isnan(counted[name])]
         if len(present):
             yield f"{name}/median", float(np.median(present))
         for seed, value in zip(seeds, values, strict=False):

@@ -29,7 +29,7 @@ SIZES = {
     "oprl_maze": ["steps=4", "env.size=4", "env.horizon=12", "episodes=4"],
     "tutorial/oprl_maze": ["steps=60", "env.size=4", "env.horizon=12"],
 }
-DIVERGES = ["experiment=rewardnet_mse", "optimizer=sgd", "optimizer.lr=0.01", "steps=8", "quiet=true"]
+DIVERGES = ["experiment=rewardnet_mse", "optimizer=sgd", "optimizer.lr=0.01", "steps=40", "quiet=true"]
 
 
 @pytest.fixture(autouse=True)
@@ -113,17 +113,21 @@ def test_its_charts_are_drawn(experiment, monkeypatch, capfd):
 def test_one_that_diverges_has_the_rows_that_it_has_alone(undrawn, capsys):
     assert train.main([*DIVERGES, "num_seeds=4", "output_dir=run"]) == 0
     told = capsys.readouterr().err
-    assert re.match(r"step \d+: the loss is not a number any more for seed 1; try a smaller optimizer.lr", told)
-    for seed, code in ((0, 0), (1, 1), (2, 0)):
+    assert re.search(r"step \d+: the loss is not a number any more for seed 1; try a smaller optimizer.lr", told)
+    failed = read_status(Path("run"))["failed_seeds"]
+    assert "1" in failed and len(failed) < 4
+    for seed in range(4):
+        code = int(str(seed) in failed)
         assert train.main([*DIVERGES, f"seed={seed}", f"output_dir=alone{seed}"]) == code
         assert rows(f"alone{seed}")[1:] == [line for line in rows("run")[1:] if line.split(",")[1] == str(seed)]
     alone = read_status(Path("alone1"))
-    assert alone["status"] == "failed" and alone["failed_seeds"] == read_status(Path("run"))["failed_seeds"]
+    assert alone["status"] == "failed"
+    assert alone["failed_seeds"]["1"] == read_status(Path("run"))["failed_seeds"]["1"]
 
 
 def test_a_kill_after_a_failure_changes_no_byte(undrawn, monkeypatch):
     config, overrides = kill_and_resume.config_of(
-        "rewardnet_mse", "optimizer=sgd", "optimizer.lr=0.01", "steps=12", "num_seeds=12", "checkpoint.every=2"
+        "rewardnet_mse", "optimizer=sgd", "optimizer.lr=0.01", "steps=40", "num_seeds=12", "checkpoint.every=2"
     )
     assert run_or_resume(config, overrides, Path("whole")) == 0
     assert 1 <= len(read_status(Path("whole"))["failed_seeds"]) < 12
@@ -132,7 +136,7 @@ def test_a_kill_after_a_failure_changes_no_byte(undrawn, monkeypatch):
     class Killed(BaseException):
         pass
 
-    for number in (8, 12):
+    for number in (8, 20):
 
         def dying(self, step, *content, number=number):
             if step == number:
@@ -209,9 +213,7 @@ def test_it_counts_in_every_part_of_a_report(maze, capsys):
     assert report.main(["runs", "-o", "out"]) == 0
     page = re.sub(r"<[^>]+>", " ", Path("out", "report.html").read_text())
     assert "Seeds that failed: 1." in page and re.search(r"1\s+step 3: the loss is not a number", page)
-    assert "With fewer than 10 seeds" in page and "over 4 of 4 seeds; 1 failed" in " ".join(
-        page.replace(" ;", ";").split()
-    )
+    assert "With fewer than 10 seeds" in page and re.search(r"over 4 of 4 seeds;.*?\s1 failed", page)
     cells = {row["metric"]: row for row in csv.DictReader(io.StringIO(Path("out", "report.csv").read_text()))}
     assert {row["failed_seeds"] for row in cells.values()} == {"1"}
     assert cells["solved"]["seeds"] == "4" and cells["epic_distance"]["seeds"] == "3"
@@ -235,7 +237,7 @@ def test_it_is_the_worse_one_of_a_pair(undrawn):
     (one,) = results(load([Path("runs")])).experiments
     high, low = (run.scores["loss"] for run in (read_run(Path("runs/high")), read_run(Path("runs/low"))))
     (pair,) = one.comparisons["loss"]
-    assert pair.seeds == "4 shared; difference without 1 failed"
+    assert pair.seeds == "4 shared; difference without 2 failed"
     first, second = (low, high) if pair.first.options["optimizer.lr"] == 0.001 else (high, low)
     worst = [np.where(np.isnan(side), np.inf, side) for side in (first, second)]
     wins = (worst[0][:, None] < worst[1]) + 0.5 * (worst[0][:, None] == worst[1])

@@ -48,6 +48,13 @@ def test_median_and_each_seed_that_has_a_value():
     assert median.calls == [(4, {"loss/median": 2.0}), "close"]
 
 
+def test_a_failed_seed_counts_in_the_median_and_has_no_curve():
+    every, metrics = Fake(), {"success": np.array([1.0, np.nan, 0.5])}
+    with Trackers((7, 8, 9), {"every": lambda: every}) as trackers:
+        trackers.log(4, metrics, {"success": np.array([1.0, 0.0, 0.5])})
+    assert every.calls[0] == (4, {"success/median": 0.5, "success/seed_7": 1.0, "success/seed_9": 0.5})
+
+
 @pytest.mark.parametrize("fails", ["open", "log", "close"])
 def test_a_failure_is_told_once_and_the_others_go_on(fails):
     fine, said = Fake(), []

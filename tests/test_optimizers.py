@@ -100,9 +100,8 @@ def test_parameters_that_are_no_numbers_are_seen_and_cleared_for_their_replica_a
     before = [part[2].clone() for part in (one.parameters.flat, *optimizer._slots)]
     optimizer.clear(torch.tensor([False, True, False]))
     assert optimizer.finite_parameters.all() and not one.parameters.flat[1].any() and not optimizer._slots[0][1].any()
-    assert all(
-        torch.equal(part[2], kept) for part, kept in zip((one.parameters.flat, *optimizer._slots), before, strict=True)
-    )
+    now = (one.parameters.flat, *optimizer._slots)
+    assert all(torch.equal(part[2], kept) for part, kept in zip(now, before, strict=True))
 
 
 def test_wrong_betas_are_refused() -> None:

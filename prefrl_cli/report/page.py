@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from prefrl_cli.report.look import STYLE
+from prefrl_cli.report.method import METHOD
 from prefrl_cli.report.pictures import evaluation_charts, main_charts, training_charts
 from prefrl_cli.report.plot import swatch
 from prefrl_cli.report.pool import Configuration, seed_text
-from prefrl_cli.report.results import SOLVED, Comparison, Estimate, Experiment, Metric, Results, lower_is_better
+from prefrl_cli.report.results import Comparison, Estimate, Experiment, Metric, Results, lower_is_better
 from prefrl_cli.report.statistics import few_seeds
 from prefrl_cli.texts import html
 
@@ -28,7 +29,7 @@ def page(found: Results) -> str:
         _attention(found),
         *(_experiment(one) for one in found.experiments),
         _runs(found),
-        _METHOD,
+        METHOD,
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -293,18 +294,3 @@ def _runs(found: Results) -> str:
         row = [names.get(id(run), "–"), run.status, seeds, str(run.step), seconds]
         rows.append([*row, *([mark] if several else []), _path(run.path)])
     return f"<h2>All runs</h2><details><summary>{_plural(len(rows), 'run')}</summary>{_table(head, rows)}</details>"
-
-
-_METHOD = f"""<h2>How to read this</h2><ul class="soft">
-<li>Runs whose options differ only in seeds, threads, device, output, checkpoints and loggers are one
-configuration.</li>
-<li>IQM: mean of the middle half of the seeds. Intervals: 95 % percentile bootstrap over seeds, 2,000 resamples; of
-shares of seeds that {SOLVED} it, Wilson's. One seed has no interval.</li>
-<li>Curves: mean over seeds, band: 95 % bootstrap interval of that mean; of long runs each point is a mean over steps.
-Against labels: both means at each step, so that all seeds stay in; a line goes straight up where training went on
-without new labels.</li>
-<li>A seed whose numbers were no longer finite has failed. Wherever success is counted it has none; compared with
-another seed it is the worse one; other means are of the seeds that did not fail.</li>
-<li>Probability of improvement: chance that a seed of the first is better than a seed of the second, ties half; 0.5 is
-no difference. Where both have the same seeds, these are drawn together.</li>
-<li>Performance profile: share of seeds that reach each score, with 95 % bands.</li></ul>"""

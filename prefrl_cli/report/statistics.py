@@ -45,7 +45,7 @@ def few_seeds(seeds: int) -> str | None:
     """What to say beside an interval over some seeds; none where they are enough, or where there is no interval."""
     if not 1 < seeds < FEW_SEEDS:
         return None
-    return f"With fewer than {FEW_SEEDS} seeds a 95 % interval is too short: trust it with more seeds."
+    return f"With fewer than {FEW_SEEDS} seeds a 95 % interval is too short; trust more seeds."
 
 
 def seed_words(seeds: Sequence[int]) -> str:
