@@ -142,6 +142,7 @@ def test_any_job_of_a_sweep(status, summary, table, tmp_path):
         content = content if isinstance(content, dict) else {"status": "finished", "metrics": content}
         (folder / "default" / name).write_text(json.dumps(content, default=str))
     (folder / "sweep.csv").write_bytes(table)
+    (folder / "sweep.yaml").write_text("overrides: [experiment=addition_linear]\nflags: []\n")
     with Sweep(folder, ["experiment=addition_linear"]) as sweep:
         sweep.add(["experiment=addition_linear"])
         sweep.counts(), sweep.failures(), sweep.save()
