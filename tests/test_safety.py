@@ -298,10 +298,9 @@ def test_files_from_elsewhere_are_typed(here, tmp_path_factory, capsys):
         "# @package _global_\ndefaults: [addition_linear, _self_]\nsteps: 1\n"
     )
     flags = ["--config-dir", str(other)]
-    assert train.main(["-m", *flags, "experiment=mine", "seed=1,2", "quiet=true", "output_dir=sweep"]) == 0
+    assert train.main(["-m", *flags, "experiment=mine", "seed=1", "quiet=true", "output_dir=sweep"]) == 0
     assert "type --config-dir" in refused(["resume=sweep"], capsys)
-    assert train.main(["resume=sweep", *flags, "quiet=true"]) == 0, capsys.readouterr().err
-    assert train.main(["resume=sweep", "--config-dir", f"{other}/.", "quiet=true"]) == 0
+    assert train.main(["resume=sweep", "quiet=true", *flags]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["experiment=../experiment/oprl_maze", "env=../env/maze"])

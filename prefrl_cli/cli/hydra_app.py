@@ -234,7 +234,7 @@ def _resume_sweep(folder: Path, overrides: list[str], config_dir: str | None) ->
     others = [text for text in overrides if text not in typed and sweep_record.option(text) != "resume"]
     if others:
         raise ConfigError(f"{others[0]}: a sweep goes on with its own options; leave it out, or start another sweep")
-    arguments = ["-m", *record["overrides"], *typed, *record["flags"]]
+    arguments = ["-m", *record["flags"], *record["overrides"], *typed]  # Hydra takes no flag between overrides
     return _sweep(arguments, Sweep(folder, record["overrides"], record["flags"]), quiet="quiet=true" in typed)
 
 

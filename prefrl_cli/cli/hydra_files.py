@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
@@ -9,15 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from prefrl_cli.choices import conf_folder
 from prefrl_cli.cli import trust
 from prefrl_cli.options import ConfigError, show
-from prefrl_cli.safe_files import UnreadableError, check_yaml
+from prefrl_cli.safe_files import UnreadableError, check_yaml, short
 from prefrl_cli.texts import read_text
 
 _load, _begin = ConfigLoaderImpl._load_single_config, ConfigRepository.initialize_sources
@@ -56,12 +60,18 @@ def _load_text(source: ConfigSource, load: Callable[[str], ConfigResult], config
     name = os.path.relpath(path)
     try:
         text = read_text(path)
-        check_yaml(text, name)
-    except UnreadableError as problem:
-        raise ConfigError(str(problem)) from None
-    header = ConfigSource._get_header_dict(text)
+        with contextlib.suppress(yaml.YAMLError):  # the reader below names the line
+            check_yaml(text, name)
+        header = ConfigSource._get_header_dict(text)
+        config = OmegaConf.load(_Named(text, name))
+    except (ConfigError, yaml.YAMLError, OmegaConfBaseException, HydraException):
+        raise
+    except Exception as problem:  # a YAML tag's constructor may raise anything
+        raise ConfigError(
+            str(problem) if isinstance(problem, UnreadableError) else f"{name}: {short(problem)}"
+        ) from None
     return ConfigResult(
-        config=OmegaConf.load(_Named(text, name)),
+        config=config,
         path=f"file://{source.path}",
         provider=source.provider,
         header=header,

@@ -130,6 +130,8 @@ def _chosen(parts: Iterator[list[bytes]], names: list[str], replicas: int) -> li
     for lines in parts:
         left += lines
         whole = len(left) // replicas * replicas
+        if block + whole // replicas > _MOST_STEPS:
+            raise UnreadableError(f"metrics.csv has more than {_MOST_STEPS:,} steps")
         for start in range(0, whole, replicas):
             cells = left[start].split(b",")
             if len(cells) != len(names):
@@ -142,8 +144,6 @@ def _chosen(parts: Iterator[list[bytes]], names: list[str], replicas: int) -> li
                 evaluations.offer(block, last)
             block += 1
         left = left[whole:]
-        if block > _MOST_STEPS:
-            raise UnreadableError(f"metrics.csv has more than {_MOST_STEPS:,} steps")
     if not block:
         raise UnreadableError("metrics.csv has no complete step")
     kept = {**thinned.kept(), **evaluations.kept(), block - 1: last}
