@@ -125,6 +125,7 @@ SEARCH += ["hydra.sweeper.n_trials=2", "optimizer.lr=interval(1e-3,1e-1)"]
 
 
 @needs("optuna")
+@pytest.mark.filterwarnings("ignore")  # of Optuna's own packages
 @pytest.mark.parametrize(
     ("typed", "line"),
     [
