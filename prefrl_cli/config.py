@@ -148,13 +148,23 @@ def build(config: Mapping[str, Any]) -> Algorithm:
     return algorithm
 
 
-def metric_names(config: Mapping[str, Any]) -> list[str]:
-    """The metrics of an evaluation, asked of one seed before training; what is trained is built anew, and untouched.
+def metric_names(config: Mapping[str, Any], wanted: str | None = None) -> list[str]:
+    """The metrics of an evaluation, asked of one seed; what is trained is built anew, and untouched.
+
+    Args:
+        config: the resolved options.
+        wanted: where it is among the metrics before training, these are all that is asked for: what there is only
+            after it, such as the success of its episodes, takes a step.
 
     Raises:
         ConfigError: as `build`.
     """
-    return sorted(build({**config, "num_seeds": 1}).evaluate())
+    algorithm = build({**config, "num_seeds": 1})
+    names = set(algorithm.evaluate())
+    if wanted not in names:
+        algorithm.update()
+        names |= set(algorithm.evaluate())
+    return sorted(names)
 
 
 def check_objective(config: Mapping[str, Any]) -> None:
@@ -164,7 +174,7 @@ def check_objective(config: Mapping[str, Any]) -> None:
         ConfigError: naming the metric that is near, or all.
     """
     name = config.get("objective")
-    if name is not None and name not in (known := metric_names(config)):
+    if name is not None and name not in (known := metric_names(config, name)):
         raise ConfigError(f"objective={show(name)}: the run has no such metric; {suggest(name, known, 'objective=')}")
 
 

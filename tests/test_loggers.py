@@ -11,12 +11,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 
 from prefrl_cli import loggers, runner, trackers
+from prefrl_cli.choices import conf_folder
 from prefrl_cli.cli.train import main
+from prefrl_cli.options import signature
 from prefrl_cli.trackers import Trackers
 
 RUN = ["experiment=addition_linear", "steps=3", "num_seeds=2", "quiet=true", "output_dir=run"]
+NOT_QUIET = RUN[:1] + RUN[2:3]
 METRICS = {"loss": np.array([1.0, np.nan, 3.0]), "lost": np.array([np.nan] * 3)}
 
 
@@ -241,3 +245,129 @@ def test_wandb_offline(here):
     tracker.log(1, {"loss/median": 0.5})
     tracker.close()
     assert list(here.glob("wandb/offline-run-*/*.wandb"))
+
+
+VARIABLES = {
+    "MLFLOW_TRACKING_URI": "http://me:secret@there",
+    "MLFLOW_EXPERIMENT_NAME": "mine",
+    "WANDB_MODE": "dryrun",
+    "WANDB_PROJECT": "project",
+    "WANDB_DIR": "elsewhere",
+    "WANDB_RUN_GROUP": "group",
+}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the trackers were asked for, by their names."""
+    seen = {}
+
+    def keep(tracker, name):
+        @functools.wraps(tracker.__init__)
+        def without_package(self, per_seed=True, **given):
+            self.per_seed = per_seed
+            seen[name] = given
+
+        monkeypatch.setattr(tracker, "__init__", without_package)
+        monkeypatch.setattr(tracker, "log", lambda *_: None)
+        monkeypatch.setattr(tracker, "close", lambda _: None)
+
+    monkeypatch.setattr(trackers, "require", lambda tracker: None)
+    keep(loggers.MLflow, "mlflow")
+    keep(loggers.WandB, "wandb")
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return seen
+
+
+def test_trackers_follow_the_environment_where_no_option_is_typed(here, asked, monkeypatch, capsys):
+    chosen = [*NOT_QUIET, "logger=[mlflow,wandb]", "steps=1"]
+    assert main([*chosen, "output_dir=without"]) == 0
+    assert "environment" not in capsys.readouterr().out
+    assert (asked["wandb"]["mode"], asked["mlflow"]["store"]) == ("offline", "sqlite:///outputs/mlflow.db")
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    assert main([*chosen, "output_dir=run"]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "environment" in line]
+    assert told == [
+        "trackers follow the environment: MLFLOW_TRACKING_URI=http://***@there, MLFLOW_EXPERIMENT_NAME=mine,"
+        " WANDB_MODE=dryrun, WANDB_PROJECT=project, WANDB_DIR=elsewhere, WANDB_RUN_GROUP=group; a typed option wins"
+    ]
+    assert (asked["mlflow"]["store"], asked["mlflow"]["experiment"]) == ("http://me:secret@there", "mine")
+    wandb = asked["wandb"]
+    assert [wandb[name] for name in ("mode", "project", "folder", "experiment")] == [
+        "offline", "project", "elsewhere", "group"
+    ]  # fmt: skip
+    kept = b"".join(path.read_bytes() for path in (here / "run").rglob("*") if path.is_file())
+    assert b"secret" not in kept and b"secret" not in repr(asked["mlflow"]["settings"]).encode()
+    assert main(["resume=run", "steps=2", "quiet=true"]) == 0
+    assert asked["mlflow"]["store"] == "http://me:secret@there"
+
+
+def test_a_typed_option_wins_also_where_it_is_the_default(here, asked, monkeypatch, capsys):
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    typed = ["logger.mlflow.store=sqlite:///mine.db", "logger.wandb.mode=offline", "logger.wandb.folder=here"]
+    assert main([*NOT_QUIET, "steps=1", "output_dir=run", "logger=[mlflow,wandb]", *typed]) == 0
+    assert asked["mlflow"]["store"] == "sqlite:///mine.db"
+    wandb = asked["wandb"]
+    assert (wandb["mode"], wandb["folder"], wandb["project"]) == ("offline", "here", "project")
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "environment" in line]
+    assert "WANDB_PROJECT" in told and not any(name in told for name in ("TRACKING_URI", "WANDB_MODE", "WANDB_DIR"))
+
+
+@pytest.mark.parametrize("value", ["nonsense", " ", "disabled"])
+def test_a_variable_that_says_nothing_useful(value, here, asked, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_MODE", value)
+    assert main([*NOT_QUIET, "steps=1", "output_dir=run", "logger=wandb"]) == 0
+    said = capsys.readouterr().out
+    assert asked["wandb"]["mode"] == ("disabled" if value == "disabled" else "offline")
+    assert ("WANDB_MODE=nonsense: must be one of offline, online, disabled" in said) == (value == "nonsense")
+    assert ("environment" in said) == (value != " ")
+
+
+def test_the_jobs_of_a_sweep_follow_the_environment_which_is_told_once(here, asked, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_PROJECT", "project")
+    assert main(["-m", "experiment=addition_linear", "steps=1", "seed=0,1", "logger=wandb"]) == 0
+    assert asked["wandb"]["project"] == "project"
+    assert capsys.readouterr().err.count("trackers follow the environment: WANDB_PROJECT=project;") == 1
+
+
+def test_what_the_environment_says_is_no_reason_to_refuse_a_record(here, asked, monkeypatch, capsys):
+    """And a record may still not say where a tracker writes."""
+    assert main([*NOT_QUIET, "steps=1", "output_dir=run", "logger=wandb", "logger.wandb.folder=there"]) == 0
+    assert main(["resume=run", "steps=2"]) == 2
+    assert "type logger.wandb.folder=there as well" in capsys.readouterr().err
+
+
+def test_the_defaults_of_the_trackers_are_those_of_their_files():
+    for name, tracker in (("mlflow", loggers.MLflow), ("wandb", loggers.WandB), ("tensorboard", loggers.TensorBoard)):
+        options = yaml.safe_load((conf_folder() / "logger" / f"{name}.yaml").read_text())
+        assert options.pop("_target_").rpartition(".")[2] == tracker.__name__
+        assert {option: signature(tracker)[option].default for option in options} == options
+
+
+def test_tensorboard_shows_the_options(here):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    settings = {"steps": 3, "env": {"size": 8, "layout": "wall"}, "optimizer": {"betas": [0.9, 0.99], "clip": None}}
+    tracker = loggers.TensorBoard(here, settings)
+    tracker.log(0, {"evaluation/success/median": 0.0, "evaluation/success/seed_3": 0.0})
+    tracker.close()
+    events = accumulator(str(here / "tensorboard"))
+    events.Reload()
+    found = {
+        tag: HParamsPluginData.FromString(kept.plugin_data.content)
+        for tag, kept in events.summary_metadata.items()
+        if kept.plugin_data.plugin_name == "hparams"
+    }
+    shown = found["_hparams_/session_start_info"].session_start_info.hparams
+    values = {name: value.number_value or value.string_value for name, value in shown.items()}
+    assert values == {
+        "steps": 3, "env.size": 8, "env.layout": "wall", "optimizer.betas": "[0.9,0.99]", "optimizer.clip": "null"
+    }  # fmt: skip
+    columns = [one.name.tag for one in found["_hparams_/experiment"].experiment.metric_infos]
+    assert columns == ["evaluation/success/median"]
+    assert len(list((here / "tensorboard").iterdir())) == 1  # beside the curves, in no run of its own

@@ -60,6 +60,8 @@ def in_order(typed: Any) -> list[str]:
     Args:
         typed: the flags as Hydra's parser gives them, with `overrides`.
     """
+    if typed.hydra_help:  # with any option beside it Hydra looks for that in a configuration of its own
+        return ["--hydra-help"]
     words: list[str] = []
     for name, flag in _COMMANDS.items():
         value = getattr(typed, name)
