@@ -7,7 +7,7 @@ the peak and their ratio. The exit code is 1 where a ratio is not between 0.5 an
 from __future__ import annotations
 
 import multiprocessing
-import resource
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -47,7 +47,9 @@ RUNS = {
 def _run(experiment: str, options: list[str], folder: str, answer: object) -> None:
     config, overrides = config_of(experiment, *FAST, *options)
     code = run_or_resume(config, overrides, Path(folder, "run"))
-    answer.send((code, 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))  # type: ignore[attr-defined]
+    # Not ru_maxrss, which begins at that of the process that started this one.
+    peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    answer.send((code, 1024.0 * int(peak[1]) if peak else 0.0))  # type: ignore[attr-defined]
 
 
 def measured(experiment: str, options: list[str]) -> tuple[float, float]:

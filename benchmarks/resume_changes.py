@@ -50,9 +50,9 @@ class Killed(BaseException):
     """Stands for a kill: nothing of ours catches it."""
 
 
-def begun(experiment: str, folder: Path) -> dict[str, Any]:
+def begun(experiment: str, folder: Path, *options: str) -> dict[str, Any]:
     """Make a run that was killed in the middle; its options."""
-    config, overrides = config_of(experiment, *SHORT, *EARLY.get(experiment, []))
+    config, overrides = config_of(experiment, *SHORT, *EARLY.get(experiment, []), *options)
 
     def due(step: int, every: int) -> bool:
         if step == KILLED:

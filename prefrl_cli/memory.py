@@ -110,8 +110,7 @@ def _maze(options: Options) -> float:
     width, steps, batch = of("queries.segment") or horizon, of("steps"), of("reward_update.batch")
     episodes, tests = of("algorithm.episodes"), of("algorithm.test_episodes")
     asked = of("queries.questions") * (CANDIDATES if of("queries.chooses") else 1)
-    kept = min(of("algorithm.memory"), steps * episodes + steps)
-    answers = min(of("reward_update.keep"), -(-steps // max(of("queries.every"), 1)) * of("queries.questions"))
+    kept, answers = of("algorithm.memory"), of("reward_update.keep")  # made whole with the first item
     state_reward = not of("reward_model.beta")  # of states, with LayerNorm; else of actions
     acts = _parameters(states, of("policy.hidden"), of("policy.layers"), _ACTIONS + 1)
     judges = members * _parameters(states, of("reward_model.hidden"), of("reward_model.layers"), _ACTIONS + 1)

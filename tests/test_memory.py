@@ -1,0 +1,103 @@
+"""A run that needs more memory than there is ends before anything is written, in one line; any other may begin."""
+
+import re
+from pathlib import Path
+
+import memory as benchmark
+import pytest
+from kill_and_resume import config_of
+
+from prefrl_cli import memory
+from prefrl_cli.choices import choices
+from prefrl_cli.cli.train import main
+from prefrl_cli.config import memory_needed
+
+GIB = 2**30
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        (["algorithm.test_episodes=1000000"], "algorithm.test_episodes"),
+        (["env.horizon=100000", "env.size=64"], "env.horizon"),
+        (["num_seeds=50000"], "num_seeds"),
+        (["reward_update.keep=1000000"], "reward_update.keep"),
+        (["algorithm.memory=1000000", "num_seeds=4"], "algorithm.memory"),
+        (["reward_update.batch=300000", "reward_update.keep=300000", "num_seeds=4"], "reward_update.(keep|batch)"),
+        (["policy.hidden=16384"], "policy.hidden"),
+        (["reward_model.members=1000"], "reward_model.members"),
+        (["algorithm.episodes=1000000", "algorithm.memory=1000000"], "algorithm.(episodes|memory)"),
+        (["steps=1000000000"], "steps"),
+    ],
+)
+def test_it_is_refused_with_advice_that_fits(typed, named, capsys, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 4.0 * GIB)
+    assert main(["experiment=oprl_maze", *typed]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    found = re.fullmatch(
+        rf"prefrl-train: ({named})=\d+: the run needs about .*B of memory, and 3.9 GB can be used here;"
+        r" (?:try ([\w.]+)=(\d+)|lower ([\w.]+))",
+        line,
+    )
+    assert found, line
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(
+    "typed", [["algorithm.initial_states=1000000", "num_seeds=64"], ["algorithm.batch=1000000", "num_seeds=64"]]
+)
+def test_reward_learning_too(typed, capsys, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 4.0 * GIB)
+    assert main(["experiment=addition_linear", *typed]) == 2
+    name, value = re.search(r"; try ([\w.]+)=(\d+)$", capsys.readouterr().err).groups()
+    fitting = [f"{name}={value}", *(one for one in typed if not one.startswith(f"{name}="))]
+    assert memory_needed(config_of("addition_linear", *fitting)[0]) <= 0.9 * 4 * GIB
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_64_seeds_of_every_experiment_fit_a_laptop(experiment):
+    assert memory_needed(config_of(experiment, "num_seeds=64")[0]) < 2 * GIB
+
+
+def test_64_seeds_in_a_large_maze_fit():
+    options = ["num_seeds=64", "env.size=64", "env.horizon=500"]
+    assert memory_needed(config_of("oprl_maze", *options)[0]) < 12 * GIB
+
+
+def test_it_grows_with_every_option_that_takes_memory():
+    for experiment, some in benchmark.RUNS.items():
+        least = memory_needed(config_of(experiment, *benchmark.FAST)[0])
+        for options in some:
+            if any("=" in one and one.partition("=")[0] not in ("steps", "env.size") for one in options):
+                assert memory_needed(config_of(experiment, *benchmark.FAST, *options)[0]) > least, options
+
+
+def test_it_is_near_what_a_run_takes():
+    """Generous, since allocators differ; `benchmarks/memory.py` has the whole spread."""
+    needed, peak = benchmark.measured("oprl_maze", ["algorithm.test_episodes=4000", "num_seeds=4"])
+    assert 0.5 < needed / peak < 2.5
+
+
+def test_the_least_of_all_control_groups_counts(tmp_path, monkeypatch):
+    root = tmp_path / "groups"
+    (root / "a" / "b").mkdir(parents=True)
+    for folder, limit, usage in ((root, "max", "9"), (root / "a", "1000", "300"), (root / "a" / "b", "800", "200")):
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text(f"{usage}\n")
+    (tmp_path / "proc").write_text("0::/a/b\n")
+    monkeypatch.setattr(memory, "_ROUTES", ((str(root), "memory.max", "memory.current"),))
+    assert sorted(memory._free_of_groups(tmp_path / "proc")) == [600.0, 700.0]
+    monkeypatch.setattr(memory, "_free_of_groups", lambda: [600.0, 700.0])
+    monkeypatch.setattr(memory, "_used", lambda: 50.0)
+    assert memory.available() == 650.0
+
+
+def test_nothing_is_refused_where_nothing_is_known(monkeypatch):
+    monkeypatch.setattr(memory, "_free_of_the_machine", lambda: float("inf"))
+    monkeypatch.setattr(memory, "_free_of_groups", lambda: [])
+    assert memory.available() == float("inf")
