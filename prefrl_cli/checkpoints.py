@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, the last two kept, checked before they are trusted."""
+"""Checkpoints: written whole or not at all, the newest kept, checked before they are trusted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 3
-_KEPT = 2
 _TENSOR = "__tensor__"
 
 
@@ -41,10 +40,11 @@ class Checkpoints:
 
     Args:
         folder: where; made when the first is written.
+        keep: how many of the newest are kept; 0 keeps all.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self._folder, self.keep = folder, keep
         self._writing: Future[None] | None = None
 
     def save(self, step: int, content: Mapping[str, Any], before: Callable[[], None] = lambda: None) -> Path:
@@ -91,7 +91,7 @@ class Checkpoints:
         write_whole(final, written.getbuffer())
         write_whole(self._folder / "last", f"{final.name}\n", sync=False)  # the names of the files say the same
         sync_folder(self._folder)
-        for old in self.newest_first()[_KEPT:]:
+        for old in self.newest_first()[self.keep :] if self.keep else []:
             old.unlink()
 
     def __enter__(self) -> Checkpoints:
@@ -115,12 +115,23 @@ class Checkpoints:
             if _step(path) > step:
                 path.unlink()
 
+    def take(self, path: Path) -> None:
+        """Make another run's checkpoint the first of these.
+
+        Raises:
+            OSError: when it cannot be read or written.
+        """
+        self._folder.mkdir(exist_ok=True)
+        write_whole(self._folder / path.name, path.read_bytes())
+        write_whole(self._folder / "last", f"{path.name}\n", sync=False)
+        sync_folder(self._folder)
+
     @staticmethod
-    def load(path: Path, device: str) -> dict[str, Any]:
+    def load(path: str | Path, device: str) -> dict[str, Any]:
         """What a checkpoint holds; no code in it is run.
 
         Args:
-            path: one of `newest_first`.
+            path: one of `newest_first`, or typed.
             device: where its tensors go.
 
         Raises:
@@ -129,6 +140,7 @@ class Checkpoints:
         """
         import torch
 
+        path = Path(path)
         try:
             if path.is_symlink() or not path.is_file():
                 raise ValueError("not a file")

@@ -163,7 +163,9 @@ class MetricsLog:
         self._file.flush()
 
     @classmethod
-    def read_back(cls, path: Path, seeds: Sequence[int], step: int, names: Sequence[str]) -> MetricsLog:
+    def read_back(
+        cls, path: Path, seeds: Sequence[int], step: int, names: Sequence[str], *, rewrite: bool = True
+    ) -> MetricsLog:
         """The log as it stood after a step: later rows and columns are taken out of the file.
 
         Args:
@@ -171,6 +173,7 @@ class MetricsLog:
             seeds: R seeds.
             step: the last to keep.
             names: the metrics known by then, in their order.
+            rewrite: false leaves the file as it is: `go_on_in` has to be called before more is added.
 
         Raises:
             ValueError: when a row or a metric up to there is missing or damaged.
@@ -190,8 +193,14 @@ class MetricsLog:
                 [float(text) for cells in texts.values() for text in cells if text]
                 log._rows.append((number, texts))
         log._names = list(names)
-        log._rewrite()
+        if rewrite:
+            log._rewrite()
         return log
+
+    def go_on_in(self, path: Path) -> None:
+        """Write what was read to another file, which takes all that is added."""
+        self._path = path
+        self._rewrite()
 
     @property
     def names(self) -> list[str]:

@@ -20,7 +20,7 @@ from prefrl_cli import safe_files
 from prefrl_cli.options import ConfigError
 from prefrl_cli.own_files import LOCK, hold, is_held, write_whole
 from prefrl_cli.safe_files import UnreadableError
-from prefrl_cli.sweep_record import RECORD, job_name, option, read_record, same
+from prefrl_cli.sweep_record import RECORD, goes_on, job_name, option, read_record
 
 TABLE = "sweep.csv"
 FAILED_BEFORE = ".failed"
@@ -77,6 +77,7 @@ class Sweep:
         self._finished: dict[str, Standing] = {}
         self.several = any(option(one) == "experiment" and "," in one for one in overrides)
         self._record: dict[str, Any] = {"overrides": list(overrides), "flags": list(flags), "finished": False}
+        self._before: dict[str, Any] | None = None
         self._began = 0.0
         self._over = False
         self._lock: int | None = None
@@ -96,8 +97,11 @@ class Sweep:
             self._lock = hold(self.path / LOCK)
             os.utime(self._lock)
             before = read_record(self.path)
-            if before is not None and same(before) != same(self._record):
-                raise ConfigError(f"{self.path}: holds another sweep; type another output_dir")
+            if before is not None and not goes_on(before, self._record):
+                raise ConfigError(
+                    f"{self.path}: holds another sweep; type another output_dir, or its own options and more values"
+                )
+            self._before = before
             self._began = _changed(self.path / LOCK)  # by the clock of the disk, which the jobs' folders share
             self._remember()
             self._write(RECORD, yaml.safe_dump(self._record, sort_keys=False))
@@ -116,7 +120,9 @@ class Sweep:
     ) -> None:
         """Write how the jobs stand, and let the folder go; a sweep none of whose jobs began leaves nothing."""
         self._over = True
-        if self._nothing_began():
+        if kind is ConfigError and self._before is not None:  # what was typed cannot be done: it is as it was
+            self._write(RECORD, yaml.safe_dump(self._before, sort_keys=False))
+        elif self._nothing_began():
             self._clear()
         elif self.path.is_dir():
             self.save()

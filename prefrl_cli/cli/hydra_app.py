@@ -212,7 +212,10 @@ def _resume_sweep(folder: Path, overrides: list[str]) -> int:
         if not _FROM_A_FILE.fullmatch(text) or trust.asks_outside(text) or is_elsewhere(text):
             raise ConfigError(f"{folder / sweep_record.RECORD}: has {show(text)}; type the sweep's own command again")
     typed = sweep_record.how(overrides)
-    others = [text for text in overrides if text not in typed and sweep_record.option(text) != "resume"]
+    trials = [text for text in overrides if sweep_record.option(text) == sweep_record.TRIALS]
+    if trials:
+        record["overrides"] = sorted([*sweep_record.searched(record["overrides"]), trials[-1]])
+    others = [text for text in overrides if text not in (*typed, *trials) and sweep_record.option(text) != "resume"]
     if others:
         raise ConfigError(f"{others[0]}: a sweep goes on with its own options; leave it out, or start another sweep")
     arguments = ["-m", *record["overrides"], *typed, *record["flags"]]

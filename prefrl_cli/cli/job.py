@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefrl_cli.checkpoints import CheckpointError, Checkpoints, UnfitError
 from prefrl_cli.cli.command import FAILED
 from prefrl_cli.cli.record import kept_options, write_record
 from prefrl_cli.cli.signals import Interrupted, Signals
+from prefrl_cli.cli.take_up import schedule_over, take_up
 from prefrl_cli.config import build, build_loggers, check_run
 from prefrl_cli.options import ConfigError, as_typed, show
 from prefrl_cli.run_directory import RunDirectory, Status, read_status
@@ -48,7 +48,7 @@ def run_job(
         ConfigError: for a wrong option; nothing has been written then.
         Interrupted: on SIGTERM or Ctrl-C, once a checkpoint is written and the run is marked.
     """
-    run, algorithm, threads = _ready(config)
+    run, algorithm, threads = ready(config)
     exact = folder is None and run.output_dir is not None
     named = folder is not None or exact
     if folder is None:
@@ -59,7 +59,7 @@ def run_job(
         claimed(directory.path)
         if not named:
             _note_start(directory.path)
-        return _train(algorithm, run, directory, config, overrides, threads)
+        return train(algorithm, run, directory, config, overrides, threads)
 
 
 def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: Path) -> int:
@@ -87,9 +87,9 @@ def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: P
     if status == "finished":
         return 0
     if not (folder / "status.json").exists():
-        run, algorithm, threads = _ready(config)
+        run, algorithm, threads = ready(config)
         with contextlib.closing(RunDirectory.claim(folder, exact=True)) as directory:
-            return _train(algorithm, run, directory, config, overrides, threads)
+            return train(algorithm, run, directory, config, overrides, threads)
     return resume_run(folder, config, overrides)
 
 
@@ -112,39 +112,19 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
             raise ConfigError(
                 f"resume={show(str(folder))}: the run is finished at step {step}; to extend it type a larger steps=N"
             )
-        run, algorithm, threads = _ready(config)
-        said = [f"resuming {folder}"]
-        resumed, unfit, ran = None, None, None
-        for path in directory.checkpoints.newest_first():
-            from prefrl_cli import runner
-
-            try:
-                content = Checkpoints.load(path, run.device)
-                _check_fit(folder, run, content)
-                resumed = runner.restore(algorithm, run, directory, content)
-            except CheckpointError as problem:
-                unfit = unfit or (problem if isinstance(problem, UnfitError) else None)
-                said.append(f"{problem}; the one before it is used")
-                algorithm = build(config)
-            except OSError as problem:  # a disk that is full, or a folder where a file should be
-                reason = f"{problem.strerror or problem}{f', {problem.filename}' if problem.filename else ''}"
-                raise ConfigError(f"{folder}: cannot go on here ({reason})") from None
-            else:
-                said += _schedule_over(config, content["algorithm"]) if extend else []
-                ran = content.get("options")
-                break
-        if resumed is None and unfit is not None:  # from step 0 what it has learned would be lost
-            raise ConfigError(
-                f"resume={show(str(folder))}: {unfit}; go on with the options and the prefrl that wrote it,"
-                " or start a new run"
-            )
-        if resumed is None:
+        run, algorithm, threads = ready(config)
+        paths = directory.checkpoints.newest_first()
+        found = take_up(directory, paths, config, run, algorithm)
+        said, algorithm, resumed = [f"resuming {folder}", *found.said], found.algorithm, found.resumed
+        if resumed is not None:
+            said += schedule_over(config, found.state) if extend else []
+        else:
             said = [line.replace("; the one before it is used", "") for line in said]
         said.append(f"going on from step {algorithm.step}" if resumed else "no checkpoint to go on from: from step 0")
-        return _train(algorithm, run, directory, config, overrides, threads, resumed=resumed, said=said, ran=ran)
+        return train(algorithm, run, directory, config, overrides, threads, resumed=resumed, said=said, ran=found.ran)
 
 
-def _ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
+def ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
     """The checked options, the algorithm and the number of threads."""
     run = check_run(config)  # before torch is imported: most mistakes are answered at once
     from prefrl_cli import runner
@@ -153,27 +133,7 @@ def _ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
     return run, build(config), threads
 
 
-def _check_fit(folder: Path, run: Run, content: Mapping[str, Any]) -> None:
-    """Refuse what no checkpoint of this run can be used for, older ones included."""
-    if content.get("seeds") != list(run.seeds):
-        raise ConfigError(f"resume={show(str(folder))}: its checkpoint is of other seeds; start a new run for these")
-    if content["step"] > run.steps:
-        raise ConfigError(f"steps={run.steps}: {folder} is at step {content['step']}; try steps={content['step']}")
-
-
-def _schedule_over(config: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
-    """A line where the learning rate has fallen to zero, so that more steps alone would teach nothing."""
-    steps = (config.get("optimizer") or {}).get("steps")
-    counts = [float(part["count"]) for part in state.values() if isinstance(part, Mapping) and "count" in part]
-    if not steps or not counts or max(counts) < steps:
-        return []
-    return [
-        f"optimizer.steps={steps}: the learning rate reached 0 after so many optimiser steps and stays there;"
-        f" to go on learning type optimizer.steps=N as well, larger than {max(counts):.0f}"
-    ]
-
-
-def _train(
+def train(
     algorithm: Algorithm,
     run: Run,
     directory: RunDirectory,
@@ -184,7 +144,25 @@ def _train(
     resumed: tuple[Record, MetricsLog] | None = None,
     said: Sequence[str] = (),
     ran: Any = None,
+    origin: Path | None = None,
 ) -> int:
+    """Train in a claimed folder; the exit code.
+
+    Args:
+        algorithm: where it begins.
+        run: the root options.
+        directory: the folder.
+        config: all options.
+        overrides: what was typed.
+        threads: that torch uses.
+        resumed: what `take_up` gave; none begins at step 0.
+        said: how the run is resumed.
+        ran: as `write_record` takes it.
+        origin: the run that this one branches from.
+
+    Raises:
+        Interrupted: on SIGTERM or Ctrl-C.
+    """
     from prefrl_cli import runner
     from prefrl_cli.progress import Console, Progress, table
 
@@ -192,7 +170,8 @@ def _train(
     try:
         with Signals() as signals:
             directory.options = kept_options(config)
-            write_record(directory, console, config, overrides, threads, algorithm.step, said, ran)
+            directory.checkpoints.keep = run.checkpoint.keep
+            write_record(directory, console, config, overrides, threads, algorithm.step, said, ran, origin)
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
             trackers = build_loggers(config, run, directory.path, lambda text: console.line(text, error=True))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefrl_cli.choices import choice_error, choices, conf_folder
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.safe_files import UnreadableError, flat, read_json, read_yaml
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from prefrl_cli.run_directory import RunDirectory
 
 # How a run was started rather than what it is; allow_targets has to be typed each time.
-_NOT_COMPARED = ("quiet", "output_dir", "allow_targets")
+_NOT_COMPARED = ("quiet", "output_dir", "allow_targets", "logger")
 _HERE = {"store": "sqlite:///outputs/mlflow.db", "mode": "offline"}  # where trackers write unless a person types it
 _PLAIN = re.compile(r"\+{0,2}logger(=[\w\[\], ]*|\.\w+\.(per_seed|project)=.*)")
 
@@ -62,6 +63,26 @@ def check_trackers(folder: Path, config: Mapping[str, Any], typed: Iterable[str]
             )
 
 
+def chosen_trackers(before: Any, typed: Any) -> dict[str, Any] | None:
+    """The group `logger` of a run that goes on with other trackers; one that it had keeps its options.
+
+    Args:
+        before: the group so far.
+        typed: a name, several, or none.
+
+    Raises:
+        ConfigError: for a tracker that does not exist.
+    """
+    names = [typed] if isinstance(typed, str) else typed or []
+    had = before if isinstance(before, dict) else {}
+    chosen: dict[str, Any] = {}
+    for name in names if isinstance(names, list) else [names]:
+        if name not in choices("logger"):
+            raise choice_error("logger", show(name), choices("logger"))
+        chosen[name] = had.get(name) or read_yaml(conf_folder() / "logger", f"{name}.yaml")
+    return chosen or None
+
+
 def is_elsewhere(override: str) -> bool:
     """Whether an override may make a tracker write or send elsewhere than below `outputs/`."""
     return override.lstrip("+~").startswith("logger") and not _PLAIN.fullmatch(override)
@@ -84,6 +105,7 @@ def write_record(
     step: int,
     said: Sequence[str],
     ran: Any,
+    origin: Path | None = None,
 ) -> None:
     """Write what runs and on what; for a resumed run also what differs from what ran before.
 
@@ -96,6 +118,7 @@ def write_record(
         step: that it begins at.
         said: of a resumed run, how it is resumed; a new one has nothing to say.
         ran: the options that the checkpoint says it ran with; `config.yaml` may have been edited since.
+        origin: the run that this one branches from, whose history it continues; none where it is its own.
 
     Raises:
         OSError: when it cannot be written.
@@ -109,19 +132,26 @@ def write_record(
     if said:
         differences = []
         with contextlib.suppress(ConfigError):  # a run that ended before its record was written has none
-            known = ran if isinstance(ran, dict) and ran else stored_config(directory.path)
+            known = ran if isinstance(ran, dict) and ran else stored_config(origin or directory.path)
             differences = config_differences(known, config)
-        before = stored_environment(directory.path)
+        before = stored_environment(origin or directory.path)
         differences += environment_differences(before, now) if before else []
         for line in (*said, *differences):
             console.line(line)
         earlier = before.get("resumed")
         again = [*(earlier if isinstance(earlier, list) else []), {"step": step, "differences": differences}]
+        if origin is not None:  # what became of that run after the checkpoint is not this one's history
+            again = [one for one in again[:-1] if isinstance(one, dict) and _before(one.get("step"), step)] + again[-1:]
+            again[-1]["branched_from"] = str(origin.resolve())
         content = {**(before or now), "resumed": again}
     directory.write_status("running", step)
     directory.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     directory.write_text("overrides.yaml", yaml.safe_dump(list(overrides), sort_keys=False))
     directory.write_json("environment.json", content)
+
+
+def _before(step: Any, end: int) -> bool:
+    return type(step) is int and step < end
 
 
 def kept_options(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,7 +161,11 @@ def kept_options(config: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: when they are more than any of ours.
     """
     try:
-        return {name: value for name, value in flat(dict(config), "config.yaml").items() if name not in _NOT_COMPARED}
+        return {
+            name: value
+            for name, value in flat(dict(config), "config.yaml").items()
+            if name.partition(".")[0] not in _NOT_COMPARED
+        }
     except UnreadableError as problem:
         raise ConfigError(str(problem)) from None
 
