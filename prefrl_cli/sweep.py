@@ -20,7 +20,7 @@ from prefrl_cli import safe_files
 from prefrl_cli.options import ConfigError
 from prefrl_cli.own_files import LOCK, hold, is_held, write_whole
 from prefrl_cli.safe_files import UnreadableError
-from prefrl_cli.sweep_record import RECORD, goes_on, job_name, option, read_record
+from prefrl_cli.sweep_record import RECORD, fewer_trials, goes_on, job_name, option, read_record, trials
 
 TABLE = "sweep.csv"
 FAILED_BEFORE = ".failed"
@@ -96,14 +96,15 @@ class Sweep:
                 raise ConfigError(f"output_dir={self.path}: holds a run; type another folder")
             self._lock = hold(self.path / LOCK)
             os.utime(self._lock)
+            self._remember()
             before = read_record(self.path)
             if before is not None and not goes_on(before, self._record):
                 raise ConfigError(
                     f"{self.path}: holds another sweep; type another output_dir, or its own options and more values"
                 )
+            self._check_trials()
             self._before = before
             self._began = _changed(self.path / LOCK)  # by the clock of the disk, which the jobs' folders share
-            self._remember()
             self._write(RECORD, yaml.safe_dump(self._record, sort_keys=False))
         except ConfigError:
             if self._lock is not None:
@@ -212,6 +213,13 @@ class Sweep:
             name = row.get("job") or ""
             if name == Path(name).name:  # nothing outside of this folder
                 self.jobs[name] = Job(name, [row.get("overrides") or ""])
+
+    def _check_trials(self) -> None:
+        """Refuse a search of fewer trials than it has had."""
+        wanted = trials(self._record["overrides"])
+        done = [job for job in self.jobs.values() if self.standing(job).status == "finished"]
+        if wanted is not None and wanted < len(done):
+            raise ConfigError(fewer_trials(wanted, len(done)))
 
     def _nothing_began(self) -> bool:
         return not any((self.path / name).exists() for name in (*self.jobs, FAILED_BEFORE, "study.db"))

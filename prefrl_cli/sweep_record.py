@@ -76,6 +76,13 @@ def trials(overrides: Sequence[str]) -> int | None:
     return int(typed[-1]) if typed and re.fullmatch(r"\d{1,9}", typed[-1]) else None
 
 
+def fewer_trials(wanted: int, done: int) -> str:
+    """What to say of a search that is to have fewer trials than it has had."""
+    return (
+        f"{TRIALS}={wanted}: this search has had {done} trials; type {TRIALS}=N with a larger N, or another output_dir"
+    )
+
+
 def searched(overrides: Sequence[str]) -> list[str]:
     """The overrides but for the number of trials: a search that is given more of them is the same."""
     return [text for text in overrides if option(text) != TRIALS]
@@ -105,7 +112,7 @@ def goes_on(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def _values(overrides: Sequence[str]) -> dict[str, set[str]] | None:
-    """The values of each option that a sweep goes over, as typed options in one order; none where that cannot be told."""
+    """The values of each option that a sweep goes over, in one order; none where that cannot be told."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 

@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 from prefrl_cli.options import ConfigError
-from prefrl_cli.sweep_record import TRIALS
+from prefrl_cli.sweep_record import fewer_trials
 
 EXTRAS = ("joblib", "submitit", "ray", "optuna")  # of our package, named as what they bring
 
@@ -54,10 +54,7 @@ def go_on_searching(search: Any) -> None:
     trials = study.get_trials()
     done = sum(trial.state.is_finished() and trial.state != TrialState.FAIL for trial in trials)
     if search.n_trials < done:
-        raise ConfigError(
-            f"{TRIALS}={search.n_trials}: this search has had {done} trials;"
-            f" type {TRIALS}=N with a larger N, or another output_dir"
-        )
+        raise ConfigError(fewer_trials(search.n_trials, done))
     complete = [trial.params for trial in trials if trial.state == TrialState.COMPLETE]
     known = [*complete, *(one.system_attrs.get("fixed_params") for one in trials if one.state == TrialState.WAITING)]
     for trial in trials:

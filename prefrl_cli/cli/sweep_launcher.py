@@ -165,6 +165,9 @@ def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
     def with_search(self: Plugins, **given: Any) -> Sweeper:
         sweeper = original_sweeper(self, **given)
         search: Any = getattr(sweeper, "sweeper", None)
+        if type(search).__name__ == "OptunaSweeperImpl" and not search.storage and not search.study_name:
+            # Without a place to keep it, a search that is typed again would begin again.
+            search.storage, search.study_name = f"sqlite:///{sweep.path.absolute()}/study.db", "search"
         if type(search).__name__ == "OptunaSweeperImpl" and search.storage and search.study_name:
             sweep.expected = search.n_trials
             plugins.go_on_searching(search)
