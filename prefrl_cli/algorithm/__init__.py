@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prefrl_cli.figures import Figure, History
+    from prefrl_cli.streams import Streams
 
 
 class Algorithm(Protocol):
@@ -16,11 +17,13 @@ class Algorithm(Protocol):
     Attributes:
         steps: calls of `update()` wanted.
         step: calls done.
+        streams: the random numbers of each seed.
         examples: the first few items of the last evaluation, a column `[R, K]` a name; may be empty.
     """
 
     steps: int
     step: int
+    streams: Streams
     examples: dict[str, Tensor]
 
     def update(self) -> dict[str, Tensor]:
@@ -39,6 +42,12 @@ class Algorithm(Protocol):
             history: training metrics `[N, R]`, whose first row is that of the first update, and
                 `evaluation/<name>` `[N + 1, R]`, whose first row is before training; NaN where there is no value.
         """
+
+    def play(self, episodes: int) -> dict[str, Tensor]:
+        """What the policy reaches in so many fresh episodes, `[R]` each; nothing where there are no episodes."""
+
+    def adopt(self, state: dict[str, Any]) -> None:
+        """Take what was learned, and nothing else, from a `state()`; the environment and the seeds may be others."""
 
     def state(self) -> dict[str, Any]:
         """Everything that changes while training: tensors, numbers, words, and lists and dictionaries of these."""

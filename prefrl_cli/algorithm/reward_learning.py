@@ -164,6 +164,15 @@ class _RewardLearning:
         """Whether every loss so far was a number, `[R]`."""
         return self._optimizer.finite
 
+    def play(self, episodes: int) -> dict[str, Tensor]:
+        """Nothing: an answer is one step, and `evaluate` draws fresh states."""
+        return {}
+
+    def adopt(self, state: dict[str, Any]) -> None:
+        """Take the reward model from a `state()`."""
+        self.step = state["step"]
+        self._optimizer.restore(state["reward_model"])
+
     def state(self) -> dict[str, Any]:
         """Everything that changes while training."""
         return {

@@ -60,8 +60,8 @@ def reproduce(arguments: Sequence[str]) -> int:
     from prefrl_cli.cli.job import resume_run, run_job
     from prefrl_cli.cli.resume import change, overrides
 
-    given = [text for text in arguments if _is_option(text)]
-    folders = [text for text in arguments if not _is_option(text)]
+    given = [text for text in arguments if is_option(text)]
+    folders = [text for text in arguments if not is_option(text)]
     if len(folders) != 1:
         raise ConfigError("which run? type prefrl-reproduce RUN_DIR, or --help")
     old = Path(folders[0])
@@ -97,7 +97,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     return IDENTICAL if difference is None else DIFFERENT
 
 
-def _is_option(text: str) -> bool:
+def is_option(text: str) -> bool:
     """Whether it is NAME=VALUE; a job of a sweep lies in a folder that is named so too."""
     return re.match(r"[+~]*[\w.]+=", text) is not None and (text.startswith("output_dir=") or not Path(text).is_dir())
 
