@@ -12,7 +12,6 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from kill_a_sweep import trial
 
 from prefrl_cli import loggers, runner, trackers
 from prefrl_cli.cli.train import main
@@ -273,15 +272,3 @@ def test_the_record_of_someone_elses_sweep_runs_nothing(override, here, capsys):
     assert main([f"resume={here}"]) == 2
     assert f"has {override}; type the sweep's own command again" in capsys.readouterr().err
     assert [path.name for path in here.iterdir()] == ["sweep.yaml"]
-
-
-def test_killed_and_typed_again_it_is_the_undisturbed_sweep(tmp_path):
-    found = trial(tmp_path, jobs=4, kills=1, steps=100, launcher=None, charts=False)
-    assert found == {
-        "exit codes": (0, 0),
-        "kills that hit a running sweep": 1,
-        "jobs that went on from a checkpoint": 1,
-        "jobs finished": 4,
-        "finished jobs run again": 0,
-        "jobs that differ": [],
-    }
