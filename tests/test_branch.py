@@ -13,6 +13,8 @@ from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.cli.job import run_or_resume
 from prefrl_cli.cli.reproduce import main as reproduce
 from prefrl_cli.cli.train import main
+from prefrl_cli.report.pool import configurations, varying
+from prefrl_cli.report.runs import load
 from prefrl_cli.run_directory import MetricsLog, read_status
 
 RUN = ["steps=12", "num_seeds=2", "checkpoint.every=3", "checkpoint.keep=0", "evaluation.every=5"]
@@ -242,3 +244,20 @@ def test_trackers_are_added_and_dropped_on_the_way(monkeypatch, capsys):
     assert capsys.readouterr().err == (
         "prefrl-train: logger=tensorbord: there is no such logger; did you mean logger=tensorboard?\n"
     )
+
+
+def test_the_report_pools_a_branch_with_its_like():
+    run("runs/whole")
+    checkpoint = "resume=runs/whole/checkpoints/step_000003.pt"
+    assert main([checkpoint, "output_dir=runs/same", "quiet=true"]) == 0
+    assert main([checkpoint, "output_dir=runs/other", "optimizer.lr=0.01", "quiet=true"]) == 0
+    config, overrides = kill_and_resume.config_of("addition_linear", *RUN, "optimizer.lr=0.01")
+    assert run_or_resume(config, overrides, Path("runs/fresh")) == 0
+    found = configurations(load([Path("runs")]))
+    assert sorted(sorted(one.path.name for one in each.runs) for each in found) == [
+        ["fresh"], ["other"], ["same", "whole"],
+    ]  # fmt: skip
+    assert all(each.seeds == [0, 1] for each in found)  # what is there twice counts once
+    (branch,) = [each for each in found if each.runs[0].path.name == "other"]
+    assert branch.options["changed on the way"] == "optimizer.lr 0.15 -> 0.01 at step 3"
+    assert sorted(varying(found)["changed on the way"]) == ["-", "-", "optimizer.lr 0.15 -> 0.01 at step 3"]
