@@ -83,7 +83,8 @@ def test_a_branch_without_a_change_is_the_run_going_on(monkeypatch, capsys):
     assert differing("whole", "new") == ["config.yaml"]
     assert yaml.safe_load(Path("new", "config.yaml").read_text())["output_dir"] == "new"
     (resumed,) = record(Path("new"))["resumed"]
-    assert resumed == {"step": 6, "differences": [], "branched_from": str(origin.resolve())}
+    assert resumed == {"step": 6, "differences": [], "options": {}, "branched_from": str(origin.resolve())}
+    assert reproduce(["new", "quiet=true", "output_dir=again"]) == 0
     assert main(["resume=run"]) == 0 and differing("whole", "run") == []
 
 
@@ -104,6 +105,15 @@ def test_an_earlier_checkpoint_another_option_and_a_copy_that_is_gone(capsys):
     ]
     shutil.rmtree(origin)
     assert main(["resume=new", "steps=14", "quiet=true"]) == 0  # a branch stands alone
+    assert main(["resume=new", "steps=16", "optimizer.lr=0.3", "quiet=true"]) == 0
+    capsys.readouterr()
+    assert reproduce(["new", "quiet=true", "output_dir=again"]) == 0  # its beginning too, and each change where it was
+    assert "identical: 34 rows" in capsys.readouterr().out
+    path = Path("new", "environment.json")
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "resumed": [{**one, "options": {}} for one in content["resumed"]]}))
+    assert reproduce(["new", "quiet=true", "output_dir=other"]) == 1
+    assert "note: its options were changed at step 3; this repeats the last ones" in capsys.readouterr().out
 
 
 def test_a_finished_run_goes_on_in_a_new_folder_as_it_would_in_its_own(capsys):

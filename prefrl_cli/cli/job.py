@@ -32,6 +32,7 @@ def run_job(
     overrides: Sequence[str],
     folder: Path | None = None,
     claimed: Callable[[Path], object] = lambda _: None,
+    until: int | None = None,
 ) -> int:
     """Check everything, claim a run directory, train.
 
@@ -40,6 +41,7 @@ def run_job(
         overrides: what was typed.
         folder: where the run goes, with a suffix if it is taken; none follows `output_dir` and the time.
         claimed: told the folder that the run has got.
+        until: stop after this step, as if interrupted.
 
     Returns:
         0, or 1 when training failed.
@@ -59,7 +61,7 @@ def run_job(
         claimed(directory.path)
         if not named:
             _note_start(directory.path)
-        return train(algorithm, run, directory, config, overrides, threads)
+        return train(algorithm, run, directory, config, overrides, threads, until=until)
 
 
 def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: Path) -> int:
@@ -93,7 +95,14 @@ def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: P
     return resume_run(folder, config, overrides)
 
 
-def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str], *, extend: bool = False) -> int:
+def resume_run(
+    folder: Path,
+    config: Mapping[str, Any],
+    overrides: Sequence[str],
+    *,
+    extend: bool = False,
+    until: int | None = None,
+) -> int:
     """Go on with a run; see `run_or_resume`, which has the same arguments and results.
 
     Args:
@@ -101,6 +110,7 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
         config: the options that count from now on.
         overrides: what was typed for them.
         extend: whether a finished run may go on when `steps` has grown.
+        until: stop after this step, as if interrupted.
 
     Raises:
         ConfigError: also for a finished run, for options that its checkpoint does not fit, and for another format.
@@ -121,7 +131,18 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
         else:
             said = [line.replace("; the one before it is used", "") for line in said]
         said.append(f"going on from step {algorithm.step}" if resumed else "no checkpoint to go on from: from step 0")
-        return train(algorithm, run, directory, config, overrides, threads, resumed=resumed, said=said, ran=found.ran)
+        return train(
+            algorithm,
+            run,
+            directory,
+            config,
+            overrides,
+            threads,
+            resumed=resumed,
+            said=said,
+            ran=found.ran,
+            until=until,
+        )
 
 
 def ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
@@ -145,6 +166,7 @@ def train(
     said: Sequence[str] = (),
     ran: Any = None,
     origin: Path | None = None,
+    until: int | None = None,
 ) -> int:
     """Train in a claimed folder; the exit code.
 
@@ -159,6 +181,7 @@ def train(
         said: how the run is resumed.
         ran: as `write_record` takes it.
         origin: the run that this one branches from.
+        until: stop after this step, as if interrupted.
 
     Raises:
         Interrupted: on SIGTERM or Ctrl-C.
@@ -176,7 +199,13 @@ def train(
             progress = Progress(run.steps, console, algorithm.step)
             trackers = build_loggers(config, run, directory.path, lambda text: console.line(text, error=True))
             summary = runner.train(
-                algorithm, run, directory, progress, resumed, lambda: signals.caught is not None, trackers
+                algorithm,
+                run,
+                directory,
+                progress,
+                resumed,
+                lambda: signals.caught is not None or algorithm.step == until,
+                trackers,
             )
             directory.write_status("finished", algorithm.step)
             for line in table(summary, directory.path):
@@ -186,7 +215,9 @@ def train(
     except runner.TrainingError as problem:
         return _stop(directory, console, algorithm.step, str(problem))
     except runner.Stopped:
-        assert signals.caught is not None
+        if signals.caught is None:
+            _mark(directory, "interrupted", algorithm.step, f"stopped after step {until}")
+            return 0
         message = (
             f"interrupted at step {algorithm.step}; to go on type prefrl-train resume={as_typed(str(directory.path))}"
         )

@@ -130,16 +130,20 @@ def write_record(
     now = environment(threads, config.get("device", "cpu"))
     content: dict[str, Any] = now
     if said:
-        differences = []
+        differences, changed = [], {}
         with contextlib.suppress(ConfigError):  # a run that ended before its record was written has none
             known = ran if isinstance(ran, dict) and ran else stored_config(origin or directory.path)
             differences = config_differences(known, config)
+            was, becomes = kept_options(known), kept_options(config)
+            both = [name for name in was if name in becomes and was[name] != becomes[name]]
+            changed = {name: [was[name], becomes[name]] for name in both}
         before = stored_environment(origin or directory.path)
         differences += environment_differences(before, now) if before else []
         for line in (*said, *differences):
             console.line(line)
         earlier = before.get("resumed")
-        again = [*(earlier if isinstance(earlier, list) else []), {"step": step, "differences": differences}]
+        new = {"step": step, "differences": differences, "options": changed}
+        again = [*(earlier if isinstance(earlier, list) else []), new]
         if origin is not None:  # what became of that run after the checkpoint is not this one's history
             again = [one for one in again[:-1] if isinstance(one, dict) and _before(one.get("step"), step)] + again[-1:]
             again[-1]["branched_from"] = str(origin.resolve())

@@ -78,14 +78,18 @@ def reproduce(arguments: Sequence[str]) -> int:
     if output and Path(output[-1]).exists():
         raise ConfigError(f"output_dir={show(output[-1])}: is there already; type another folder")
     again, claimed = [f"experiment={config['experiment']}"], list[Path]()
-    first, *later = [*({**config, "steps": end} for end in _ends(old, config.get("steps"))), config]
-    code = run_job(first, again, claimed=claimed.append)
-    for longer in later:  # as it was extended: a run is evaluated where it ends
-        code = code or resume_run(claimed[0], longer, again, extend=True)
+    before = _before(old, config)
+    repeated = before is not None
+    if before is None:  # a record that does not hold what was changed; as it was extended it can be repeated
+        before = [({**config, "steps": end}, end) for end in _ends(old, config.get("steps"))]
+    parts = [*before, (config, None)]
+    code = run_job(parts[0][0], again, claimed=claimed.append, until=parts[0][1])
+    for options, until in parts[1:]:  # a run is evaluated where it ends, and then went on
+        code = code or resume_run(claimed[0], options, again, extend=True, until=until)
     new = claimed[0]
     if code:
         return code
-    for step in _changed_on_the_way(old):
+    for step in () if repeated else _changed_on_the_way(old):
         print(f"note: its options were changed at step {step}; this repeats the last ones from step 0")
     difference, rows = first_difference(metrics, new / "metrics.csv")
     if difference is None:
@@ -136,6 +140,35 @@ def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
 def _whole_lines(file: TextIO) -> Iterator[str]:
     """The lines but for one that a kill or a full disk has cut short: half a number looks like a number."""
     return (line for line in file if line.endswith("\n"))
+
+
+def _before(folder: Path, config: dict[str, Any]) -> list[tuple[dict[str, Any], int]] | None:
+    """What ran before a run had its last options: options and the step up to which they counted, in that order.
+
+    None where its record does not say it.
+    """
+    from prefrl_cli.cli.resume import change
+
+    resumed = stored_environment(folder).get("resumed")
+    found: list[tuple[dict[str, Any], int]] = []
+    later = config.get("steps")
+    for one in reversed(resumed if isinstance(resumed, list) else []):
+        lines = one.get("differences") if isinstance(one, dict) else None
+        changed = [line for line in lines if str(line).startswith(_CHANGED)] if isinstance(lines, list) else []
+        if not changed:
+            continue
+        step, options = one.get("step"), one.get("options")
+        if not isinstance(options, dict) or len(options) != len(changed):
+            return None
+        pairs = {str(name): pair for name, pair in options.items()}
+        if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs.values()):
+            return None
+        if type(step) is not int or type(later) is not int or not 0 < step <= later:  # it went back on the way
+            return None
+        config = change(config, {name: was for name, (was, _) in pairs.items()})
+        found.insert(0, (config, step))
+        later = step
+    return found
 
 
 def _ends(folder: Path, steps: Any) -> list[int]:
