@@ -144,8 +144,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=seed_range, default="0:16", help="FIRST:END without END, or one seed")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="default")
     parser.add_argument("--jobs", type=int, default=2, help="seeds at once, one thread each")
-    parser.add_argument("--output", type=Path, required=True, help="a line of JSON a seed, appended")
+    parser.add_argument("--output", type=Path, help="a line of JSON a seed, appended")
+    parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
     options = parser.parse_args()
+    if options.quick:
+        options.size, options.horizon, options.episodes, options.seeds = 4, 30, 12, [0, 1]
+    if options.output is None:
+        parser.error("which file? type --output FILE")
     settings = {name: getattr(options, name) for name in SETTINGS}
     done = recorded(options.output, settings)
     missing = [seed for seed in options.seeds if seed not in done]

@@ -358,7 +358,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0, help="seed of the first case")
+    parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
     given = parser.parse_args()
+    given.cases = 3 if given.quick else given.cases
     with tempfile.TemporaryDirectory() as folder:
         made = make(Path(folder))
         started = time.perf_counter()

@@ -135,7 +135,10 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--launcher")
     parser.add_argument("--no-charts", action="store_true", help="draw none; jobs in processes of their own still do")
+    parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
     given = parser.parse_args()
+    if given.quick:
+        given.jobs, given.kills, given.steps, given.no_charts = 4, 1, 100, True
     with tempfile.TemporaryDirectory() as folder:
         found = trial(Path(folder), given.jobs, given.kills, given.steps, given.launcher, not given.no_charts)
     for name, value in found.items():

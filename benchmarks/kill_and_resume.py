@@ -132,7 +132,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-charts", action="store_true", help="draw none, which takes half of a short run")
     parser.add_argument("--experiments", nargs="*", default=choices("experiment"))
+    parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
     options = parser.parse_args()
+    if options.quick:
+        options.kills, options.no_charts, options.experiments = 3, True, ["addition_linear"]
     if options.no_charts:
         runner.draw = lambda *_: None
     chosen = random.Random(options.seed)

@@ -25,13 +25,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, help="a picture of it")
+    parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
     typed = parser.parse_args()
+    sizes = SIZES[:2] if typed.quick else SIZES
+    if typed.quick:
+        typed.seeds, typed.rounds = 1, 1
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    tried = {size: _experiment(size, typed.seeds) for size in SIZES}
+    tried = {size: _experiment(size, typed.seeds) for size in sizes}
     for experiment in tried.values():
         experiment.update()  # the first one of each also loads what torch loads late
-    seconds: dict[int, list[float]] = {size: [] for size in SIZES}
+    seconds: dict[int, list[float]] = {size: [] for size in sizes}
     for _ in range(typed.rounds):
         for size, experiment in tried.items():
             began = time.perf_counter()
@@ -39,7 +43,7 @@ def main() -> None:
             seconds[size].append((time.perf_counter() - began) / (10 * typed.seeds))
     cost = {size: 1000 * statistics.median(some) for size, some in seconds.items()}
     print(f"{'maze':>8} {'states':>7} {'ms an episode':>14} {'states':>7} {'time':>7}")
-    for size in SIZES:
+    for size in sizes:
         grown = (size / SIZES[0]) ** 2
         print(f"{size:>3} x {size:<3}{size * size:>7} {cost[size]:>14.2f} {grown:>6.0f}x {cost[size] / cost[8]:>6.1f}x")
     if typed.output:

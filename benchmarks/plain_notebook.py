@@ -7,6 +7,7 @@ The draws are NumPy's legacy generator and torch's, one stream each, in the note
 
 from __future__ import annotations
 
+import argparse
 import math
 from dataclasses import dataclass, field
 from typing import Literal
@@ -220,10 +221,15 @@ def show(title: str, outcome: Outcome) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="the notebook's figures, in about a minute")
+    parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
+    quick = parser.parse_args().quick
+    fewer = {"epochs": 2} if quick else {}
+    asked = {"questions_before": 3, "questions_after": 3} if quick else {}
     torch.set_num_threads(1)
     for chosen in ("printed", "right"):
-        result = addition_linear(objective=chosen)
+        result = addition_linear(objective=chosen, **fewer)
         show(f"addition_linear, {chosen} objective", result)
         print("  theta", *(f"{value:.4f}" for value in result.parameters[0]))
-    show("rewardnet_mse", rewardnet_mse())
-    show("rewardnet_prefs", rewardnet_prefs())
+    show("rewardnet_mse", rewardnet_mse(**fewer))
+    show("rewardnet_prefs", rewardnet_prefs(**fewer, **asked))

@@ -7,6 +7,7 @@ The runs are made up, in a temporary folder; their numbers look like those of `o
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -114,7 +115,13 @@ def processor_seconds() -> float:
 
 
 def main() -> None:
-    runs, seeds, steps = [*map(int, sys.argv[1:]), *(100, 64, 500)[len(sys.argv) - 1 :]]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=int, nargs="?", default=100)
+    parser.add_argument("seeds", type=int, nargs="?", default=64)
+    parser.add_argument("steps", type=int, nargs="?", default=500)
+    parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
+    typed = parser.parse_args()
+    runs, seeds, steps = (2, 2, 4) if typed.quick else (typed.runs, typed.seeds, typed.steps)
     started = time.perf_counter()
     subprocess.run([*COMMAND, "--help"], check=True, stdout=subprocess.DEVNULL)
     print(f"start: {time.perf_counter() - started:.2f} s")

@@ -24,6 +24,7 @@ from plain_tutorial import GlobalDraws, PlainLoop
 from torch import Tensor
 
 from prefrl_cli.algorithm.oprl import OPRL
+from prefrl_cli.algorithm.oprl_questions import margins
 from prefrl_cli.env.addition import Addition
 from prefrl_cli.loss import bradley_terry
 from prefrl_cli.policy import Ascent
@@ -122,11 +123,11 @@ def reward_update(options: argparse.Namespace) -> list[Row]:
 
 def _batched_update(states: Tensor, labels: Tensor) -> Callable[[], None]:
     experiment = direct.tutorial_maze(range(len(states)))
-    lengths = torch.full(states.shape[:-1], HORIZON)
+    pairs = {"states": states, "actions": torch.zeros_like(states), "lengths": torch.full(states.shape[:-1], HORIZON)}
     weights = torch.ones_like(labels)
 
     def step() -> None:
-        logits = experiment._margin(states, torch.zeros_like(states), lengths)
+        logits = margins(experiment.reward_model, pairs).squeeze(1)  # one member
         experiment.reward_optimizer.step(bradley_terry(logits, labels, weights))
 
     return step
@@ -161,6 +162,8 @@ def startup(options: argparse.Namespace) -> list[Row]:
 
 def command(options: argparse.Namespace) -> list[Row]:
     """`oprl_maze` on 64 seeds from the command to its end, with charts; once, since it is long."""
+    if options.quick:
+        return [Row("oprl_maze, 2 steps, whole command", f"{_command('num_seeds=2', 'steps=2'):.1f} s")]
     return [Row("oprl_maze, 64 seeds, whole command", f"{_command('num_seeds=64'):.1f} s", "at most 40 s")]
 
 
@@ -203,7 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--episodes", type=int, default=500, help="of the tutorial's training")
     parser.add_argument("--rounds", type=int, default=1, help="of which the median is taken; smaller things take more")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="for 64 seeds; one seed has one")
+    parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
     options = parser.parse_args(arguments)
+    if options.quick:
+        options.episodes, options.rounds, options.threads = 10, 1, 1
     if unknown := set(options.which) - set(BENCHMARKS):
         parser.error(f"{', '.join(sorted(unknown))}: choose among {', '.join(BENCHMARKS)}")
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, the last two kept, checked before they are trusted."""
+"""Checkpoints: written whole or not at all, the newest kept, checked before they are trusted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 FORMAT = 3
-_KEPT = 2
 
 
 class CheckpointError(Exception):
@@ -37,10 +36,11 @@ class Checkpoints:
 
     Args:
         folder: where; made when the first is written.
+        keep: how many of the newest are kept; 0 keeps all.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self._folder, self.keep = folder, keep
         self._writing: Future[None] | None = None
 
     def save(self, step: int, content: Mapping[str, Any], before: Callable[[], None] = lambda: None) -> Path:
@@ -123,21 +123,33 @@ class Checkpoints:
             last.unlink(missing_ok=True)
 
     def _keep_few(self) -> None:
-        for old in self.newest_first()[_KEPT:]:
+        for old in self.newest_first()[self.keep :] if self.keep else []:
             old.unlink()
 
+    def take(self, path: Path) -> None:
+        """Make another run's checkpoint the first of these.
+
+        Raises:
+            OSError: when it cannot be read or written.
+        """
+        self._folder.mkdir(exist_ok=True)
+        write_whole(self._folder / path.name, path.read_bytes())
+        self._name_the_newest()
+        sync_folder(self._folder)
+
     @staticmethod
-    def load(path: Path, device: str) -> dict[str, Any]:
+    def load(path: str | Path, device: str) -> dict[str, Any]:
         """What a checkpoint holds; no code in it is run.
 
         Args:
-            path: one of `newest_first`.
+            path: one of `newest_first`, or typed.
             device: where its tensors go.
 
         Raises:
             CheckpointError: when it is torn, damaged or no checkpoint at all.
             UnfitError: when it is of another format.
         """
+        path = Path(path)
         try:
             kind, step, text, data = read_file(path)
             if step != _step(path):

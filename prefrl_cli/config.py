@@ -43,6 +43,7 @@ class Checkpoints:
     """Options under `checkpoint`."""
 
     every: CountOrZero = 50
+    keep: CountOrZero = 2
 
 
 @dataclass(frozen=True)

@@ -203,13 +203,26 @@ def _calm_mlflow() -> None:
 
 
 def _identity(directory: Path) -> str:
-    """What trackers know a run by: it stays when the run is resumed or moved; a new run in its place has another."""
-    with contextlib.suppress(UnreadableError):
-        if re.fullmatch(rb"[0-9a-f]{16}", found := read(directory, _IDENTITY, 100)):
-            return found.decode()
-    made = secrets.token_hex(8)
-    write_whole(directory / _IDENTITY, made)
-    return made
+    """What trackers know a run by: it stays when the run is resumed or moved; a copy and a new run have another.
+
+    A folder is a copy when the one where the identity was made is still there, and still has it.
+    """
+    here = directory.resolve()
+    identity, place = _recorded(here)
+    if identity is None or (place not in (None, here) and _recorded(place)[0] == identity):
+        identity, place = secrets.token_hex(8), None
+    if place != here:
+        write_whole(here / _IDENTITY, identity.encode() + b"\n" + os.fsencode(here), sync=False)
+    return identity
+
+
+def _recorded(directory: Path) -> tuple[str | None, Path | None]:
+    """The identity of a run and the folder where it was last used, as far as its record says."""
+    with contextlib.suppress(UnreadableError, OSError, ValueError):  # a path too long, or with a zero byte
+        identity, _, place = read(directory, _IDENTITY, 5000).partition(b"\n")
+        if re.fullmatch(rb"[0-9a-f]{16}", identity):
+            return identity.decode(), Path(os.fsdecode(place)) if place else None
+    return None, None
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -219,7 +219,14 @@ class MetricsLog:
 
     @classmethod
     def read_back(
-        cls, path: Path, seeds: Sequence[int], step: int, names: Sequence[str], ends: Mapping[str, int] | None = None
+        cls,
+        path: Path,
+        seeds: Sequence[int],
+        step: int,
+        names: Sequence[str],
+        ends: Mapping[str, int] | None = None,
+        *,
+        rewrite: bool = True,
     ) -> MetricsLog:
         """The log as it stood after a step: later rows and columns are taken out of the file.
 
@@ -229,6 +236,7 @@ class MetricsLog:
             step: the last to keep.
             names: the metrics known by then, in their order.
             ends: of the seeds that have failed by then, as text, the step at which.
+            rewrite: false leaves the file as it is: `go_on_in` has to be called before more is added.
 
         Raises:
             ValueError: when a row or a metric up to there is missing or damaged.
@@ -252,8 +260,14 @@ class MetricsLog:
                 [float(text) for cells in texts.values() for text in cells if text]
                 log._rows.append((number, log.living, texts))
         log._names = list(names)
-        log._rewrite()
+        if rewrite:
+            log._rewrite()
         return log
+
+    def go_on_in(self, path: Path) -> None:
+        """Write what was read to another file, which takes all that is added."""
+        self._path = path
+        self._rewrite()
 
     @property
     def names(self) -> list[str]:

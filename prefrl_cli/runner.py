@@ -199,9 +199,16 @@ def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record
 
 
 def restore(
-    algorithm: Algorithm, run: Run, directory: RunDirectory, content: dict[str, Any]
+    algorithm: Algorithm, run: Run, directory: RunDirectory, content: dict[str, Any], *, rewrite: bool = True
 ) -> tuple[Record, MetricsLog]:
     """Put an algorithm that was just built, and `metrics.csv`, where a checkpoint left them.
+
+    Args:
+        algorithm: just built.
+        run: the root options.
+        directory: of the run.
+        content: of the checkpoint.
+        rewrite: false leaves `metrics.csv` as it is; see `MetricsLog.read_back`.
 
     Raises:
         UnfitError: when the algorithm is another than the one that was saved; it must be built again then.
@@ -221,7 +228,8 @@ def restore(
         failed = {seed: dict(one) for seed, one in content.get("failed", {}).items()}  # older checkpoints have none
         record = Record(initial, final, content["before"], float(content["seconds"]), failed)
         ends = {seed: int(one["step"]) for seed, one in failed.items()}
-        log = MetricsLog.read_back(directory.path / "metrics.csv", run.seeds, step, content["columns"], ends)
+        path = directory.path / "metrics.csv"
+        log = MetricsLog.read_back(path, run.seeds, step, content["columns"], ends, rewrite=rewrite)
     except (*_DAMAGED, FileNotFoundError) as problem:
         raise CheckpointError(f"checkpoint of step {step} does not fit ({short(problem)})") from None
     return record, log

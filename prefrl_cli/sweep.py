@@ -21,7 +21,7 @@ from prefrl_cli import safe_files
 from prefrl_cli.options import ConfigError, show
 from prefrl_cli.own_files import LOCK, append_to, clear_parts, hold, is_held, is_part, make_folder, write_whole
 from prefrl_cli.safe_files import UnreadableError
-from prefrl_cli.sweep_record import RECORD, TABLE, job_name, listed, option, read_record, same
+from prefrl_cli.sweep_record import RECORD, TABLE, fewer_trials, goes_on, job_name, listed, option, read_record, trials
 
 FAILED_BEFORE = ".failed"
 _IN_PLACE = ("multirun.yaml", "study.db")
@@ -81,6 +81,7 @@ class Sweep:
         self._finished: dict[str, Standing] = {}
         self.several = any(option(one) == "experiment" and "," in one for one in overrides)
         self._record: dict[str, Any] = {"overrides": list(overrides), "flags": list(flags), "finished": False}
+        self._before: dict[str, Any] | None = None
         self._began = 0.0
         self._over = False
         self._lock: int | None = None
@@ -104,13 +105,17 @@ class Sweep:
             for name in _IN_PLACE:  # Hydra and Optuna write into what is there
                 if os.path.lexists(self.path / name):
                     append_to(self.path / name).close()
+            self._remember()
             before = read_record(self.path)
-            if before is not None and same(before) != same(self._record):
-                raise ConfigError(f"{self.path}: holds another sweep; type another output_dir")
+            if before is not None and not goes_on(before, self._record):
+                raise ConfigError(
+                    f"{self.path}: holds another sweep; type another output_dir, or its own options and more values"
+                )
+            self._check_trials()
+            self._before = before
             # Which sweep is the newest: the local time in a folder's name goes back when summer time ends.
             self._record["started"] = (before or {}).get("started") or datetime.now(UTC).isoformat()
             self._began = _changed(self.path / LOCK)  # by the clock of the disk, which the jobs' folders share
-            self._remember()
             self._write(RECORD, yaml.safe_dump(self._record, sort_keys=False))
         except ConfigError:
             self._let_go()
@@ -127,7 +132,9 @@ class Sweep:
     ) -> None:
         """Write how the jobs stand, and let the folder go; a sweep none of whose jobs began leaves nothing."""
         self._over = True
-        if self._nothing_began():
+        if kind is ConfigError and self._before is not None:  # what was typed cannot be done: it is as it was
+            self._write(RECORD, yaml.safe_dump(self._before, sort_keys=False))
+        elif self._nothing_began():
             self._clear()
         elif self.path.is_dir():
             self.save()
@@ -244,6 +251,13 @@ class Sweep:
             return
         for name, row in jobs.items():
             self.jobs[name] = Job(name, [row.get("overrides", "")])
+
+    def _check_trials(self) -> None:
+        """Refuse a search of fewer trials than it has had."""
+        wanted = trials(self._record["overrides"])
+        done = [job for job in self.jobs.values() if self.standing(job).status == "finished"]
+        if wanted is not None and wanted < len(done):
+            raise ConfigError(fewer_trials(wanted, len(done)))
 
     def _nothing_began(self) -> bool:
         return not self.began() and not (self.path / "study.db").exists()

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ _MOST_JOBS = 20_000
 _LONGEST_NAME = 200
 _LONGEST_OF_ALL = 255  # bytes, that file systems take
 _NOT_NAMED = ("experiment", "hparams_search", "output_dir", "quiet")
+TRIALS = "hydra.sweeper.n_trials"
 _HOW = ("hydra/launcher=", "hydra.launcher.", "quiet=")  # how a sweep runs, not what it is
 
 
@@ -55,8 +56,9 @@ def find(parent: Path, overrides: Sequence[str]) -> tuple[Path, bool] | None:
     found = []
     for path in parent.glob(f"*/{RECORD}"):
         record = read_record(path.parent)
-        if record is not None and record.get("overrides") == list(overrides):
-            found.append((_started(record), path.parent.name, path.parent, bool(record.get("finished"))))
+        if record is not None and searched(record["overrides"]) == searched(overrides):
+            done = bool(record.get("finished")) and trials(record["overrides"]) == trials(overrides)
+            found.append((_started(record), path.parent.name, path.parent, done))
     return max(found)[2:] if found else None
 
 
@@ -82,9 +84,63 @@ def how(overrides: Sequence[str]) -> list[str]:
     return [one for one in overrides if one.startswith(_HOW)]
 
 
-def same(record: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """What two records of one sweep have in common."""
-    return list(record.get("overrides", [])), list(record.get("flags", []))
+def trials(overrides: Sequence[str]) -> int | None:
+    """The number of trials that was typed for a search; none where it was not, or is no number."""
+    typed = [text.partition("=")[2] for text in overrides if option(text) == TRIALS]
+    return int(typed[-1]) if typed and re.fullmatch(r"\d{1,9}", typed[-1]) else None
+
+
+def fewer_trials(wanted: int, done: int) -> str:
+    """What to say of a search that is to have fewer trials than it has had."""
+    return (
+        f"{TRIALS}={wanted}: this search has had {done} trials; type {TRIALS}=N with a larger N, or another output_dir"
+    )
+
+
+def searched(overrides: Sequence[str]) -> list[str]:
+    """The overrides but for the number of trials: a search that is given more of them is the same."""
+    return [text for text in overrides if option(text) != TRIALS]
+
+
+def goes_on(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a sweep can go on as another: all of its jobs are among the other's, under the same names.
+
+    More trials of a search, or more values of a sweep's options, add jobs.
+
+    Args:
+        before: the record of the folder.
+        now: the record of what was typed.
+    """
+    if before.get("flags") != now.get("flags"):
+        return False
+    one, other = (searched(record.get("overrides", [])) for record in (before, now))
+    if one == other:
+        return True
+    if any(option(text) in ("hydra/sweeper", "hparams_search") for text in (*one, *other)):
+        return False  # what a search draws from cannot change
+    had, has = _values(one), _values(other)
+    if had is None or has is None or list(had) != list(has):
+        return False
+    several = [len(values.get("experiment", ())) > 1 for values in (had, has)]  # it is in the jobs' names then
+    return several[0] == several[1] and all(values <= has[name] for name, values in had.items())
+
+
+def _values(overrides: Sequence[str]) -> dict[str, set[str]] | None:
+    """The values of each option that a sweep goes over, in one order; none where that cannot be told."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    found: dict[str, set[str]] = {}
+    for text in overrides:
+        try:
+            one = OverridesParser.create().parse_override(text)
+            name = text.partition("=")[0]
+            found[name] = (
+                set(one.sweep_string_iterator()) if one.is_sweep_override() else {one.get_value_element_as_str()}
+            )
+        except (HydraException, ValueError):  # a glob needs the choices
+            return None
+    return dict(sorted(found.items()))
 
 
 def listed(folder: Path) -> tuple[dict[str, dict[str, str]], list[str]]:

@@ -194,6 +194,29 @@ def test_trials_that_fail_do_not_end_a_search_and_its_objective_is_a_metric(here
     assert best == max(float(row["success_mean"]) for row in table(here / "good").values())
 
 
+@needs("optuna")
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_search_is_given_more_trials_and_not_fewer(kept, here):
+    search = ["hparams_search=rewardnet_prefs_optuna"] if kept else ["hydra/sweeper=optuna", "objective=answer_error"]
+    arguments = ["-m", "experiment=rewardnet_prefs", *search, "optimizer.lr=interval(0.001,0.1)", "steps=2"]
+    for number in (2, 3):
+        done = run(here, *arguments, f"hydra.sweeper.n_trials={number}")
+        assert done.returncode == 0, done.stderr
+        (sweep,) = sweeps(here)
+        assert [row["status"] for row in table(sweep).values()] == ["finished"] * number
+    before = (sweep / "sweep.yaml").read_bytes()
+    done = run(here, *arguments, "hydra.sweeper.n_trials=1")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "prefrl-train: hydra.sweeper.n_trials=1: this search has had 3 trials;"
+        " type hydra.sweeper.n_trials=N with a larger N, or another output_dir\n"
+    )
+    assert (sweep / "sweep.yaml").read_bytes() == before
+    sweep.rename(here / "moved")
+    assert run(here, "resume=moved", "hydra.sweeper.n_trials=4").returncode == 0
+    assert len(table(here / "moved")) == 4
+
+
 # A Slurm of one machine, which calls every job completed, as Slurm does with what submitit runs.
 SBATCH = """#!/usr/bin/env python
 import os, subprocess, sys

@@ -1,4 +1,4 @@
-"""The layers of the package: imports go down only, the parts do not know each other, the README's commands are real."""
+"""The layers of the package: imports go down only, the parts do not know each other, extensions work."""
 
 import ast
 import graphlib
@@ -6,14 +6,12 @@ import json
 import re
 import shlex
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
-from prefrl_cli.cli import hydra_app, train
-from prefrl_cli.config import build, check_run
+from prefrl_cli.cli import train
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "prefrl_cli"
@@ -157,56 +155,6 @@ def test_no_circle():
 def test_the_rule_itself(module, source, reason):
     ((imported, only_typed),) = imports(source, FOUND)
     assert wrong(module, imported, only_typed) == reason
-
-
-def commands():
-    """The lines of the README's shell blocks that begin with one of our commands, comments and continuations joined."""
-    blocks = re.findall(r"^```(?:bash|sh)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [words for line in lines if (words := shlex.split(line, comments=True)) and words[0].startswith("prefrl-")]
-
-
-SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
-COMMANDS = commands()
-
-
-def test_the_readme_shows_commands():
-    assert len([words for words in COMMANDS if words[0] == "prefrl-train"]) >= 4
-    assert {words[0] for words in COMMANDS} <= set(SCRIPTS)
-
-
-# Sweeps and resumed runs have tests of their own: they cannot be stopped short of training.
-ONE_RUN = [
-    words
-    for words in COMMANDS
-    if words[0] == "prefrl-train" and not {"-m", "--help"} & set(words) and "resume=" not in " ".join(words)
-]
-
-
-@pytest.mark.parametrize("words", ONE_RUN, ids=" ".join)
-def test_a_command_of_the_readme_is_right(words, tmp_path, monkeypatch, capsys):
-    """Everything up to the first step: the options compose and every part is built."""
-    built = []
-
-    def only_build(config, *_):
-        built.append(build({**config, "num_seeds": 1}))
-        return 0
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hydra_app, "run_job", only_build)
-    assert train.main(words[1:]) == 0, capsys.readouterr().err
-    assert built or "--help" in words
-
-
-def test_the_options_that_the_readme_names_in_its_tables(tmp_path, monkeypatch):
-    """Inline code that begins with an experiment composes and builds, as `prefrl-train` would."""
-    typed = sorted(set(re.findall(r"`(experiment=[^`]*)`", (ROOT / "README.md").read_text(encoding="utf-8"))))
-    assert len(typed) >= 8
-    monkeypatch.chdir(tmp_path)
-    for options in typed:
-        config = hydra_app.composed(shlex.split(options))
-        check_run(config)
-        build({**config, "num_seeds": 1})
 
 
 def test_a_person_extends_prefrl_as_the_readme_says(tmp_path, monkeypatch, capsys):

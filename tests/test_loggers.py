@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import json
 import multiprocessing
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -224,6 +225,29 @@ def test_trackers_know_a_resumed_run_again(here, tmp_path_factory):
     assert loggers._identity(tmp_path_factory.mktemp("new")) != first
     (moved / loggers._IDENTITY).write_text("../another'; DROP")
     assert loggers._identity(moved) not in (first, "../another'; DROP")
+
+
+@pytest.mark.parametrize("name", ["run", "r\u00fcn\nof 'mine'", "r\udcfcn"])
+def test_a_copy_is_a_run_of_its_own_for_trackers(name, here):
+    original, copy = here / name, here / "copy"
+    original.mkdir()
+    first = loggers._identity(original)
+    shutil.copytree(original, copy)
+    second = loggers._identity(copy)
+    assert second != first and loggers._identity(copy) == second and loggers._identity(original) == first
+    (moved := here / "moved").symlink_to(original)
+    assert loggers._identity(moved) == first  # the same folder by another name
+    shutil.rmtree(original)
+    copy.rename(original)
+    assert loggers._identity(original) == second
+
+
+@pytest.mark.parametrize("place", ["", "\n", "\n/nowhere", "\n\0", "\n..", "\n/dev", f"\n{'x' * 4000}"])
+def test_an_identity_whose_folder_cannot_be_found_is_that_of_a_moved_run(place, here):
+    (here / loggers._IDENTITY).write_text(f"{'a' * 16}{place}")
+    assert loggers._identity(here) == "a" * 16 == loggers._identity(here)
+    (here / loggers._IDENTITY).write_text(f"{'a' * 16}\n{'x' * 5000}")
+    assert loggers._identity(here) != "a" * 16
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -251,7 +251,6 @@ def test_what_differs_is_told_before_it_goes_on(monkeypatch, capsys):
         (["resume=run", "optimizer.lrr=3"], "optimizer.lrr: the run has no such option; did you mean lr"),
         (["resume=run", "optimizer.lr=-3"], "optimizer.lr=-3"),
         (["resume=run", "optimizer=adam"], "a run keeps its optimizer"),
-        (["resume=run", "output_dir=other"], "a run keeps its output_dir"),
         (["resume=run", "experiment=oprl_maze"], "run is a run of addition_linear"),
         (["resume=run", "--cfg"], "type only NAME=VALUE"),
         (["resume=latest", "experiment=oprl_maze"], "holds no unfinished run of oprl_maze"),

@@ -13,12 +13,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from kill_a_sweep import trial
 
 from prefrl_cli import loggers, runner, trackers
 from prefrl_cli.cli.train import main
 from prefrl_cli.sweep import Sweep, read_json
-from prefrl_cli.sweep_record import find, job_name, what
+from prefrl_cli.sweep_record import find, goes_on, job_name, read_record, what
 
 ADDITION = ["-m", "experiment=addition_linear", "quiet=true"]
 # The larger learning rate ends as a number that is none.
@@ -262,6 +261,51 @@ def test_a_sweep_that_is_running_is_left_alone(here, capsys):
 
 
 @pytest.mark.parametrize(
+    ("before", "now", "goes"),
+    [
+        ("seed=0,1", "seed=0,1,2", True),
+        ("seed=0,1", "seed=2,1,0", True),
+        ("seed=0", "seed=0,1", True),
+        ("seed=0,1", "seed=range(0,4)", True),
+        ("seed=0,1 env.size=8", "env.size=8,12 seed=0,1", True),
+        ("seed=0,1", "seed=0", False),
+        ("seed=0,1", "seed=1,2", False),
+        ("seed=0,1", "seed=0,1 env.size=8", False),
+        ("seed=0,1 env.size=8", "seed=0,1", False),
+        ("experiment=a", "experiment=a,b", False),  # it is not in the jobs' names
+        ("experiment=a,b", "experiment=a,b,c", True),
+        ("hparams_search=x seed=0", "hparams_search=x seed=0,1", False),
+        ("hparams_search=x hydra.sweeper.n_trials=2", "hparams_search=x hydra.sweeper.n_trials=3", True),
+        ("hparams_search=x", "hparams_search=x hydra.sweeper.n_trials=3", True),
+        ("hparams_search=x hydra.sweeper.n_trials=2", "hparams_search=y hydra.sweeper.n_trials=2", False),
+        ("seed=[0", "seed=0,1", False),
+    ],
+)
+def test_which_sweep_goes_on_as_another(before, now, goes):
+    one, other = ({"overrides": what(text.split()), "flags": []} for text in (before, now))
+    assert goes_on(one, other) == goes
+    assert not goes_on(one, {**other, "flags": ["--config-dir=/x"]})
+
+
+def test_a_sweep_is_given_more_values_in_its_folder(here, capsys):
+    arguments = [*ADDITION, "steps=1", "output_dir=mine"]
+    assert main([*arguments, "seed=1,2"]) == 0
+    kept = {path: path.stat().st_mtime_ns for path in (here / "mine").glob("*/*")}
+    assert main([*arguments, "seed=1,2,3", "optimizer.lr=0.1"]) == 2
+    said = "mine: holds another sweep; type another output_dir, or its own options and more values\n"
+    assert capsys.readouterr().err.endswith(said)
+    shutil.move("mine", "moved")
+    arguments[-1] = "output_dir=moved"
+    assert main([*arguments, "seed=1,2,3"]) == 0
+    rows = table(here / "moved")
+    assert sorted(rows) == [f"seed={seed},steps=1" for seed in (1, 2, 3)]
+    assert {row["status"] for row in rows.values()} == {"finished"}
+    assert all((here / "moved" / path.relative_to(here / "mine")).stat().st_mtime_ns == at for path, at in kept.items())
+    assert "seed=1,2,3" in read_record(here / "moved")["overrides"]
+    assert main(["resume=moved"]) == 0 and main([*arguments, "seed=1,2"]) == 2  # the third is not forgotten
+
+
+@pytest.mark.parametrize(
     "override",
     ["hydra.launcher._target_=os.system", "+hydra.callbacks.a=1", "allow_targets=[os]", "--config-path=/tmp"]
     + ["logger.mlflow.store=sqlite:////etc/x", "+logger={m: {store: http://x}}"],
@@ -272,15 +316,3 @@ def test_the_record_of_someone_elses_sweep_runs_nothing(override, here, capsys):
     assert main([f"resume={here}"]) == 2
     assert f"has {override}; type the sweep's own command again" in capsys.readouterr().err
     assert [path.name for path in here.iterdir()] == ["sweep.yaml"]
-
-
-def test_killed_and_typed_again_it_is_the_undisturbed_sweep(tmp_path):
-    found = trial(tmp_path, jobs=4, kills=1, steps=100, launcher=None, charts=False)
-    assert found == {
-        "exit codes": (0, 0),
-        "kills that hit a running sweep": 1,
-        "jobs that went on from a checkpoint": 1,
-        "jobs finished": 4,
-        "finished jobs run again": 0,
-        "jobs that differ": [],
-    }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from prefrl_cli.exactness import Trained
     from prefrl_cli.figures import Figure, History
     from prefrl_cli.optimizers import Optimizer
+    from prefrl_cli.streams import Streams
 
 
 class Algorithm(Protocol):
@@ -22,12 +23,14 @@ class Algorithm(Protocol):
     Attributes:
         steps: calls of `update()` wanted.
         step: calls done.
+        streams: the random numbers of each seed.
         examples: the first few items of the last evaluation, a column `[R, K]` a name; may be empty.
         optimizers: of everything that is learned. They say which seeds' numbers are still finite.
     """
 
     steps: int
     step: int
+    streams: Streams
     examples: dict[str, Tensor]
     optimizers: Sequence[Optimizer]
 
@@ -48,6 +51,12 @@ class Algorithm(Protocol):
                 `evaluation/<name>` `[N + 1, R]`, whose first row is before training; NaN where there is no value.
             living: the seeds that have not failed, `[R]`; of the others nothing is shown but their history.
         """
+
+    def play(self, episodes: int) -> dict[str, Tensor]:
+        """What the policy reaches in so many fresh episodes, `[R]` each; nothing where there are no episodes."""
+
+    def adopt(self, state: dict[str, Any]) -> None:
+        """Take what was learned, and nothing else, from a `state()`; the environment and the seeds may be others."""
 
     def state(self) -> dict[str, Any]:
         """Everything that changes while training: tensors, numbers, words, and lists and dictionaries of these."""

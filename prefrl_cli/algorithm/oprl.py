@@ -194,6 +194,22 @@ class OPRL:
             **oprl_evaluation.success(self._success),
         }
 
+    def play(self, episodes: int) -> dict[str, Tensor]:
+        """Means `[R]` over fresh episodes of the policy as it is, without exploration."""
+        self.streams.restart("evaluation")
+        fresh = self._play(episodes, 0.0, "evaluation")
+        return {
+            "success": (fresh.returns > 0).float().mean(-1),
+            "return": fresh.returns.mean(-1),
+            "steps": fresh.lengths.float().mean(-1),
+        }
+
+    def adopt(self, state: dict[str, Any]) -> None:
+        """Take the policy and the reward model from a `state()`."""
+        self.policy_optimizer.restore(state["policy"])
+        self.reward_optimizer.restore(state["reward_model"])
+        self.reward_model.restore(state["reference"])
+
     def greedy_episode(self) -> Trajectories:
         """One episode a seed that takes the most probable action; of equals the first."""
         best = one_hot(self.probabilities().argmax(-1), self.env.num_actions)

@@ -175,6 +175,15 @@ class _RewardLearning:
         rows = (self._batch, self._initial_states, self._final_states)
         return trained(reward_model=(self.reward_model, self._optimizer, rows))
 
+    def play(self, episodes: int) -> dict[str, Tensor]:
+        """Nothing: an answer is one step, and `evaluate` draws fresh states."""
+        return {}
+
+    def adopt(self, state: dict[str, Any]) -> None:
+        """Take the reward model from a `state()`."""
+        self.step = state["step"]
+        self._optimizer.restore(state["reward_model"])
+
     def state(self) -> dict[str, Any]:
         """Everything that changes while training."""
         return {

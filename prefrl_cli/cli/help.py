@@ -23,6 +23,8 @@ examples:
   go on with a run that was stopped or killed, by its folder or the newest:
     prefrl-train resume=outputs/oprl_maze/2026-01-31_12-00-00
     prefrl-train resume=latest experiment=oprl_maze
+  begin a run of its own where another one stands:
+    prefrl-train resume=RUN_DIR output_dir=NEW optimizer.lr=1e-4
   every option with its value, without running:
     prefrl-train experiment=oprl_maze --cfg job
   where an error comes from:

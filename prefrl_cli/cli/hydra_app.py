@@ -231,7 +231,10 @@ def _resume_sweep(folder: Path, overrides: list[str], config_dir: str | None) ->
     trust.check_overrides(file, record["overrides"], trust.AGAIN, search=True)
     trust.check_flags_of_record(file, record["flags"], config_dir)
     typed = sweep_record.how(overrides)
-    others = [text for text in overrides if text not in typed and sweep_record.option(text) != "resume"]
+    trials = [text for text in overrides if sweep_record.option(text) == sweep_record.TRIALS]
+    if trials:
+        record["overrides"] = sorted([*sweep_record.searched(record["overrides"]), trials[-1]])
+    others = [text for text in overrides if text not in (*typed, *trials) and sweep_record.option(text) != "resume"]
     if others:
         raise ConfigError(f"{others[0]}: a sweep goes on with its own options; leave it out, or start another sweep")
     arguments = ["-m", *record["flags"], *record["overrides"], *typed]  # Hydra takes no flag between overrides

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli import processor
-from prefrl_cli.checkpoints import CheckpointError, Checkpoints, UnfitError
 from prefrl_cli.claims import LOG, STATUS
 from prefrl_cli.cli.command import FAILED
 from prefrl_cli.cli.record import kept_options, write_record
 from prefrl_cli.cli.signals import Interrupted, Signals
+from prefrl_cli.cli.take_up import schedule_over, take_up
 from prefrl_cli.config import build, build_loggers, check_objective, check_run
 from prefrl_cli.options import ConfigError, as_typed, show
 from prefrl_cli.own_files import append_to
@@ -36,6 +36,7 @@ def run_job(
     overrides: Sequence[str],
     folder: Path | None = None,
     claimed: Callable[[Path], object] = lambda _: None,
+    until: int | None = None,
 ) -> int:
     """Check everything, claim a run directory, train.
 
@@ -44,6 +45,7 @@ def run_job(
         overrides: what was typed.
         folder: where the run goes, with a suffix if it is taken; none follows `output_dir` and the time.
         claimed: told the folder that the run has got.
+        until: stop after this step, as if interrupted.
 
     Returns:
         0, or 1 when training failed.
@@ -52,7 +54,7 @@ def run_job(
         ConfigError: for a wrong option; nothing has been written then.
         Interrupted: on SIGTERM or Ctrl-C, once a checkpoint is written and the run is marked.
     """
-    run, algorithm, threads = _ready(config)
+    run, algorithm, threads = ready(config)
     exact = folder is None and run.output_dir is not None
     named = folder is not None or exact
     if folder is None:
@@ -63,7 +65,7 @@ def run_job(
         claimed(directory.path)
         if not named:
             _note_start(directory.path)
-        return _train(algorithm, run, directory, config, overrides, threads)
+        return train(algorithm, run, directory, config, overrides, threads, until=until)
 
 
 def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: Path) -> int:
@@ -90,9 +92,9 @@ def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: P
     if is_done(folder):
         return 0
     if not (folder / STATUS).exists() or not (folder / "config.yaml").exists():
-        run, algorithm, threads = _ready(config)
+        run, algorithm, threads = ready(config)
         with contextlib.closing(RunDirectory.claim(folder, exact=True)) as directory:
-            return _train(algorithm, run, directory, config, overrides, threads)
+            return train(algorithm, run, directory, config, overrides, threads)
     return resume_run(folder, config, overrides)
 
 
@@ -102,7 +104,14 @@ def is_done(folder: Path) -> bool:
     return status.get("status") == "finished" and status.get("charts") is not False
 
 
-def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str], *, extend: bool = False) -> int:
+def resume_run(
+    folder: Path,
+    config: Mapping[str, Any],
+    overrides: Sequence[str],
+    *,
+    extend: bool = False,
+    until: int | None = None,
+) -> int:
     """Go on with a run; see `run_or_resume`, which has the same arguments and results.
 
     Args:
@@ -111,6 +120,7 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
         overrides: what was typed for them.
         extend: whether a finished run may go on when `steps` has grown. Of one whose charts could not be drawn
             they are drawn otherwise.
+        until: stop after this step, as if interrupted.
 
     Raises:
         ConfigError: also for a finished run, for options that its checkpoint does not fit, and for another format.
@@ -124,45 +134,31 @@ def resume_run(folder: Path, config: Mapping[str, Any], overrides: Sequence[str]
             raise ConfigError(
                 f"resume={show(str(folder))}: the run is finished at step {step}; to extend it type a larger steps=N"
             )
-        run, algorithm, threads = _ready(config)
-        said = [f"resuming {folder}"]
-        resumed, unfit, ran = None, None, None
-        for path in directory.checkpoints.newest_first():
-            from prefrl_cli import runner
-
-            content: dict[str, Any] = {}
-            try:
-                content = Checkpoints.load(path, run.device)
-                _check_fit(folder, run, content)
-                resumed = runner.restore(algorithm, run, directory, content)
-            except CheckpointError as problem:
-                if isinstance(problem, UnfitError) and (others := _changed(content, config)):
-                    raise ConfigError(
-                        f"resume={show(str(folder))}: {problem}, with {others}; leave that out, or start a new run"
-                    ) from None
-                unfit = unfit or (problem if isinstance(problem, UnfitError) else None)
-                said.append(f"{problem}; the one before it is used")
-                algorithm = build(config)
-            except OSError as problem:  # a disk that is full, or a folder where a file should be
-                reason = f"{problem.strerror or problem}{f', {problem.filename}' if problem.filename else ''}"
-                raise ConfigError(f"{folder}: cannot go on here ({reason})") from None
-            else:
-                said += _schedule_over(config, content["algorithm"]) if extend else []
-                ran = content.get("options")
-                break
-        if resumed is None and unfit is not None:  # from step 0 what it has learned would be lost
-            raise ConfigError(
-                f"resume={show(str(folder))}: {unfit}; go on with the options and the prefrl that wrote it,"
-                " or start a new run"
-            )
+        run, algorithm, threads = ready(config)
+        paths = directory.checkpoints.newest_first()
+        found = take_up(directory, paths, config, run, algorithm)
+        said, algorithm, resumed = [f"resuming {folder}", *found.said], found.algorithm, found.resumed
         if undrawn:
             if resumed is None or algorithm.step != step:
                 raise ConfigError(f"resume={show(str(folder))}: {said[-1]}; its charts cannot be drawn without it")
             return _draw(algorithm, directory, resumed, run.quiet)
-        if resumed is None:
+        if resumed is not None:
+            said += schedule_over(config, found.state) if extend else []
+        else:
             said = [line.replace("; the one before it is used", "") for line in said]
         said.append(f"going on from step {algorithm.step}" if resumed else "no checkpoint to go on from: from step 0")
-        return _train(algorithm, run, directory, config, overrides, threads, resumed=resumed, said=said, ran=ran)
+        return train(
+            algorithm,
+            run,
+            directory,
+            config,
+            overrides,
+            threads,
+            resumed=resumed,
+            said=said,
+            ran=found.ran,
+            until=until,
+        )
 
 
 def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, MetricsLog], quiet: bool) -> int:
@@ -180,7 +176,7 @@ def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, 
     return 0
 
 
-def _ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
+def ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
     """The checked options, the algorithm and the number of threads."""
     run = check_run(config)  # before torch is imported: most mistakes are answered at once
     threads = processor.prepare(run)
@@ -189,36 +185,7 @@ def _ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
     return run, algorithm, threads
 
 
-def _check_fit(folder: Path, run: Run, content: Mapping[str, Any]) -> None:
-    """Refuse what no checkpoint of this run can be used for, older ones included."""
-    if content.get("seeds") != list(run.seeds):
-        raise ConfigError(f"resume={show(str(folder))}: its checkpoint is of other seeds; start a new run for these")
-    if content["step"] > run.steps:
-        raise ConfigError(f"steps={run.steps}: {folder} is at step {content['step']}; try steps={content['step']}")
-
-
-def _changed(content: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """The options that differ from those of a checkpoint, as they are typed; empty where none does."""
-    before, now = content.get("options"), kept_options(config)
-    if not isinstance(before, Mapping):
-        return ""
-    names = [name for name in now if name not in before or before[name] != now[name]]
-    return " ".join(f"{name}={show(now[name])}" for name in names[:5]) + " ..." * (len(names) > 5)
-
-
-def _schedule_over(config: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
-    """A line where the learning rate has fallen to zero, so that more steps alone would teach nothing."""
-    steps = (config.get("optimizer") or {}).get("steps")
-    counts = [float(part["count"]) for part in state.values() if isinstance(part, Mapping) and "count" in part]
-    if not steps or not counts or max(counts) < steps:
-        return []
-    return [
-        f"optimizer.steps={steps}: the learning rate reached 0 after so many optimiser steps and stays there;"
-        f" to go on learning type optimizer.steps=N as well, larger than {max(counts):.0f}"
-    ]
-
-
-def _train(
+def train(
     algorithm: Algorithm,
     run: Run,
     directory: RunDirectory,
@@ -229,7 +196,27 @@ def _train(
     resumed: tuple[Record, MetricsLog] | None = None,
     said: Sequence[str] = (),
     ran: Any = None,
+    origin: Path | None = None,
+    until: int | None = None,
 ) -> int:
+    """Train in a claimed folder; the exit code.
+
+    Args:
+        algorithm: where it begins.
+        run: the root options.
+        directory: the folder.
+        config: all options.
+        overrides: what was typed.
+        threads: that torch uses.
+        resumed: what `take_up` gave; none begins at step 0.
+        said: how the run is resumed.
+        ran: as `write_record` takes it.
+        origin: the run that this one branches from.
+        until: stop after this step, as if interrupted.
+
+    Raises:
+        Interrupted: on SIGTERM or Ctrl-C.
+    """
     from prefrl_cli import runner
     from prefrl_cli.progress import Console, Progress, table
 
@@ -238,13 +225,15 @@ def _train(
         with Signals() as signals, resumed[1] if resumed else contextlib.nullcontext():
             directory.tidy()
             directory.options = kept_options(config)
+            directory.checkpoints.keep = run.checkpoint.keep
             exactness = processor.check(algorithm, run)
-            write_record(directory, console, config, overrides, threads, algorithm.step, said, ran, exactness)
+            write_record(directory, console, config, overrides, threads, algorithm.step, said, ran, exactness, origin)
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
             warn = partial(console.line, error=True)
             trackers = build_loggers(config, run, directory.path, warn, overrides, console.line)
-            summary = runner.train(algorithm, run, directory, progress, resumed, signals.stopping, trackers, warn)
+            stopping = lambda: signals.stopping() or algorithm.step == until  # noqa: E731
+            summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
             for line in table(summary, directory.path):
                 console.line(line)
         if signals.caught is not None:  # this run is done all the same; what comes after it is not wanted
@@ -252,7 +241,9 @@ def _train(
     except runner.TrainingError as problem:
         return _stop(directory, console, algorithm.step, str(problem))
     except runner.Stopped:
-        assert signals.caught is not None
+        if signals.caught is None:
+            _mark(directory, "interrupted", algorithm.step, f"stopped after step {until}")
+            return 0
         message = (
             f"interrupted at step {algorithm.step}; to go on type prefrl-train resume={as_typed(str(directory.path))}"
         )

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from prefrl_cli.options import ConfigError
+from prefrl_cli.sweep_record import fewer_trials
 
 EXTRAS = ("joblib", "submitit", "ray", "optuna")  # of our package, named as what they bring
 
@@ -43,6 +44,9 @@ def go_on_searching(search: Any) -> None:
 
     Args:
         search: the sweeper, with its study's name and storage.
+
+    Raises:
+        ConfigError: when the study has had more trials than are wanted.
     """
     import optuna
     from optuna.trial import TrialState
@@ -54,6 +58,9 @@ def go_on_searching(search: Any) -> None:
         load_if_exists=True,
     )
     trials = study.get_trials()
+    done = sum(trial.state.is_finished() and trial.state != TrialState.FAIL for trial in trials)
+    if search.n_trials < done:
+        raise ConfigError(fewer_trials(search.n_trials, done))
     complete = [trial.params for trial in trials if trial.state == TrialState.COMPLETE]
     known = [*complete, *(one.system_attrs.get("fixed_params") for one in trials if one.state == TrialState.WAITING)]
     for trial in trials:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli import processor
+from prefrl_cli.choices import choice_error, choices, conf_folder, named
 from prefrl_cli.cli.trust import check_values
 from prefrl_cli.old_records import updated, updated_flat
 from prefrl_cli.options import ConfigError, show
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from prefrl_cli.run_directory import RunDirectory
 
 # How a run was started rather than what it is; allow_targets has to be typed each time.
-_NOT_COMPARED = ("quiet", "output_dir", "allow_targets")
+_NOT_COMPARED = ("quiet", "output_dir", "allow_targets", "logger")
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
@@ -44,6 +45,26 @@ def stored_config(folder: Path) -> dict[str, Any]:
     return updated(config) | {"allow_targets": [], "quiet": False}
 
 
+def chosen_trackers(before: Any, typed: Any) -> dict[str, Any] | None:
+    """The group `logger` of a run that goes on with other trackers; one that it had keeps its options.
+
+    Args:
+        before: the group so far.
+        typed: a name, several, or none.
+
+    Raises:
+        ConfigError: for a tracker that does not exist.
+    """
+    names = [typed] if isinstance(typed, str) else typed or []
+    had = before if isinstance(before, dict) else {}
+    chosen: dict[str, Any] = {}
+    for name in names if isinstance(names, list) else [names]:
+        if name not in choices("logger"):
+            raise choice_error("logger", show(name), choices("logger"))
+        chosen[name] = had.get(name) or read_yaml(conf_folder() / "logger", f"{name}.yaml")
+    return named({"logger": chosen}, {})["logger"] if chosen else None
+
+
 def stored_environment(folder: Path) -> dict[str, Any]:
     """What a run recorded of the machine and the software; empty where it cannot be read."""
     try:
@@ -62,6 +83,7 @@ def write_record(
     said: Sequence[str],
     ran: Any,
     exactness: Mapping[str, Any],
+    origin: Path | None = None,
 ) -> None:
     """Write what runs and on what; for a resumed run also what differs from what ran before.
 
@@ -75,6 +97,7 @@ def write_record(
         said: of a resumed run, how it is resumed; a new one has nothing to say.
         ran: the options that the checkpoint says it ran with; `config.yaml` may have been edited since.
         exactness: what the run found of its processor.
+        origin: the run that this one branches from, whose history it continues; none where it is its own.
 
     Raises:
         OSError: when it cannot be written.
@@ -86,17 +109,23 @@ def write_record(
     now = {**environment(threads, config.get("device", "cpu")), "exactness": exactness}
     content: dict[str, Any] = now
     if said:
-        differences = []
+        differences, changed = [], {}
         with contextlib.suppress(ConfigError):  # a run that ended before its record was written has none
-            known = ran if isinstance(ran, dict) and ran else stored_config(directory.path)
+            known = ran if isinstance(ran, dict) and ran else stored_config(origin or directory.path)
             differences = config_differences(known, config)
-        before = stored_environment(directory.path)
+            was, becomes = updated_flat(kept_options(known)), kept_options(config)
+            both = [name for name in was if name in becomes and was[name] != becomes[name]]
+            changed = {name: [was[name], becomes[name]] for name in both}
+        before = stored_environment(origin or directory.path)
         differences += environment_differences(before, now) if before else []
         for line in (*said, *differences):
             console.line(line)
         earlier = before.get("resumed")
-        here = {"step": step, "differences": differences, "exactness": exactness}
-        again = [*(earlier if isinstance(earlier, list) else []), here]
+        new = {"step": step, "differences": differences, "options": changed, "exactness": exactness}
+        again = [*(earlier if isinstance(earlier, list) else []), new]
+        if origin is not None:  # what became of that run after the checkpoint is not this one's history
+            again = [one for one in again[:-1] if isinstance(one, dict) and _before(one.get("step"), step)] + again[-1:]
+            again[-1]["branched_from"] = str(origin.resolve())
         content = {**(before or now), "resumed": again}
     for line in processor.notes(exactness):
         console.line(line, error=line.startswith(processor.WARNING))
@@ -106,6 +135,10 @@ def write_record(
     directory.write_json("environment.json", content)
 
 
+def _before(step: Any, end: int) -> bool:
+    return type(step) is int and step < end
+
+
 def kept_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options that two runs are compared by, by their dotted names: numbers, words, truth values and nothing.
 
@@ -113,7 +146,11 @@ def kept_options(config: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: when they are more than any of ours.
     """
     try:
-        return {name: value for name, value in flat(dict(config), "config.yaml").items() if name not in _NOT_COMPARED}
+        return {
+            name: value
+            for name, value in flat(dict(config), "config.yaml").items()
+            if name.partition(".")[0] not in _NOT_COMPARED
+        }
     except UnreadableError as problem:
         raise ConfigError(str(problem)) from None
 

@@ -73,8 +73,8 @@ def reproduce(arguments: Sequence[str]) -> int:
     from prefrl_cli.cli.job import resume_run, run_job
     from prefrl_cli.cli.resume import change, overrides
 
-    given = [text for text in arguments if _is_option(text)]
-    folders = [text for text in arguments if not _is_option(text)]
+    given = [text for text in arguments if is_option(text)]
+    folders = [text for text in arguments if not is_option(text)]
     if len(folders) != 1:
         raise ConfigError("which run? type prefrl-reproduce RUN_DIR, or --help")
     old = typed_path(folders[0])
@@ -91,14 +91,18 @@ def reproduce(arguments: Sequence[str]) -> int:
     if output and (new := Path(output[-1])).exists() and (not new.is_dir() or in_the_way(new) is not None):
         raise ConfigError(f"output_dir={show(output[-1])}: is there already; type another folder")
     again, claimed = [f"experiment={config['experiment']}"], list[Path]()
-    first, *later = [*({**config, "steps": end} for end in _ends(old, config.get("steps"))), config]
-    code = run_job(first, again, claimed=claimed.append)
-    for longer in later:  # as it was extended: a run is evaluated where it ends
-        code = code or resume_run(claimed[0], longer, again, extend=True)
+    before = _before(old, config)
+    repeated = before is not None
+    if before is None:  # a record that does not hold what was changed; as it was extended it can be repeated
+        before = [({**config, "steps": end}, end) for end in _ends(old, config.get("steps"))]
+    parts = [*before, (config, None)]
+    code = run_job(parts[0][0], again, claimed=claimed.append, until=parts[0][1])
+    for options, until in parts[1:]:  # a run is evaluated where it ends, and then went on
+        code = code or resume_run(claimed[0], options, again, extend=True, until=until)
     new = claimed[0]
     if code:
         return code
-    for step in _changed_on_the_way(old):
+    for step in () if repeated else _changed_on_the_way(old):
         print(f"note: its options were changed at step {shown(step, 20)}; this repeats the last ones from step 0")
     difference, rows = first_difference(metrics, new / "metrics.csv")
     if difference is None:
@@ -117,7 +121,7 @@ def _elsewhere(old: Path, new: Path) -> bool:
     return isinstance(before, str) and before != now
 
 
-def _is_option(text: str) -> bool:
+def is_option(text: str) -> bool:
     """Whether it is NAME=VALUE; a job of a sweep lies in a folder that is named so too."""
     return re.match(r"[+~]*[\w.]+=", text) is not None and (
         text.startswith("output_dir=") or not typed_path(text).is_dir()
@@ -166,6 +170,35 @@ def _whole_lines(file: TextIO) -> Iterator[str]:
             raise ValueError("a line is empty" if len(line) < _LONGEST_LINE else "a line is very long")
         if line.endswith("\n"):
             yield line
+
+
+def _before(folder: Path, config: dict[str, Any]) -> list[tuple[dict[str, Any], int]] | None:
+    """What ran before a run had its last options: options and the step up to which they counted, in that order.
+
+    None where its record does not say it.
+    """
+    from prefrl_cli.cli.resume import change
+
+    resumed = stored_environment(folder).get("resumed")
+    found: list[tuple[dict[str, Any], int]] = []
+    later = config.get("steps")
+    for one in reversed(resumed if isinstance(resumed, list) else []):
+        lines = one.get("differences") if isinstance(one, dict) else None
+        changed = [line for line in lines if str(line).startswith(_CHANGED)] if isinstance(lines, list) else []
+        if not changed:
+            continue
+        step, options = one.get("step"), one.get("options")
+        if not isinstance(options, dict) or len(options) != len(changed):
+            return None
+        pairs = {str(name): pair for name, pair in options.items()}
+        if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs.values()):
+            return None
+        if type(step) is not int or type(later) is not int or not 0 < step <= later:  # it went back on the way
+            return None
+        config = change(config, {name: was for name, (was, _) in pairs.items()})
+        found.insert(0, (config, step))
+        later = step
+    return found
 
 
 def _ends(folder: Path, steps: Any) -> list[int]:

@@ -1,4 +1,4 @@
-"""`prefrl-train resume=RUN_DIR` and `resume=latest`: go on with a run from its own record."""
+"""`prefrl-train resume=RUN_DIR` and `resume=latest`: go on with a run from its own record, there or in a new folder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 from prefrl_cli.choices import GROUPS
 from prefrl_cli.claims import STATUS, half_begun
+from prefrl_cli.cli.branch import branch, named_checkpoint, not_in_place
 from prefrl_cli.cli.job import STARTED, resume_run
-from prefrl_cli.cli.record import stored_config
+from prefrl_cli.cli.record import chosen_trackers, stored_config
 from prefrl_cli.cli.trust import check_trackers
+from prefrl_cli.config import Run
 from prefrl_cli.options import ConfigError, as_typed, check_value, show, signature, suggest
 from prefrl_cli.run_directory import read_status
 from prefrl_cli.safe_files import UnreadableError, read
@@ -29,11 +31,11 @@ def typed_resume(arguments: Sequence[str]) -> str | None:
 
 
 def resume(arguments: Sequence[str]) -> int:
-    """Go on with a run.
+    """Go on with a run, or with `output_dir=NEW` begin one of its own where a checkpoint of it stands.
 
     Args:
-        arguments: `resume=RUN_DIR` or `resume=latest`, with `experiment=NAME` for that experiment's latest, and
-            options that are to differ from now on.
+        arguments: `resume=RUN_DIR`, `resume=latest`, with `experiment=NAME` for that experiment's latest, or a
+            checkpoint, `resume=RUN_DIR/checkpoints/step_000050.pt`; and options that are to differ from now on.
 
     Returns:
         The exit code of training.
@@ -47,7 +49,9 @@ def resume(arguments: Sequence[str]) -> int:
     experiment = typed.pop("experiment", None)
     if not wanted:
         raise ConfigError("resume='': which run? type resume=RUN_DIR, or resume=latest")
-    folder = latest(experiment) if wanted == LATEST else typed_path(wanted)
+    named = named_checkpoint(str(typed_path(wanted)))
+    new = check_value("output_dir", signature(Run)["output_dir"], typed.pop("output_dir", None))
+    folder = latest(experiment) if wanted == LATEST else named[0] if named else typed_path(wanted)
     if folder.is_dir() and half_begun(folder):
         raise ConfigError(
             f"resume={show(wanted)}: this run was stopped before it had begun; type its own command again,"
@@ -58,10 +62,17 @@ def resume(arguments: Sequence[str]) -> int:
     config = stored_config(folder)
     if experiment not in (None, config["experiment"]):
         raise ConfigError(f"experiment={show(experiment)}: {folder} is a run of {config['experiment']}")
+    if "logger" in typed:
+        config["logger"] = chosen_trackers(config.get("logger"), typed.pop("logger"))
     check_trackers(folder, config, typed)
     changed = change(config, typed)
     options = [text for text in arguments if not text.startswith(("resume=", "experiment="))]
-    return resume_run(folder, changed, [f"experiment={config['experiment']}", *options], extend="steps" in typed)
+    options.insert(0, f"experiment={config['experiment']}")
+    if new is not None and (named or Path(new).resolve() != folder.resolve()):
+        return branch(folder, named and named[1], Path(new), {**changed, "output_dir": new}, options)
+    if named:
+        raise not_in_place(*named)
+    return resume_run(folder, changed, options, extend="steps" in typed)
 
 
 def latest(experiment: str | None) -> Path:
@@ -118,7 +129,7 @@ def overrides(arguments: Sequence[str]) -> dict[str, Any]:
         name = one.key_or_group
         if one.is_sweep_override() or one.is_delete() or one.package is not None:
             raise ConfigError(f"{show(text)}: a run that has begun takes only NAME=VALUE, such as steps=200")
-        if name in GROUPS or name == "output_dir":
+        if name in GROUPS:
             raise ConfigError(f"{show(text)}: a run keeps its {name}; start a new run for another")
         values[name] = one.value()
     return values
@@ -130,8 +141,6 @@ def change(config: dict[str, Any], typed: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: for an option that the run does not have.
     """
-    from prefrl_cli.config import Run
-
     config = {name: _copy(value) for name, value in config.items()}
     for name, value in typed.items():
         *path, last = name.split(".")

@@ -215,6 +215,9 @@ def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
         search: Any = getattr(sweeper, "sweeper", None)
         if type(search).__name__ == "OptunaSweeperImpl":
             plugins.few_words()
+            if not search.storage and not search.study_name:
+                # Without a place to keep it, a search that is typed again would begin again.
+                search.storage, search.study_name = f"sqlite:///{sweep.path.absolute()}/study.db", "search"
             if search.storage and search.study_name:
                 sweep.expected = search.n_trials
                 plugins.go_on_searching(search)

@@ -148,11 +148,11 @@ def configurations(runs: Sequence[Run]) -> list[Configuration]:
     for run in runs:
         if not run.options or run.status == "unreadable":
             continue
-        options = {
-            name: value
-            for name, value in run.options.items()
-            if name not in _NOT_RESULTS and not name.startswith(_NOT_RESULT_GROUPS)
-        }
+        options = {name: value for name, value in run.options.items() if _of_results(name)}
+        # Changed on the way it is neither what it was nor what it became: it is pooled with its like.
+        changes = [f"{name} {change}" for name, change in run.changes if _of_results(name) and name != "steps"]
+        if changes:
+            options["changed on the way"] = "; ".join(changes)[:400]
         key = tuple(sorted(_as_class(name, value) for name, value in options.items()))
         if key not in found:
             found[key] = Configuration(str(len(found) + 1), run.experiment, options)
@@ -160,6 +160,11 @@ def configurations(runs: Sequence[Run]) -> list[Configuration]:
     for configuration in found.values():
         configuration.pool()
     return list(found.values())
+
+
+def _of_results(name: str) -> bool:
+    """Whether an option may change results."""
+    return name not in _NOT_RESULTS and not name.startswith(_NOT_RESULT_GROUPS)
 
 
 def _as_class(name: str, value: Any) -> tuple[str, str]:

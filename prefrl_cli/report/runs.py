@@ -22,6 +22,7 @@ from prefrl_cli.sweep_record import TABLE, listed
 _MARKS = ("status.json", "config.yaml", "metrics.csv", "summary.json")
 _SET_ASIDE = ".failed"  # where a sweep keeps failed tries of jobs that it ran again
 _MOST_SEEDS = 100_000
+_OPTION_DIFFERS = "config differs: "
 STATUSES = ("finished", "running", "failed", "interrupted")
 
 
@@ -43,6 +44,7 @@ class Run:
         scores: final evaluation, metric -> `[R]`, NaN where a seed has no value, a failed seed being without success;
             of finished runs only.
         table: what `metrics.csv` holds, of finished runs only.
+        changes: the options that were changed on the way, `(name, "0.1 -> 0.2 at step 50")` each.
         environment: commit and versions, name -> text, and what of these and of the options changed on the way.
         seconds: of training.
         started: when, in UTC; nothing where its record does not say.
@@ -58,6 +60,7 @@ class Run:
     failed: dict[int, str] = field(default_factory=dict)
     scores: dict[str, np.ndarray] = field(default_factory=dict)
     table: Table | None = None
+    changes: list[tuple[str, str]] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     seconds: float | None = None
     started: str = ""
@@ -128,6 +131,7 @@ def _read(run: Run) -> None:
     run.environment = _environment(run.path)
     started = str(status.get("started"))
     run.started = started if re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}Z", started) else ""
+    run.changes = _changes(run.path)
     run.step = status["step"] if isinstance(status.get("step"), int) else 0
     run.reason = " ".join(str(status.get("reason") or "").split())[:400]
     ends = _failed_seeds(run, status)
@@ -204,6 +208,20 @@ def _environment(folder: Path) -> dict[str, str]:
     if changes := dict.fromkeys(line for _, line in changed_on_the_way(content)):
         found["changed on the way"] = "; ".join(changes)[:400]
     return found
+
+
+def _changes(folder: Path) -> list[tuple[str, str]]:
+    """The options that a run was given anew when it was resumed or branched from another one."""
+    try:
+        content = read_json(folder, "environment.json")
+    except UnreadableError:
+        return []
+    found = []
+    for step, line in changed_on_the_way(content):
+        name, _, change = line.removeprefix(_OPTION_DIFFERS).partition(" ")
+        if line.startswith(_OPTION_DIFFERS):
+            found.append((name, f"{change} at step {step if type(step) is int else '?'}"))
+    return found[:50]
 
 
 def missing_jobs(sweep: Path) -> list[Run]:

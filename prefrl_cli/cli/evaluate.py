@@ -1,0 +1,218 @@
+"""`prefrl-evaluate RUN_DIR`: what a run has learned, tried with other random numbers or in another environment."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from prefrl_cli.checkpoints import CheckpointError, Checkpoints
+from prefrl_cli.cli.branch import named_checkpoint
+from prefrl_cli.cli.command import run_command
+from prefrl_cli.cli.record import stored_config
+from prefrl_cli.limits import Count
+from prefrl_cli.options import MISSING, ConfigError, Option, check_value, show
+from prefrl_cli.own_files import write_whole
+from prefrl_cli.safe_files import UnreadableError, read_json, short
+
+if TYPE_CHECKING:
+    import numpy as np
+
+USAGE = """\
+prefrl-evaluate: try what a run has learned with other random numbers, or in
+another environment. Nothing is trained, and nothing is written into the run.
+
+usage: prefrl-evaluate RUN_DIR [OPTION=VALUE ...] [--json FILE]
+
+Each policy of the run, one a seed, plays episodes of its own. RUN_DIR may also
+be one of its checkpoints, RUN_DIR/checkpoints/step_000050.pt. Exit code 0, or
+2 for a wrong argument.
+
+options:
+  seed=N              random numbers of seeds N, N + 1, ..., one for each policy;
+                      else those of the run's own evaluation
+  episodes=N          played by each policy; 100
+  env.OPTION=VALUE    another environment, such as env.layout=random
+                      env.layout_seed=3; its networks must fit
+  threads=N           processor threads; they change no result
+  allow_targets=[...] packages of your own that the run's config may use
+  --json FILE         the values of each seed as well
+"""
+_OPTIONS = ("seed", "threads", "device", "allow_targets")
+_DAMAGED = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError)  # what another's state raises
+
+
+class Evaluation(NamedTuple):
+    """What was found.
+
+    Attributes:
+        experiment: its name.
+        step: of the checkpoint.
+        policies: R seeds, of training.
+        seeds: R seeds, whose random numbers were used.
+        metrics: name -> `[R]`, NaN where there is no value.
+    """
+
+    experiment: str
+    step: int
+    policies: list[int]
+    seeds: list[int]
+    metrics: dict[str, np.ndarray]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: what was typed after the command; none takes it from the process.
+
+    Returns:
+        0, 2 for a wrong argument, 130 on Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if "--help" in arguments or "-h" in arguments:
+        print(USAGE, end="")
+        return 0
+    return run_command("prefrl-evaluate", lambda: _answer(arguments))
+
+
+def _answer(arguments: Sequence[str]) -> int:
+    from prefrl_cli.cli.reproduce import is_option
+    from prefrl_cli.cli.resume import overrides
+
+    texts, file = _without_file(arguments)
+    typed = overrides([text for text in texts if is_option(text)])
+    folders = [text for text in texts if not is_option(text)]
+    if len(folders) != 1 or folders[0].startswith("-"):
+        raise ConfigError("which run? type prefrl-evaluate RUN_DIR, or --help")
+    episodes = check_value("episodes", Option(Count, MISSING, True), typed.pop("episodes", 100))
+    found = evaluate(Path(folders[0]), typed, episodes)
+    for line in table(found, _in_the_run(Path(folders[0]), found.step), episodes, typed):
+        print(line)
+    if file is not None:
+        content = {**found._asdict(), "episodes": episodes, "options": typed, "metrics": _statistics(found)}
+        try:
+            write_whole(file, json.dumps(content, indent=2, default=str) + "\n", sync=False)
+        except OSError as problem:
+            raise ConfigError(f"--json {show(str(file))}: cannot be written ({problem.strerror})") from None
+    return 0
+
+
+def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Evaluation:
+    """Try the policies of a run; nothing is written.
+
+    Args:
+        folder: of the run, or one of its checkpoints, else the newest good one is taken.
+        typed: options that differ from the run's: `seed`, `threads`, `device`, `allow_targets` and those of `env`.
+        episodes: that each policy plays, where the experiment has episodes.
+
+    Raises:
+        ConfigError: for a folder without a checkpoint, another option, and an environment that the networks do not fit.
+    """
+    from prefrl_cli.cli.job import ready
+    from prefrl_cli.cli.resume import change
+    from prefrl_cli.config import build, check_run
+
+    for name in typed:
+        if name not in _OPTIONS and not name.startswith("env."):
+            allowed = ", ".join((*_OPTIONS, "episodes"))
+            raise ConfigError(f"{name}: a run is evaluated as it is; only {allowed} and options of env may change")
+    named = named_checkpoint(str(folder))
+    if named is not None:
+        folder = named[0]
+    stored = {**stored_config(folder), "logger": None, "output_dir": None}
+    policies = list(check_run(stored).seeds)
+    config = change(stored, dict(typed))
+    # Built with the seeds of training: some of what does not learn, an ensemble's start, is drawn from them.
+    run, algorithm, _ = ready({**config, "seed": stored["seed"]})
+    step, state = _newest(folder, named and named[1], policies, run.device)
+    try:
+        algorithm.adopt(state)
+    except _DAMAGED as problem:
+        changed = " ".join(f"{name}={show(value)}" for name, value in typed.items() if name.startswith("env."))
+        cure = "leave out what changes its size" if changed else "use the prefrl that wrote it"
+        raise ConfigError(
+            f"{changed or folder}: the networks of the run do not fit ({short(problem)[:80]}); {cure}"
+        ) from None
+    from prefrl_cli.runner import arrays
+
+    if config["seed"] != stored["seed"]:
+        algorithm.streams = build(config).streams
+    metrics = arrays({**algorithm.evaluate(), **algorithm.play(episodes)})
+    metrics.pop("labels_used", None)  # none was asked for here
+    return Evaluation(run.experiment, step, policies, list(check_run(config).seeds), metrics)
+
+
+def _newest(folder: Path, named: Path | None, seeds: Sequence[int], device: str) -> tuple[int, dict[str, Any]]:
+    """The step and the algorithm's state of the named checkpoint, or the newest good one."""
+    inside = folder / "checkpoints"
+    if inside.is_symlink():
+        raise ConfigError(f"{show(str(inside))}: is a link; put what it leads to there")
+    problems = []
+    for path in [named] if named else Checkpoints(inside).newest_first():
+        try:
+            content = Checkpoints.load(path, device)
+            if content["seeds"] == list(seeds):
+                return int(content["step"]), dict(content["algorithm"])
+            problems.append(f"checkpoint {path.name} is of other seeds than config.yaml")
+        except (CheckpointError, *_DAMAGED) as problem:
+            problems.append(short(problem))
+    raise ConfigError(f"{show(str(folder))}: no checkpoint to evaluate ({'; '.join(problems) or 'there is none yet'})")
+
+
+def table(
+    found: Evaluation, before: Mapping[str, float], episodes: int, typed: Mapping[str, Any] | None = None
+) -> list[str]:
+    """What was found, in lines: each metric's mean with its 95 % interval.
+
+    Args:
+        found: what was found.
+        before: the means at the end of the run itself, where they are known.
+        episodes: that each policy played.
+        typed: the options that differ from the run's.
+    """
+    of, on = (f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0]) for seeds in found[2:4])
+    changed = "".join(f", {name}={show(value)}" for name, value in (typed or {}).items() if name.startswith("env."))
+    lines = [
+        f"{found.experiment}, step {found.step}: policies of seeds {of}, {episodes} episodes each"
+        f" with the random numbers of seeds {on}{changed}"
+    ]
+    lines.append(f"  {'':<22}{'in the run':>12}{'here':>12}  95 % interval of the mean")
+    for name, one in _statistics(found).items():
+        was = f"{before[name]:.4g}" if name in before else ""
+        mean, (low, high) = one["mean"], one["ci95"]
+        if mean is not None:
+            lines.append(f"  {name:<22}{was:>12}{mean:>12.4g}  [{low:.4g}, {high:.4g}]")
+    return lines
+
+
+def _statistics(found: Evaluation) -> dict[str, Any]:
+    from prefrl_cli.runner import statistics
+
+    return {name: statistics(name, values) for name, values in found.metrics.items()}
+
+
+def _in_the_run(folder: Path, step: int) -> dict[str, float]:
+    """The means of the run's own last evaluation, where it is of this step."""
+    try:
+        summary = read_json(folder, "summary.json")
+    except UnreadableError:
+        return {}
+    metrics = summary.get("metrics")
+    if summary.get("steps") != step or not isinstance(metrics, dict):
+        return {}
+    means = {name: one.get("mean") for name, one in metrics.items() if isinstance(one, dict)}
+    return {name: float(mean) for name, mean in means.items() if isinstance(mean, int | float)}
+
+
+def _without_file(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
+    """The arguments but for `--json FILE`, and the file."""
+    texts = [part for text in arguments for part in (text.split("=", 1) if text.startswith("--json=") else [text])]
+    if "--json" not in texts:
+        return texts, None
+    place = texts.index("--json")
+    if place + 1 >= len(texts):
+        raise ConfigError("--json: which file? type --json FILE")
+    return texts[:place] + texts[place + 2 :], Path(texts[place + 1])

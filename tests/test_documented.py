@@ -1,0 +1,151 @@
+"""Every command and Python call of the README is tried, by a rule that a reader can follow.
+
+What trains is run with `steps=2 num_seeds=2` added. RUN_DIR is a run that was stopped, NEW a folder that is not there,
+NAME and my_study.yaml a small study. Benchmarks' commands are tried in test_benchmarks.py, launchers and searches in
+test_launchers.py, and the rows of studies in test_study_files.py.
+"""
+
+import importlib
+import json
+import re
+import shlex
+import shutil
+import tomllib
+from pathlib import Path
+
+import kill_and_resume
+import pytest
+import yaml
+from test_launchers import CHOICES
+from test_study import TINY, InThisProcess
+
+from prefrl_cli import runner
+from prefrl_cli.checkpoints import Checkpoints
+from prefrl_cli.choices import choices
+from prefrl_cli.cli import hydra_app, study_rows
+from prefrl_cli.cli.job import run_or_resume
+from prefrl_cli.cli.study_file import load
+from prefrl_cli.config import build, check_run
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+FEWER = ["steps=2", "num_seeds=2", "quiet=true"]
+BEGINS = re.compile(r"(\$ )?(PYTHONPATH=\S+ )?(prefrl-[a-z]+( |$)|python |make |pip |eval |-m )")
+ROWS = {row.command for name in choices("study") for row in load(name).rows}
+
+
+def commands():
+    """Lines of shell, text and console blocks that begin as a command, and inline code that does, each once."""
+    blocks = re.findall(r"^```(?:bash|sh|text|console)\n(.*?)^```", README, re.M | re.S)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    inline = re.findall(r"(?<!`)`([^`]+)`(?!`)", re.sub(r"^```.*?^```", "", README, flags=re.M | re.S))
+    found = [" ".join(text.split()) for text in (*lines, *inline) if BEGINS.match(text)]
+    found = [" ".join(map(shlex.quote, shlex.split(text, comments=True))) for text in dict.fromkeys(found)]
+    return [text for text in dict.fromkeys(found) if text not in ROWS]
+
+
+COMMANDS = commands()
+
+
+def test_they_are_found():
+    assert len(COMMANDS) >= 20
+    assert {text.partition(" ")[0] for text in COMMANDS if text.startswith("prefrl-")} <= set(PROJECT["scripts"])
+    shown = {text.split()[0] for text in COMMANDS}
+    assert {"prefrl-train", "prefrl-report", "prefrl-reproduce", "prefrl-study", "make", "pip"} <= shown
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a run of `oprl_maze` that was stopped at step 2 of 4."""
+    folder = tmp_path_factory.mktemp("made")
+    run = folder / "outputs" / "oprl_maze" / "run"
+    config, overrides = kill_and_resume.config_of("oprl_maze", "num_seeds=2", "steps=4", "checkpoint.every=2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "draw", lambda *_: None)
+        assert run_or_resume(config, overrides, run) == 0
+    (run / "checkpoints" / "step_000004.pt").unlink()
+    status = json.loads((run / "status.json").read_text())
+    (run / "status.json").write_text(json.dumps({**status, "status": "interrupted", "step": 2}))
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, made, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "draw", lambda *_: None)
+    monkeypatch.setattr(study_rows, "_train", InThisProcess)
+    monkeypatch.setattr(study_rows, "_LOOK", 0.0)
+    shutil.copytree(made / "outputs", "outputs")
+    Path("my_study.yaml").write_text(yaml.safe_dump(TINY))
+    return tmp_path
+
+
+def started(words):
+    """Our command in this process; its exit code."""
+    module, _, name = PROJECT["scripts"][words[0]].partition(":")
+    return getattr(importlib.import_module(module), name)(words[1:])
+
+
+def filled(text):
+    """The words of a command, its placeholders filled in and alternatives left out."""
+    text = re.sub(r"step_\d+", "step_000002", text).replace("RUN_DIR", "outputs/oprl_maze/run")
+    return [re.sub(r"^NAME$", "my_study.yaml", word).replace("=NEW", "=new") for word in shlex.split(text)]
+
+
+@pytest.mark.parametrize("text", COMMANDS)
+def test_it_does_what_it_says(text, here, capsys):
+    words = filled(text.removeprefix("'$' "))
+    if words[0] == "make":
+        assert f"\n{words[1]}: " in (ROOT / "Makefile").read_text()
+    elif words[:2] == ["pip", "install"]:
+        assert re.fullmatch(r"(prefrl|\.)\[(.*)\]", words[2])[2] in PROJECT["optional-dependencies"]
+    elif words[0] == "python":
+        assert (ROOT / words[1]).is_file()  # see test_benchmarks.py
+    elif words[0] == "eval":
+        assert started(shlex.split(re.fullmatch(r"\$\((.*)\)", words[1])[1])) == 0
+        assert "complete" in capsys.readouterr().out
+    elif text == "prefrl-train" or "-m" in words[:2]:
+        chosen = [word for word in words if re.match(r"hydra/launcher=|hparams_search=", word)]
+        if chosen:
+            assert set(chosen) <= set(CHOICES)
+        elif "…" not in words and words != ["prefrl-train"]:
+            assert started([*words, *FEWER, "output_dir=sweep"]) == 0, capsys.readouterr().err
+            assert len(list(here.glob("sweep/*/summary.json"))) > 1
+    elif words[0].startswith("PYTHONPATH=") or "my_conf" in words:
+        assert "my_conf/experiment/big_maze.yaml" in README  # test_layers.py runs it
+    elif text.startswith("'$' "):
+        (line,) = re.findall(rf"^\$ {re.escape(shlex.join(words))}\n(.*)$", README, re.M)
+        assert started(words) == 2 and capsys.readouterr().err == f"{line}\n"
+    elif words[0] == "prefrl-train" and "--help" not in words and not any("resume=" in word for word in words):
+        assert started([*words, *FEWER, "output_dir=new"]) == 0, capsys.readouterr().err
+        assert json.loads(Path("new", "summary.json").read_text())["steps"] == 2
+    elif len(words) == 1:
+        assert words[0] in PROJECT["scripts"]  # its name alone
+    else:
+        code = started([*words, *(["steps=4"] if "output_dir=new" in words else [])])
+        assert code == 0, capsys.readouterr().err
+
+
+def test_the_options_that_the_readme_names_in_its_tables(tmp_path, monkeypatch):
+    """Inline code that begins with an experiment composes and builds, as `prefrl-train` would."""
+    typed = sorted(set(re.findall(r"`(experiment=[^`]*)`", README)))
+    assert len(typed) >= 8
+    monkeypatch.chdir(tmp_path)
+    for options in typed:
+        config = hydra_app.composed(shlex.split(options))
+        check_run(config)
+        build({**config, "num_seeds": 1})
+
+
+def test_every_python_call_of_the_readme(here):
+    """Inline code that is a call; the blocks of Python are run in test_layers.py."""
+    known = {'Checkpoints.load(path, "cpu")': {"path": "outputs/oprl_maze/run/checkpoints/step_000002.pt"}}
+    calls = set(re.findall(r"`([A-Za-z_][\w.]*\([^`]*\))`", README))
+    assert calls == set(known), "a call that is not tried"
+    for call, names in known.items():
+        found = eval(call, {"Checkpoints": Checkpoints}, names)
+        assert found["step"] == 2 and found["seeds"] == [0, 1]
+        with_text = eval(call.replace("path", repr(names["path"])), {"Checkpoints": Checkpoints})
+        assert with_text.keys() == found.keys()
+    assert len(re.findall(r"^```python", README, re.M)) == 1
