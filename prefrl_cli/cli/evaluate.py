@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ class Evaluation(NamedTuple):
         policies: R seeds, of training.
         seeds: R seeds, whose random numbers were used.
         metrics: name -> `[R]`, NaN where there is no value.
+        failed: seeds of training that failed before the checkpoint; their policies have no values.
     """
 
     experiment: str
@@ -60,6 +62,7 @@ class Evaluation(NamedTuple):
     policies: list[int]
     seeds: list[int]
     metrics: dict[str, np.ndarray]
+    failed: list[int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -127,7 +130,7 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
     config = change(stored, dict(typed))
     # Built with the seeds of training: some of what does not learn, an ensemble's start, is drawn from them.
     run, algorithm, _ = ready({**config, "seed": stored["seed"]})
-    step, state = _newest(folder, named and named[1], policies, run.device)
+    step, state, failed = _newest(folder, named and named[1], policies, run.device)
     try:
         algorithm.adopt(state)
     except _DAMAGED as problem:
@@ -142,11 +145,15 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
         algorithm.streams = build(config).streams
     metrics = arrays({**algorithm.evaluate(), **algorithm.play(episodes)})
     metrics.pop("labels_used", None)  # none was asked for here
-    return Evaluation(run.experiment, step, policies, list(check_run(config).seeds), metrics)
+    for values in metrics.values():
+        values[[policies.index(seed) for seed in failed]] = math.nan
+    return Evaluation(run.experiment, step, policies, list(check_run(config).seeds), metrics, failed)
 
 
-def _newest(folder: Path, named: Path | None, seeds: Sequence[int], device: str) -> tuple[int, dict[str, Any]]:
-    """The step and the algorithm's state of the named checkpoint, or the newest good one."""
+def _newest(
+    folder: Path, named: Path | None, seeds: Sequence[int], device: str
+) -> tuple[int, dict[str, Any], list[int]]:
+    """The step, the algorithm's state and the failed seeds of the named checkpoint, or the newest good one."""
     inside = folder / "checkpoints"
     if inside.is_symlink():
         raise ConfigError(f"{show(str(inside))}: is a link; put what it leads to there")
@@ -155,7 +162,8 @@ def _newest(folder: Path, named: Path | None, seeds: Sequence[int], device: str)
         try:
             content = Checkpoints.load(path, device)
             if content["seeds"] == list(seeds):
-                return int(content["step"]), dict(content["algorithm"])
+                failed = [seed for seed in seeds if str(seed) in content.get("failed", {})]
+                return int(content["step"]), dict(content["algorithm"]), failed
             problems.append(f"checkpoint {path.name} is of other seeds than config.yaml")
         except (CheckpointError, *_DAMAGED) as problem:
             problems.append(short(problem))
@@ -179,6 +187,8 @@ def table(
         f"{found.experiment}, step {found.step}: policies of seeds {of}, {episodes} episodes each"
         f" with the random numbers of seeds {on}{changed}"
     ]
+    if found.failed:
+        lines[0] += f"; {len(found.failed)} failed in training, and count as failures"
     lines.append(f"  {'':<22}{'in the run':>12}{'here':>12}  95 % interval of the mean")
     for name, one in _statistics(found).items():
         was = f"{before[name]:.4g}" if name in before else ""
@@ -189,9 +199,12 @@ def table(
 
 
 def _statistics(found: Evaluation) -> dict[str, Any]:
+    import numpy as np
+
     from prefrl_cli.runner import statistics
 
-    return {name: statistics(name, values) for name, values in found.metrics.items()}
+    failed = np.isin(found.policies, found.failed)
+    return {name: statistics(name, values, failed) for name, values in found.metrics.items()}
 
 
 def _in_the_run(folder: Path, step: int) -> dict[str, float]:
