@@ -160,7 +160,7 @@ MINE = "# @package _global_\ndefaults:\n  - oprl_maze\n  - _self_\n"
         (MINE + "num_seed: 9\n", "num_seed: there is no such option; did you mean num_seeds?"),
         (MINE + "env: 9\n", "env=9: must be a group of options; try env=addition"),
         (MINE + "env:\n  size: [\n", "mine.yaml, line 7: not valid YAML"),
-        (MINE + "env:\n  size: 9\n  size: 9\n", "mine.yaml, line 7: not valid YAML"),
+        (MINE + "env:\n  size: 9\n  size: 9\n", "mine.yaml, line 7: size stands there twice; leave one out"),
         ("env:\n  size: 9\n", "experiment=mine: its YAML must begin with the line '# @package _global_'"),
         ("# @package _global_\ndefaults:\n  - override /env: mase\n", "env=mase: there is no such env"),
         ("just words\n", "mine"),
