@@ -161,10 +161,13 @@ MINE = "# @package _global_\ndefaults:\n  - oprl_maze\n  - _self_\n"
         (MINE + "num_seed: 9\n", "num_seed: there is no such option; did you mean num_seeds?"),
         (MINE + "env: 9\n", "env=9: must be a group of options; try env=addition"),
         (MINE + "env:\n  size: [\n", "mine.yaml, line 7: not valid YAML"),
-        (MINE + "env:\n  size: 9\n  size: 9\n", "mine.yaml, line 7: not valid YAML"),
+        (MINE + "env:\n  size: 9\n  size: 9\n", "mine.yaml, line 7: size stands there twice; leave one out"),
         ("env:\n  size: 9\n", "experiment=mine: its YAML must begin with the line '# @package _global_'"),
         ("# @package _global_\ndefaults:\n  - override /env: mase\n", "env=mase: there is no such env"),
         ("just words\n", "mine"),
+        ("# @package _global_\ndefaults:\n  - {1: 2}\n", "defaults: each line must be '- GROUP: CHOICE' or '- _self_'"),
+        ("# @package _global_\na: !!timestamp x\n", "my_conf/experiment/mine.yaml: "),
+        ("# @package _global_\na: " + "[" * 3000, "mine.yaml is nested deeper than 40 levels"),
     ],
 )
 def test_a_users_own_yaml(text, line, here, capsys):

@@ -5,6 +5,7 @@
 
 import json
 import shutil
+import signal
 
 import fuzz
 import kill_and_resume
@@ -146,3 +147,15 @@ def test_any_job_of_a_sweep(status, summary, table, tmp_path):
     with Sweep(folder, ["experiment=addition_linear"]) as sweep:
         sweep.add(["experiment=addition_linear"])
         sweep.counts(), sweep.failures(), sweep.save()
+
+
+def test_some_whole_folders(tmp_path, monkeypatch):
+    """A few of the thousands of `benchmarks/fuzz.py`: of a run, a sweep, a study and a folder of configurations."""
+    monkeypatch.chdir(tmp_path)
+    handlers = {one: signal.getsignal(one) for one in (signal.SIGALRM, signal.SIGPROF)}
+    try:
+        outcomes, faults = fuzz.fuzz(fuzz.make(tmp_path), cases=8, first=8)
+    finally:
+        for one, handler in handlers.items():
+            signal.signal(one, handler)
+    assert faults == [] and outcomes.total() == 8

@@ -26,6 +26,8 @@ from prefrl_cli.texts import read_text
 
 _load, _begin = ConfigLoaderImpl._load_single_config, ConfigRepository.initialize_sources
 
+_defaults = ConfigRepository._create_defaults_list
+
 
 class _Named(io.StringIO):
     """A file's text; YAML's complaints begin with its name."""
@@ -78,6 +80,15 @@ def _load_text(source: ConfigSource, load: Callable[[str], ConfigResult], config
     )
 
 
+def _defaults_in_words(self: ConfigRepository, config_path: str, defaults: Any) -> Any:
+    """Hydra's reader of a file's list `defaults`, which has no words for a line that is none."""
+    try:
+        return _defaults(self, config_path, defaults)
+    except (AssertionError, AttributeError, TypeError):
+        raise ConfigError(f"{config_path}.yaml: defaults: each line must be '- GROUP: CHOICE' or '- _self_'") from None
+
+
 # For good and in every process that imports our command: a launcher's workers load the files of their jobs themselves.
 ConfigLoaderImpl._load_single_config = _load_checked  # type: ignore[method-assign]
+ConfigRepository._create_defaults_list = _defaults_in_words  # type: ignore[method-assign]
 ConfigRepository.initialize_sources = _begin_with_ours  # type: ignore[method-assign, assignment]
