@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
+import io
 import os
 import shutil
 import sys
@@ -129,23 +131,13 @@ def content(folder: Path) -> dict[str, bytes]:
 def resumed(folder: Path, typed: str) -> tuple[str, str]:
     """Resume with one option changed, in this process: `goes on`, `refused` or the fault, and what was said."""
     before = content(folder)
-    said = folder.with_name(f"{folder.name}.said")
-    streams = [os.dup(1), os.dup(2)]
-    raised = ""
-    sys.stdout.flush()
-    with said.open("wb") as file:
-        for number in (1, 2):
-            os.dup2(file.fileno(), number)
+    said, raised = io.StringIO(), ""
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
             code = prefrl_train([f"resume={folder}", typed])
         except Exception as problem:
             code, raised = 70, f"{type(problem).__name__}: {problem}"
-        finally:
-            sys.stdout.flush()
-            for number, stream in zip((1, 2), streams, strict=True):
-                os.dup2(stream, number)
-                os.close(stream)
-    text = said.read_text(encoding="utf-8", errors="replace").strip() + raised
+    text = said.getvalue().strip() + raised
     if raised or "Traceback" in text or "Traceback" in (folder / "train.log").read_text(encoding="utf-8"):
         return "traceback", text
     if code == 0:

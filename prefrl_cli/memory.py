@@ -68,13 +68,17 @@ def estimate(options: Options) -> float:
 
 
 def largest(options: Options, allowed: Mapping[str, Option]) -> str | None:
-    """The option that takes most: the one without whose excess over its default the least would be needed."""
+    """The option that takes most: the one without whose excess over its default the least would be needed.
+
+    The number of seeds is named only where no other option takes half of it all.
+    """
     without = {}
     for name, option in allowed.items():
-        default, value = option.default, options.get(name)
+        default, value = 1 if option.default is None else option.default, options.get(name)
         if type(value) is int and type(default) is int and value > default:
             without[name] = estimate({**options, name: default})
-    return min(without, key=lambda name: without[name], default=None)
+    halving = [name for name in without if name != "num_seeds" and without[name] <= estimate(options) / 2]
+    return min(halving or without, key=lambda name: without[name], default=None)
 
 
 def in_words(size: float) -> str:
