@@ -204,7 +204,7 @@ def _in_the_run(folder: Path, step: int) -> dict[str, float]:
     if summary.get("steps") != step or not isinstance(metrics, dict):
         return {}
     means = {name: one.get("mean") for name, one in metrics.items() if isinstance(one, dict)}
-    return {name: float(mean) for name, mean in means.items() if type(mean) in (int, float)}
+    return {name: float(mean) for name, mean in means.items() if isinstance(mean, int | float)}
 
 
 def _without_file(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
