@@ -123,7 +123,11 @@ def build(config: Mapping[str, Any]) -> Algorithm:
     run = check_run(config)
     check_loggers(config, run)
     groups = {group: config[group] for group in GROUPS if config.get(group) is not None}
-    chosen = {group: node for group, node in groups.items() if not isinstance(node, Mapping) or "_target_" in node}
+    chosen = {
+        group: node
+        for group, node in groups.items()
+        if not isinstance(node, Mapping) or {"choice", "_target_"} & set(node)
+    }
     nodes = {group: Group(group, node, run.allow_targets) for group, node in chosen.items()}
     if "algorithm" not in nodes:
         raise not_set("algorithm", "every experiment")
