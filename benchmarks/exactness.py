@@ -149,13 +149,8 @@ def tried(number: int, seed: int, *, shown: int = 3) -> tuple[int, int, int]:
             seen = processor.check(build({**config, "num_seeds": seeds}), run)["exact"]
             overlooked += bool(seen)
             if differ <= shown:
-                print(f"  {config['experiment']}: {found}; sizes {_sizes(config)}, {seeds} seeds", file=sys.stderr)
+                print(f"  {found}; {seeds} seeds, {config}", file=sys.stderr)
     return done, differ, overlooked
-
-
-def _sizes(config: dict[str, Any]) -> dict[str, Any]:
-    parts = ("policy", "reward_model", "algorithm", "queries", "policy_update", "env", "optimizer")
-    return {part: config[part] for part in parts if part in config}
 
 
 def _prepare() -> None:
