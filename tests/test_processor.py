@@ -30,7 +30,7 @@ MODES = ("ATEN_CPU_CAPABILITY=default", "ATEN_CPU_CAPABILITY=avx2", "MKL_ENABLE_
 def answer(code, **variables):
     """What a fresh interpreter prints, without the variable unless it is given."""
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**OTHER, **variables}, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], env={**OTHER, **variables}, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -120,7 +120,7 @@ def test_the_check_sees_a_gradient_and_a_step(monkeypatch):
 def test_large_sizes_are_cut_to_what_takes_no_time():
     found = exactness.differences(used(inputs=65536, hidden=[128, 128]), 10**5)
     assert found["seeds"] == 3 and found["rows"][0] < 65536
-    assert exactness.differences(used(hidden=[3]), 10**5)["seeds"] < 10**5
+    assert exactness.differences(used(hidden=[3]), 10**5)["seeds"] == exactness.MOST_SEEDS
 
 
 @pytest.mark.parametrize("name", choices("experiment"))
@@ -183,7 +183,7 @@ COMPACT = (
 def test_in_other_instruction_sets(mode, monkeypatch):
     """Odd networks, and a few whole algorithms of odd sizes, as another processor would compute them."""
     monkeypatch.chdir(Path(__file__).parents[1])
-    assert answer(COMPACT.format(8), **dict([mode.split("=")]), OMP_NUM_THREADS="1") == "0 0"
+    assert answer(COMPACT.format(6), **dict([mode.split("=")]), OMP_NUM_THREADS="1") == "0 0"
 
 
 @needs_mkl
