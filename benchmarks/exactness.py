@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import hashlib
 import itertools
 import os
@@ -60,15 +61,18 @@ _OTHERS = (
 )
 
 
-def bases() -> list[dict[str, Any]]:
-    """The options of every kind of algorithm, composed once."""
-    mazes = [["experiment=oprl_maze", *parts] for parts in itertools.product(*_MAZE)]
-    mazes += [["experiment=oprl_maze", part] for part in _PARTS]
-    mazes += [["experiment=oprl_maze", "shaping=potential", part] for part in _PARTS]
-    found = []
-    for typed in (*mazes, *_OTHERS, *_OTHERS):
-        found.append(composed(typed))
-    return found
+@functools.cache
+def options_of(*typed: str) -> dict[str, Any]:
+    """The options of a kind of algorithm, composed once."""
+    return composed(list(typed))
+
+
+def kinds() -> list[tuple[str, ...]]:
+    """What to type for every kind of algorithm."""
+    mazes = [("experiment=oprl_maze", *parts) for parts in itertools.product(*_MAZE)]
+    mazes += [("experiment=oprl_maze", part) for part in _PARTS]
+    mazes += [("experiment=oprl_maze", "shaping=potential", part) for part in _PARTS]
+    return [*mazes, *map(tuple, _OTHERS), *map(tuple, _OTHERS)]
 
 
 def odd(config: dict[str, Any], draw: random.Random) -> dict[str, Any]:
@@ -133,10 +137,10 @@ def same(one: Tensor, other: Tensor) -> bool:
 
 def tried(number: int, seed: int, *, shown: int = 3) -> tuple[int, int, int]:
     """Try random configurations: how many, how many differ, and how many of these a run's own check overlooks."""
-    draw, known = random.Random(seed), bases()
+    draw, known = random.Random(seed), kinds()
     done = differ = overlooked = 0
     while done < number:
-        config = odd(draw.choice(known), draw)
+        config = odd(options_of(*draw.choice(known)), draw)
         seeds = draw.choice(_MIXED)
         try:
             found = difference(config, draw.randrange(seeds), seeds)
@@ -149,13 +153,8 @@ def tried(number: int, seed: int, *, shown: int = 3) -> tuple[int, int, int]:
             seen = processor.check(build({**config, "num_seeds": seeds}), run)["exact"]
             overlooked += bool(seen)
             if differ <= shown:
-                print(f"  {config['experiment']}: {found}; sizes {_sizes(config)}, {seeds} seeds", file=sys.stderr)
+                print(f"  {found}; {seeds} seeds, {config}", file=sys.stderr)
     return done, differ, overlooked
-
-
-def _sizes(config: dict[str, Any]) -> dict[str, Any]:
-    parts = ("policy", "reward_model", "algorithm", "queries", "policy_update", "env", "optimizer")
-    return {part: config[part] for part in parts if part in config}
 
 
 def _prepare() -> None:

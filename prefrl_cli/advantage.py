@@ -36,6 +36,8 @@ class Policy(Protocol):
 
 def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
     """Sum of the discounted rewards `[R, B, T]` from each step on; rewards past the end must be zero."""
+    if rewards.shape[1] == 1:  # a product of one row is another function of the library for R = 1 than for more
+        return discounted_returns(rewards.expand(-1, 2, -1), discount)[:, :1]
     powers = _powers(rewards.shape[-1], discount, rewards.dtype, rewards.device)
     return torch.bmm(rewards, powers.expand(len(rewards), -1, -1))
 

@@ -15,7 +15,7 @@ from prefrl_cli.replicas import Network
 from prefrl_cli.streams import PhiloxStreams
 
 MOST_WORK = 8 * 10**7  # multiplications of the passes forward: a whole check takes some 0.2 s with them
-FEWEST_SEEDS = 3
+FEWEST_SEEDS, MOST_SEEDS = 3, 256
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def differences(used: Trained, seeds: int) -> dict[str, Any]:
     work = _work(used.sizes, table=not used.rows)
     most = MOST_WORK // (work * len(rows) * FEWEST_SEEDS)
     rows = sorted({max(1, min(number, most)) for number in rows})
-    seeds = max(FEWEST_SEEDS, min(seeds, MOST_WORK // (work * sum(rows))))
+    seeds = max(FEWEST_SEEDS, min(seeds, MOST_SEEDS, MOST_WORK // (work * sum(rows))))
     together = _passes(used, rows, PhiloxStreams(range(seeds), device))
     differs = []
     for place in sorted({0, seeds // 2, seeds - 1}):
@@ -125,8 +125,8 @@ def odd_sizes() -> dict[str, list[str]]:
     for sizes in shapes:
         whole = {"members": 1, **sizes}
         network = Network(PhiloxStreams([0]), "init", **whole)
-        for rows in ((), (1,), (3,), (10,), (33,), (61,)):
-            for seeds in (3, 5, 16):
+        for rows in ((), (1,), (10,), (33,)):
+            for seeds in (3, 16):
                 optimizer = Adam(network.parameters, clip=1.0)
                 tried = differences(Trained(whole, optimizer, rows), seeds)
                 batch = f"{rows[0]} rows" if rows else "all states"
