@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -82,7 +83,7 @@ def _passes(used: Trained, rows: list[int], streams: PhiloxStreams) -> list[tupl
         forward: Callable[[], Tensor] = network.table
         if used.rows:
             drawn = streams.normal("features", number, network.inputs).float().repeat_interleave(members, 0)
-            forward = lambda features=drawn: network(features)  # noqa: E731
+            forward = partial(network, drawn)
             if network.has_slope:
                 moving, direction = drawn[..., -1].contiguous(), torch.zeros_like(drawn[0, 0])
                 direction[-1] = 1.0
@@ -106,7 +107,7 @@ def _work(sizes: Mapping[str, Any], *, table: bool) -> int:
     """Multiplications of one row of one seed; a table's first layer is looked up."""
     widths = [sizes["inputs"], *sizes["hidden"], sizes["outputs"]][table:]
     products = sum(one * other for one, other in zip(widths[:-1], widths[1:], strict=True))
-    return sizes["members"] * max(1, products)
+    return int(sizes["members"] * max(1, products))
 
 
 def odd_sizes() -> dict[str, list[str]]:
