@@ -106,8 +106,8 @@ def _same(one: Tensor, other: Tensor) -> bool:
 def _work(sizes: Mapping[str, Any], *, table: bool) -> int:
     """Multiplications of one row of one seed; a table's first layer is looked up."""
     widths = [sizes["inputs"], *sizes["hidden"], sizes["outputs"]][table:]
-    products: int = sum(one * other for one, other in zip(widths[:-1], widths[1:], strict=True))
-    return int(sizes["members"]) * max(1, products)
+    products = sum(one * other for one, other in zip(widths[:-1], widths[1:], strict=True))
+    return int(sizes["members"] * max(1, products))
 
 
 def odd_sizes() -> dict[str, list[str]]:

@@ -173,6 +173,10 @@ def test_what_to_type_follows_from_the_cause():
     assert line.endswith("set MKL_CBWR=AUTO,STRICT before torch is imported")
 
 
+def test_random_odd_configurations():
+    assert benchmark.tried(12, 5)[:2] == (12, 0)
+
+
 COMPACT = (
     "import sys; sys.path.insert(0, 'benchmarks')\nimport exactness as benchmark\nfrom prefrl_cli import exactness\n"
     "benchmark._prepare()\nprint(sum(map(bool, exactness.odd_sizes().values())), benchmark.tried({}, 1)[1])"

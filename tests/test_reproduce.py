@@ -31,6 +31,19 @@ def test_identical(run, capsys):
     assert len(list(Path("outputs", "addition_linear").iterdir())) == 1
 
 
+def test_identical_on_another_processor(run, capsys):
+    path = run / "environment.json"
+    environment = json.loads(path.read_text())
+    path.write_text(json.dumps({**environment, "processor": "another"}))
+    assert main(["run", "output_dir=again", "quiet=true"]) == 0
+    said = "identical, on another processor: 14 rows of run/metrics.csv and again/metrics.csv"
+    assert capsys.readouterr().out.splitlines() == [said]
+    for old in ({}, {"processor": None}, {"processor": environment["processor"]}):  # an older record does not say
+        path.write_text(json.dumps({**{k: v for k, v in environment.items() if k != "processor"}, **old}))
+        assert main(["run", "quiet=true"]) == 0
+        assert capsys.readouterr().out.startswith("identical: 14 rows")
+
+
 def test_the_first_difference_with_the_environments_beside_it(run, capsys):
     lines = (run / "metrics.csv").read_text().splitlines()
     names, cells = lines[0].split(","), lines[6].split(",")

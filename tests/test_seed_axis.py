@@ -52,6 +52,12 @@ def ppo_of_odd_sizes(seeds: Sequence[int]) -> Any:
     return direct.ppo_maze(seeds, env=Maze(5, 30), hidden=1, episodes=3, queries=UniformTrajectories(questions=7))
 
 
+def ppo_of_one_episode(seeds: Sequence[int]) -> Any:
+    """Its returns are a product of one row."""
+    queries = UniformTrajectories(questions=3, start=1)
+    return direct.ppo_maze(seeds, env=Maze(4, 28), hidden=33, episodes=1, queries=queries)
+
+
 def prefs(seeds: Sequence[int]) -> Any:
     return direct.notebook_prefs(seeds, initial=10, final=10)
 
@@ -61,6 +67,7 @@ EXPERIMENTS: dict[str, tuple[Callable[[Sequence[int]], Any], int]] = {
     "ppo": (ppo, 4),
     "ppo, progress": (ppo_asking_for_progress, 4),
     "ppo, odd sizes": (ppo_of_odd_sizes, 6),
+    "ppo, one episode": (ppo_of_one_episode, 6),
     "addition": (direct.notebook_addition, 10),
     "addition, printed": (lambda seeds: direct.notebook_addition(seeds, objective="printed"), 10),
     "mse": (direct.notebook_mse, 40),
@@ -187,7 +194,7 @@ def test_every_experiment_of_conf(name: str) -> None:
 
 @pytest.mark.parametrize("rows", [1, 3, 10, 300])
 @pytest.mark.parametrize("outputs", [1, 4])
-@pytest.mark.parametrize("hidden", [[], [1], [1, 1], [6, 6], [33], [128, 128]], ids=str)
+@pytest.mark.parametrize("hidden", [[], [1], [1, 1], [3], [5], [6, 6], [7, 13], [33], [128, 128]], ids=str)
 def test_a_network_of_any_shape(hidden: list[int], outputs: int, rows: int) -> None:
     """One column, one row or an odd number of anything: outputs and gradients do not depend on the seeds beside."""
     features = torch.randn(6, rows, 3, generator=torch.Generator().manual_seed(0))
@@ -200,6 +207,22 @@ def test_a_network_of_any_shape(hidden: list[int], outputs: int, rows: int) -> N
         mine = some(features[start:stop])
         assert torch.equal(mine, expected[start:stop])
         assert torch.equal(some.parameters.gradient(mine.square().sum((1, 2))), gradient[start:stop])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 10])
+@pytest.mark.parametrize("hidden", [[1], [1, 1], [1, 33], [33, 1], [6, 6], [33, 33], [128, 128]], ids=str)
+def test_a_slope_of_any_shape(hidden: list[int], rows: int) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    fixed, moving = torch.randn(5, rows, 3, generator=generator), torch.randn(5, rows, generator=generator)
+    fixed[..., 2], direction = 0.0, torch.tensor([0.0, 0.0, 1.0])
+    slopes = [
+        Network(PhiloxStreams(seeds), "init", 3, hidden, 1, activation="leaky_relu").slope(fixed[seeds], direction)(
+            moving[seeds]
+        )
+        for seeds in (range(5), range(3, 4), range(1, 3))
+    ]
+    assert torch.equal(slopes[1], slopes[0][3:4]) and torch.equal(slopes[2], slopes[0][1:3])
+    assert slopes[0].abs().max() > 0
 
 
 @pytest.mark.parametrize("pairs", [1, 3, 8, 17, 33, 120])
