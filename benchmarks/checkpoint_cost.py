@@ -21,10 +21,10 @@ from typing import Any
 
 from kill_and_resume import config_of
 
-from prefrl_cli import runner
-from prefrl_cli.checkpoints import Checkpoints
-from prefrl_cli.choices import choices
-from prefrl_cli.cli.job import run_or_resume
+from prefrl_cli.config.choices import choices
+from prefrl_cli.files.checkpoints import Checkpoints
+from prefrl_cli.run import runner
+from prefrl_cli.run.lifecycle import run_or_resume
 
 MOST = 0.03  # of the training time
 

@@ -31,7 +31,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl_cli.env.maze import Maze
-from prefrl_cli.report.statistics import bootstrap_interval
+from prefrl_cli.stats.intervals import bootstrap_interval
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The library's own settings; 600 steps are ten of the 8 x 8 maze's episodes (the default 2,048 update too seldom).

@@ -8,20 +8,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from prefrl_cli.algorithm.oprl import OPRL, Exploration, RewardUpdate
+from prefrl_cli.algorithm.oprl import OPRL
 from prefrl_cli.algorithm.reward_learning import RewardFromPreferences, RewardRegression
-from prefrl_cli.cli.hydra_app import composed
-from prefrl_cli.config import build
+from prefrl_cli.config.build import build
+from prefrl_cli.config.compose import composed
+from prefrl_cli.core.optimizer import SGD, Adam
+from prefrl_cli.core.streams import NotebookStreams, PhiloxStreams
 from prefrl_cli.env.addition import Addition
 from prefrl_cli.env.maze import Maze
-from prefrl_cli.optimizers import SGD, Adam
-from prefrl_cli.policy import ActorCritic, Ascent
-from prefrl_cli.policy_update import PPO, Replay
-from prefrl_cli.queries import NearGreedy, UniformTrajectories
-from prefrl_cli.reward_model import LinearReward, ProcessReward, RewardNet
-from prefrl_cli.shaping import AdditiveShaping, PotentialShaping
-from prefrl_cli.streams import NotebookStreams, PhiloxStreams
-from prefrl_cli.teacher import Closest, Return
+from prefrl_cli.policy.action_search import Ascent
+from prefrl_cli.policy.actor_critic import ActorCritic
+from prefrl_cli.policy.exploration import Exploration
+from prefrl_cli.policy_update.ppo import PPO
+from prefrl_cli.policy_update.replay import Replay
+from prefrl_cli.preference.queries import NearGreedy, UniformTrajectories
+from prefrl_cli.preference.teacher import Closest, Return
+from prefrl_cli.reward_model.addition import LinearReward, RewardNet
+from prefrl_cli.reward_model.explicit import ProcessReward
+from prefrl_cli.reward_model.reward_update import RewardUpdate
+from prefrl_cli.reward_model.shaping import AdditiveShaping, PotentialShaping
 
 NOTEBOOK_TORCH = ("init", "alternatives", "evaluation/alternatives")
 

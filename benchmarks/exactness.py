@@ -27,15 +27,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefrl_cli import processor  # before torch: it asks for exact products
+from prefrl_cli.run import processor  # before torch: it asks for exact products
 
 # isort: split
 import torch
 from torch import Tensor
 
-from prefrl_cli.cli.hydra_app import composed
-from prefrl_cli.config import build, check_run
-from prefrl_cli.options import ConfigError
+from prefrl_cli.config.build import build
+from prefrl_cli.config.compose import composed
+from prefrl_cli.config.options import check_run
+from prefrl_cli.core.option_types import ConfigError
 
 MODES = ("", "ATEN_CPU_CAPABILITY=default", "ATEN_CPU_CAPABILITY=avx2", "MKL_ENABLE_INSTRUCTIONS=AVX2")
 ODD = (1, 2, 3, 5, 7, 9, 13, 17, 31, 33)

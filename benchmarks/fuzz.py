@@ -33,20 +33,19 @@ from pathlib import Path
 import torch
 import yaml
 
-from prefrl_cli import runner
-from prefrl_cli.checkpoints import FORMAT, CheckpointError, Checkpoints
-from prefrl_cli.cli import study_rows
-from prefrl_cli.cli.record import stored_config, stored_environment
 from prefrl_cli.cli.report import main as prefrl_report
 from prefrl_cli.cli.reproduce import main as prefrl_reproduce
-from prefrl_cli.cli.study_file import load as load_study
 from prefrl_cli.cli.train import main as prefrl_train
-from prefrl_cli.config import build
-from prefrl_cli.options import ConfigError
+from prefrl_cli.config.build import build
+from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files.checkpoints import FORMAT, CheckpointError, Checkpoints
 from prefrl_cli.report.runs import read_run
-from prefrl_cli.report.study import markdown, measure, table
-from prefrl_cli.run_directory import read_status
-from prefrl_cli.sweep_record import RECORD
+from prefrl_cli.run import runner
+from prefrl_cli.run.directory import RECORD, read_status
+from prefrl_cli.run.provenance import stored_config, stored_environment
+from prefrl_cli.study import jobs as study_jobs
+from prefrl_cli.study.file import load as load_study
+from prefrl_cli.study.study import markdown, measure, table
 
 LIMIT = 5  # seconds of the processor
 HANGS = 60  # seconds in all, on a busy machine: nothing is waited for
@@ -221,7 +220,7 @@ def study(folder: Path) -> str:
     """A study's file read, its rows composed, and what it would say of them."""
     try:
         found = load_study(str(folder / "mine.yaml"))
-        study_rows.jobs(found, folder / "rows")
+        study_jobs.jobs(found, folder / "rows")
     except ConfigError as problem:
         assert "\n" not in str(problem), problem
         return "study refused"

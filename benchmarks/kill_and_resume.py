@@ -24,12 +24,12 @@ from typing import Any
 
 import prefrl_cli.algorithm.oprl
 import prefrl_cli.algorithm.reward_learning
-import prefrl_cli.report.charts  # noqa: F401  imported here once, for all children
-from prefrl_cli import runner
-from prefrl_cli.checkpoints import Checkpoints
-from prefrl_cli.choices import choices
-from prefrl_cli.cli.hydra_app import composed
-from prefrl_cli.cli.job import run_or_resume
+import prefrl_cli.charts.draw  # noqa: F401  imported here once, for all children
+from prefrl_cli.config.choices import choices
+from prefrl_cli.config.compose import composed
+from prefrl_cli.files.checkpoints import Checkpoints
+from prefrl_cli.run import runner
+from prefrl_cli.run.lifecycle import run_or_resume
 
 # Short runs in which everything happens that happens in a long one: questions, evaluations, several checkpoints.
 COMMON = ["num_seeds=2", "threads=1", "quiet=true"]

@@ -25,11 +25,12 @@ from typing import Any
 
 import kill_and_resume
 
-from prefrl_cli import own_files, runner
-from prefrl_cli.checkpoints import Checkpoints
-from prefrl_cli.cli.job import run_job, run_or_resume
-from prefrl_cli.cli.resume import resume
-from prefrl_cli.options import ConfigError
+from prefrl_cli.cli.train import resume
+from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files import write
+from prefrl_cli.files.checkpoints import Checkpoints
+from prefrl_cli.run import runner
+from prefrl_cli.run.lifecycle import run_job, run_or_resume
 
 OPTIONS = ["steps=4", "checkpoint.every=2", "num_seeds=2"]
 HOW = ("killed", "full once", "full from there on")
@@ -51,7 +52,7 @@ class Disk:
         self._at, self._how, self._reached, self._count = at, how, reached, 0
         for name in _NAMES:
             setattr(os, name, self._counted(name, getattr(os, name)))
-        plain = own_files.append_to
+        plain = write.append_to
 
         def appending(path: Path) -> Any:
             file = plain(path)

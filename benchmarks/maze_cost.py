@@ -60,7 +60,7 @@ def _experiment(size: int, seeds: int) -> direct.OPRL:
 def _draw(cost: dict[int, float], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    from prefrl_cli.report.charts import style
+    from prefrl_cli.charts.draw import style
 
     with style():
         figure = Figure(figsize=(5.5, 3.6), layout="constrained")

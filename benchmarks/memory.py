@@ -14,9 +14,9 @@ from pathlib import Path
 
 from kill_and_resume import config_of
 
-from prefrl_cli.cli.job import run_or_resume
-from prefrl_cli.config import memory_needed
-from prefrl_cli.memory import in_words
+from prefrl_cli.config.build import memory_needed
+from prefrl_cli.config.memory import in_words
+from prefrl_cli.run.lifecycle import run_or_resume
 
 FAST = ["steps=3", "checkpoint.every=1"]
 RUNS = {

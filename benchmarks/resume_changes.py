@@ -26,15 +26,14 @@ from typing import Annotated, Any, Literal
 
 from kill_and_resume import config_of
 
-from prefrl_cli import runner
-from prefrl_cli.choices import GROUPS, choices
-from prefrl_cli.cli.job import run_or_resume
 from prefrl_cli.cli.train import main as prefrl_train
-from prefrl_cli.config import Checkpoints, Evaluations, Run
-from prefrl_cli.groups import Group
-from prefrl_cli.limits import Limits
-from prefrl_cli.options import Option, show, signature
-from prefrl_cli.run_directory import read_status
+from prefrl_cli.config.choices import GROUPS, choices
+from prefrl_cli.config.group import Group
+from prefrl_cli.config.options import Checkpoints, Evaluations, Option, Run, signature
+from prefrl_cli.core.option_types import Limits, show
+from prefrl_cli.run import runner
+from prefrl_cli.run.directory import read_status
+from prefrl_cli.run.lifecycle import run_or_resume
 
 # Everything happens before the kill that happens in a long run: questions, fits, checkpoints, evaluations.
 STEPS, KILLED = 10, 7

@@ -24,12 +24,12 @@ from plain_tutorial import GlobalDraws, PlainLoop
 from torch import Tensor
 
 from prefrl_cli.algorithm.oprl import OPRL
-from prefrl_cli.algorithm.oprl_questions import margins
+from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.env.addition import Addition
-from prefrl_cli.loss import bradley_terry
-from prefrl_cli.policy import Ascent
-from prefrl_cli.reward_model import RewardNet
-from prefrl_cli.streams import PhiloxStreams
+from prefrl_cli.policy.action_search import Ascent
+from prefrl_cli.preference.loss import bradley_terry
+from prefrl_cli.preference.questions import margins
+from prefrl_cli.reward_model.addition import RewardNet
 
 PAIRS, HORIZON, ASCENT_STATES = 32, 60, 10
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from prefrl_cli import runner, trackers
-from prefrl_cli.cli import hydra_app, job, train
-from prefrl_cli.cli import resume as resuming
-from prefrl_cli.config import build
+from prefrl_cli.cli import train
+from prefrl_cli.config import compose, messages
+from prefrl_cli.config import overrides as resuming
+from prefrl_cli.config.build import build
+from prefrl_cli.run import lifecycle, runner
 
 PACKAGE = Path(train.__file__).parents[1]
 OPRL, ADDITION = "experiment=oprl_maze", "experiment=addition_linear"
@@ -144,8 +145,8 @@ def only_built(monkeypatch):
         built.append(overrides)
         return 0
 
-    monkeypatch.setattr(hydra_app, "run_job", run_job)
-    monkeypatch.setattr(trackers, "require", lambda _: None)  # as if all were installed
+    monkeypatch.setattr(compose, "run_job", run_job)
+    monkeypatch.setattr(messages, "require", lambda _: None)  # as if all were installed
     return built
 
 
@@ -217,7 +218,7 @@ def test_advice_of_a_resume(capsys):
 
 
 def test_a_full_disk_names_the_folder(capsys, monkeypatch):
-    from prefrl_cli.checkpoints import Checkpoints
+    from prefrl_cli.files.checkpoints import Checkpoints
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -232,4 +233,4 @@ def test_a_full_disk_names_the_folder(capsys, monkeypatch):
 
 
 def test_the_modules_are_those_that_are_patched():
-    assert hydra_app.run_job is job.run_job and resuming.resume_run is job.resume_run
+    assert compose.run_job is lifecycle.run_job and resuming.resume_run is lifecycle.resume_run

@@ -13,7 +13,7 @@ from plain_tutorial import GivenDraws, PlainLoop, load_layers
 from torch import Tensor, nn
 
 from prefrl_cli.algorithm.oprl import OPRL
-from prefrl_cli.streams import PhiloxStreams
+from prefrl_cli.core.streams import PhiloxStreams
 
 EPISODES = 90
 SEED = 19  # reaches the goal early, so that labels of both kinds occur

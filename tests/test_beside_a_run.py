@@ -10,10 +10,13 @@ from pathlib import Path
 import kill_and_resume
 import pytest
 
-from prefrl_cli import loggers, runner, trackers
-from prefrl_cli.cli.job import run_or_resume
 from prefrl_cli.cli.train import main
-from prefrl_cli.run_directory import read_status
+from prefrl_cli.config import messages
+from prefrl_cli.logger import logger as trackers
+from prefrl_cli.logger import tensorboard
+from prefrl_cli.run import runner
+from prefrl_cli.run.directory import read_status
+from prefrl_cli.run.lifecycle import run_or_resume
 
 RUN = ["experiment=addition_linear", "steps=2", "num_seeds=2", "quiet=true"]
 CONFIG, OVERRIDES = kill_and_resume.config_of("addition_linear", "steps=2")
@@ -87,9 +90,9 @@ def test_nothing_of_a_persons_settings_is_needed_to_draw():
 def tracked(monkeypatch, **methods):
     """A run with a tracker that does something."""
     monkeypatch.setattr(runner, "draw", lambda *_: None)
-    monkeypatch.setattr(trackers, "require", lambda tracker: None)
+    monkeypatch.setattr(messages, "require", lambda tracker: None)
     for name in ("log", "close"):
-        monkeypatch.setattr(loggers.TensorBoard, name, methods.get(name, lambda *_: None))
+        monkeypatch.setattr(tensorboard.TensorBoard, name, methods.get(name, lambda *_: None))
     return main([*RUN, "output_dir=run", "logger=tensorboard"])
 
 

@@ -8,14 +8,17 @@ import kill_and_resume
 import pytest
 import yaml
 
-from prefrl_cli import loggers, runner, trackers
-from prefrl_cli.checkpoints import Checkpoints
-from prefrl_cli.cli.job import run_or_resume
 from prefrl_cli.cli.reproduce import main as reproduce
 from prefrl_cli.cli.train import main
-from prefrl_cli.report.pool import configurations, varying
+from prefrl_cli.config import messages
+from prefrl_cli.files.checkpoints import Checkpoints
+from prefrl_cli.logger import tensorboard
+from prefrl_cli.report.configurations import configurations, varying
 from prefrl_cli.report.runs import load
-from prefrl_cli.run_directory import MetricsLog, read_status
+from prefrl_cli.run import runner
+from prefrl_cli.run.directory import read_status
+from prefrl_cli.run.lifecycle import run_or_resume
+from prefrl_cli.run.metrics_csv import MetricsLog
 
 RUN = ["steps=12", "num_seeds=2", "checkpoint.every=3", "checkpoint.keep=0", "evaluation.every=5"]
 CONFIG, OVERRIDES = kill_and_resume.config_of("addition_linear", *RUN, "quiet=false")
@@ -230,15 +233,15 @@ def test_a_moved_and_a_copied_run_resume_where_they_are(monkeypatch):
 
 def test_trackers_are_added_and_dropped_on_the_way(monkeypatch, capsys):
     logged = []
-    monkeypatch.setattr(trackers, "require", lambda tracker: None)
-    monkeypatch.setattr(loggers.TensorBoard, "log", lambda self, step, metrics: logged.append(step))
+    monkeypatch.setattr(messages, "require", lambda tracker: None)
+    monkeypatch.setattr(tensorboard.TensorBoard, "log", lambda self, step, metrics: logged.append(step))
     run("whole")
     killed(monkeypatch, number=2)
     assert main(["resume=run", "logger=tensorboard", "logger.tensorboard.per_seed=false", "steps=12"]) == 0
     assert logged == list(range(4, 13))
     config = yaml.safe_load(Path("run", "config.yaml").read_text())
     assert config["logger"] == {
-        "tensorboard": {"_target_": "prefrl_cli.loggers.TensorBoard", "per_seed": False},
+        "tensorboard": {"_target_": "prefrl_cli.logger.tensorboard.TensorBoard", "per_seed": False},
     }
     assert differing("whole", "run") == ["config.yaml"]
     assert main(["resume=run", "steps=13", "logger=[tensorboard]", "quiet=true"]) == 0  # it keeps its options

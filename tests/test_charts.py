@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import FillBetweenPolyCollection
 from PIL import Image
 
-from prefrl_cli.figures import Curves, Line, Panel
-from prefrl_cli.report import charts
+from prefrl_cli.charts import draw
+from prefrl_cli.charts.figures import Curves, Line, Panel
 
 STEPS = np.arange(1, 31)
 
@@ -24,11 +24,11 @@ def panel(*lines: Line, **options) -> Panel:
 
 
 def axes_of(*panels: Panel) -> list[Axes]:
-    return charts.curves_sheet(Curves("Sheet", panels)).axes
+    return draw.curves_sheet(Curves("Sheet", panels)).axes
 
 
 def caption_of(*lines: Line, note: str = "") -> str:
-    return charts.curves_sheet(Curves("Sheet", (panel(*lines),), note)).get_supxlabel()
+    return draw.curves_sheet(Curves("Sheet", (panel(*lines),), note)).get_supxlabel()
 
 
 def noise(rows: int = 30, seeds: int = 5) -> np.ndarray:
@@ -37,10 +37,10 @@ def noise(rows: int = 30, seeds: int = 5) -> np.ndarray:
 
 def test_a_figure_gives_the_same_png_and_svg_each_time_whatever_style_is_set(tmp_path: Path) -> None:
     figure = Curves("Training", (panel(Line(STEPS, noise(), "a")), panel(Line(STEPS, noise(), style="points"))))
-    first = charts.draw(figure, tmp_path / "loss.v1")
+    first = draw.draw(figure, tmp_path / "loss.v1")
     assert [path.name for path in first] == ["loss.v1.png", "loss.v1.svg"]
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "pink", "svg.hashsalt": None}):
-        second = charts.draw(figure, tmp_path / "again")
+        second = draw.draw(figure, tmp_path / "again")
         assert matplotlib.rcParams["font.size"] == 30
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -53,7 +53,8 @@ def test_a_figure_gives_the_same_png_and_svg_each_time_whatever_style_is_set(tmp
 
 def test_drawing_needs_neither_torch_nor_pyplot() -> None:
     code = (
-        "import sys; from prefrl_cli.report import charts, statistics; from prefrl_cli.algorithm import oprl_figures; "
+        "import sys; from prefrl_cli.charts import draw; from prefrl_cli.stats import intervals; "
+        "from prefrl_cli.algorithm import oprl_figures; "
         "print([name for name in ('torch', 'matplotlib.pyplot', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -122,9 +123,9 @@ def test_moving_mean_is_that_of_the_rows_before() -> None:
     expected = np.full_like(values, np.nan)
     for row, seed in np.argwhere(~np.isnan(values)):
         expected[row, seed] = np.nanmean(values[max(0, row - 6) : row + 1, seed])
-    np.testing.assert_allclose(charts.moving_mean(values, 7), expected)
+    np.testing.assert_allclose(draw.moving_mean(values, 7), expected)
     np.testing.assert_allclose(
-        charts.moving_mean(values, 100)[-1], np.where(np.isnan(values[-1]), np.nan, np.nanmean(values, 0))
+        draw.moving_mean(values, 100)[-1], np.where(np.isnan(values[-1]), np.nan, np.nanmean(values, 0))
     )
 
 

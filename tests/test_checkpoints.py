@@ -12,7 +12,7 @@ import kill_and_resume
 import pytest
 import torch
 
-from prefrl_cli.checkpoints import FORMAT, CheckpointError, Checkpoints
+from prefrl_cli.files.checkpoints import FORMAT, CheckpointError, Checkpoints
 
 
 def test_another_format_is_refused_by_its_number(tmp_path):
@@ -220,7 +220,7 @@ def test_what_reading_takes_is_bounded_by_the_file(tmp_path):
     assert path.stat().st_size < 3000
     command = (
         "import resource, sys; from pathlib import Path; import torch\n"
-        "from prefrl_cli.checkpoints import CheckpointError, Checkpoints\n"
+        "from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: Checkpoints.load(Path(sys.argv[1]), 'cpu')\n"
         "except CheckpointError: pass\n"

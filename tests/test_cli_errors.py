@@ -85,7 +85,7 @@ WRONG = [
         [OPRL, "env._target_=os.system"],
         r"env._target_=os.system: only prefrl.s own classes are allowed; .* type .allow_targets=\[os\]",
     ),
-    ([OPRL, "env._target_=prefrl_cli.environment.subprocess.Popen"], r"prefrl has no such env; type env=addition\|"),
+    ([OPRL, "env._target_=prefrl_cli.run.provenance.subprocess.Popen"], r"prefrl has no such env; type env=addition\|"),
     ([OPRL, "env._target_=prefrl_cli.env.maze.deque"], "prefrl has no such env"),
     ([OPRL, "env._target_=prefrl_cli.env.maze.Mase"], "prefrl has no such env"),
     ([OPRL, "env._target_=3"], "env._target_=3: only prefrl.s own"),
@@ -184,7 +184,7 @@ def test_a_users_yaml_that_is_no_text(here, capsys):
 
 def test_a_users_own_class_needs_to_be_allowed(here, capsys, monkeypatch):
     (here / "my_package.py").write_text(
-        "from prefrl_cli.shaping import AdditiveShaping\nclass Mine(AdditiveShaping): ...\n"
+        "from prefrl_cli.reward_model.shaping import AdditiveShaping\nclass Mine(AdditiveShaping): ...\n"
     )
     monkeypatch.syspath_prepend(str(here))
     arguments = [OPRL, "shaping=additive", "shaping._target_=my_package.Mine", "steps=1", "output_dir=run"]

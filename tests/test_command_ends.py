@@ -12,14 +12,16 @@ import pytest
 import yaml
 from test_launchers import needs
 
-from prefrl_cli import runner
-from prefrl_cli.choices import choices, conf_folder
-from prefrl_cli.cli import hydra_app, prefrl
-from prefrl_cli.cli.command import Failed, cause, run_command
+from prefrl_cli.cli import prefrl
+from prefrl_cli.cli.command import run_command
 from prefrl_cli.cli.train import main
-from prefrl_cli.config import build, check_objective, metric_names
-from prefrl_cli.options import ConfigError
-from prefrl_cli.sweep import read_json
+from prefrl_cli.config import compose
+from prefrl_cli.config.build import build, check_objective, metric_names
+from prefrl_cli.config.choices import choices, conf_folder
+from prefrl_cli.config.messages import cause
+from prefrl_cli.core.option_types import ConfigError, Failed
+from prefrl_cli.run import runner
+from prefrl_cli.sweep.directory import read_json
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
@@ -69,13 +71,13 @@ def test_a_sweep_none_of_whose_jobs_can_start(typed, line, here, capsys):
 
 
 def test_what_ends_a_sweep_in_its_midst_is_one_line(here, capsys, monkeypatch):
-    original = hydra_app._hydra_main
+    original = compose.hydra_main
 
     def breaks(*given):
         original(*given)
         raise RuntimeError("the store\nis gone")
 
-    monkeypatch.setattr(hydra_app, "_hydra_main", breaks)
+    monkeypatch.setattr(compose, "hydra_main", breaks)
     assert main(["-m", *QUICK, "seed=0,1", "output_dir=sweep"]) == 1
     assert capsys.readouterr().err == (
         "prefrl-train: the sweep ended early (RuntimeError: the store is gone); to go on type the same command again\n"
@@ -102,7 +104,7 @@ def test_an_objective_is_a_metric_before_anything_is_written(here, capsys):
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
 def test_the_metrics_that_an_objective_may_be(experiment):
-    config = hydra_app.composed([f"experiment={experiment}", "steps=2"])
+    config = compose.composed([f"experiment={experiment}", "steps=2"])
     algorithm = build({**config, "num_seeds": 2})
     before = sorted(algorithm.evaluate())
     assert metric_names(config, before[0]) == before
@@ -116,7 +118,7 @@ def test_the_metrics_that_an_objective_may_be(experiment):
 @pytest.mark.parametrize("search", choices("hparams_search"))
 def test_the_objective_of_every_search_is_a_metric(search):
     chosen = yaml.safe_load((conf_folder() / "hparams_search" / f"{search}.yaml").read_text())
-    config = hydra_app.composed([f"experiment={search.removesuffix('_optuna')}"])
+    config = compose.composed([f"experiment={search.removesuffix('_optuna')}"])
     check_objective({**config, "objective": chosen["objective"]})
 
 

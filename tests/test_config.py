@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 import pytest
 import yaml
 
-from prefrl_cli.choices import GROUPS, choices, conf_folder
-from prefrl_cli.cli.hydra_app import composed
 from prefrl_cli.cli.train import main
-from prefrl_cli.config import Run
-from prefrl_cli.limits import Limits, Positive
-from prefrl_cli.options import ConfigError, _parts, check, signature
+from prefrl_cli.config.choices import GROUPS, choices, conf_folder
+from prefrl_cli.config.compose import composed
+from prefrl_cli.config.options import Run, _parts, check, signature
+from prefrl_cli.core.option_types import ConfigError, Limits, Positive
 
 EXPERIMENTS = choices("experiment")
 

@@ -8,9 +8,9 @@ from collections import namedtuple
 import pytest
 import torch
 
-from prefrl_cli import exactness
 from prefrl_cli.cli import doctor
 from prefrl_cli.cli.doctor import Finding, main
+from prefrl_cli.core import exactness
 
 NEEDED = ("prefrl", "torch", "numpy", "Python", "processor", "threads", "products", "exactness", "disk", "memory")
 

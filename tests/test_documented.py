@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -19,13 +20,16 @@ import yaml
 from test_launchers import CHOICES
 from test_study import TINY, InThisProcess
 
-from prefrl_cli import runner
-from prefrl_cli.checkpoints import Checkpoints
-from prefrl_cli.choices import choices
-from prefrl_cli.cli import hydra_app, study_rows
-from prefrl_cli.cli.job import run_or_resume
-from prefrl_cli.cli.study_file import load
-from prefrl_cli.config import build, check_run
+from prefrl_cli.cli import train
+from prefrl_cli.config import compose
+from prefrl_cli.config.build import build
+from prefrl_cli.config.choices import choices
+from prefrl_cli.config.options import check_run
+from prefrl_cli.files.checkpoints import Checkpoints
+from prefrl_cli.run import runner
+from prefrl_cli.run.lifecycle import run_or_resume
+from prefrl_cli.study import jobs as study_jobs
+from prefrl_cli.study.file import load
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -74,8 +78,8 @@ def made(tmp_path_factory):
 def here(tmp_path, made, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "draw", lambda *_: None)
-    monkeypatch.setattr(study_rows, "_train", InThisProcess)
-    monkeypatch.setattr(study_rows, "_LOOK", 0.0)
+    monkeypatch.setattr(study_jobs, "_train", InThisProcess)
+    monkeypatch.setattr(study_jobs, "_LOOK", 0.0)
     shutil.copytree(made / "outputs", "outputs")
     Path("my_study.yaml").write_text(yaml.safe_dump(TINY))
     return tmp_path
@@ -133,7 +137,7 @@ def test_the_options_that_the_readme_names_in_its_tables(tmp_path, monkeypatch):
     assert len(typed) >= 8
     monkeypatch.chdir(tmp_path)
     for options in typed:
-        config = hydra_app.composed(shlex.split(options))
+        config = compose.composed(shlex.split(options))
         check_run(config)
         build({**config, "num_seeds": 1})
 
@@ -149,3 +153,28 @@ def test_every_python_call_of_the_readme(here):
         with_text = eval(call.replace("path", repr(names["path"])), {"Checkpoints": Checkpoints})
         assert with_text.keys() == found.keys()
     assert len(re.findall(r"^```python", README, re.M)) == 1
+
+
+def test_a_person_extends_prefrl_as_the_readme_says(tmp_path, monkeypatch, capsys):
+    text = README.partition("## Extend")[2]
+    (experiment,) = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    (part,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    for path, content in (
+        ("my_conf/experiment/big_maze.yaml", experiment),
+        ("my_conf/teacher/nearest.yaml", "_target_: my_package.Nearest\nties: skip\n"),
+        ("my_package.py", part),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(content)
+    (line,) = re.findall(r"`PYTHONPATH=. prefrl-train (.*?)`", text, re.S)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(".")
+    ends = ["steps=2", "num_seeds=2", "quiet=true", "output_dir=run"]
+    try:
+        assert train.main([*shlex.split(line), *ends]) == 0, capsys.readouterr().err
+    finally:
+        sys.modules.pop("my_package", None)
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["teacher"]["_target_"] == "my_package.Nearest" and config["env"]["size"] == 16
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["metrics"]["labels_used"]["mean"] > 0

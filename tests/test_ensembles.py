@@ -8,10 +8,11 @@ import direct
 import pytest
 import torch
 
+from prefrl_cli.core.networks import Network
+from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.env.maze import Maze
-from prefrl_cli.replicas import Network
-from prefrl_cli.reward_model import ImplicitReward, ProcessReward
-from prefrl_cli.streams import PhiloxStreams
+from prefrl_cli.reward_model.explicit import ProcessReward
+from prefrl_cli.reward_model.implicit import ImplicitReward
 
 R, M, C, K, Q = 3, 3, 40, 6, 4
 

@@ -9,10 +9,10 @@ import kill_and_resume
 import numpy as np
 import pytest
 
-from prefrl_cli import runner
-from prefrl_cli.choices import choices
 from prefrl_cli.cli.evaluate import evaluate, main
-from prefrl_cli.cli.job import run_or_resume
+from prefrl_cli.config.choices import choices
+from prefrl_cli.run import runner
+from prefrl_cli.run.lifecycle import run_or_resume
 
 MAZE = ["steps=8", "checkpoint.every=4", "num_seeds=3", "queries=disagreement", "queries.questions=8", "seed=5"]
 

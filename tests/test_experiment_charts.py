@@ -10,8 +10,8 @@ from test_charts import axes_of, caption_of
 
 from prefrl_cli.algorithm import oprl_figures
 from prefrl_cli.algorithm.reliability_figure import reliability_figure
-from prefrl_cli.figures import MazeAnimation, MazeMap
-from prefrl_cli.quality import calibration_error
+from prefrl_cli.charts.figures import MazeAnimation, MazeMap
+from prefrl_cli.reward_model.quality import calibration_error
 
 
 def history(success: np.ndarray) -> dict[str, np.ndarray]:
@@ -136,16 +136,18 @@ def test_a_reward_learned_from_preferences_has_the_chart_too() -> None:
 def test_the_algorithm_gives_its_own_arrays_to_its_charts(tmp_path: Path) -> None:
     import torch
 
-    from prefrl_cli.algorithm.oprl import OPRL, Exploration, RewardUpdate
+    from prefrl_cli.algorithm.oprl import OPRL
+    from prefrl_cli.core.optimizer import Adam
+    from prefrl_cli.core.streams import PhiloxStreams
     from prefrl_cli.env.maze import Maze
-    from prefrl_cli.optimizers import Adam
-    from prefrl_cli.policy import ActorCritic
-    from prefrl_cli.policy_update import PPO
-    from prefrl_cli.queries import UniformTrajectories
-    from prefrl_cli.reward_model import ProcessReward
-    from prefrl_cli.shaping import PotentialShaping
-    from prefrl_cli.streams import PhiloxStreams
-    from prefrl_cli.teacher import Progress
+    from prefrl_cli.policy.actor_critic import ActorCritic
+    from prefrl_cli.policy.exploration import Exploration
+    from prefrl_cli.policy_update.ppo import PPO
+    from prefrl_cli.preference.queries import UniformTrajectories
+    from prefrl_cli.preference.teacher import Progress
+    from prefrl_cli.reward_model.explicit import ProcessReward
+    from prefrl_cli.reward_model.reward_update import RewardUpdate
+    from prefrl_cli.reward_model.shaping import PotentialShaping
 
     streams, env = PhiloxStreams(range(3, 6)), Maze(4, 12)
     policy, model = ActorCritic(env, streams, 16), ProcessReward(env, streams, 16)

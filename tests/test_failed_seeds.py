@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from prefrl_cli import runner
 from prefrl_cli.algorithm.oprl import OPRL
 from prefrl_cli.algorithm.reward_learning import _RewardLearning
-from prefrl_cli.checkpoints import Checkpoints
-from prefrl_cli.choices import choices
 from prefrl_cli.cli import report, reproduce, train
-from prefrl_cli.cli.job import run_or_resume
-from prefrl_cli.report.resample import share_interval
+from prefrl_cli.config.choices import choices
+from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.report.results import results
 from prefrl_cli.report.runs import load, read_run
-from prefrl_cli.report.study import Row, Study, markdown, measure, table
-from prefrl_cli.run_directory import read_status
-from prefrl_cli.sweep import Sweep
+from prefrl_cli.run import runner
+from prefrl_cli.run.directory import read_status
+from prefrl_cli.run.lifecycle import run_or_resume
+from prefrl_cli.stats.intervals import share_interval
+from prefrl_cli.study.study import Row, Study, markdown, measure, table
+from prefrl_cli.sweep.directory import Sweep
 
 SIZES = {
     "oprl_maze": ["steps=4", "env.size=4", "env.horizon=12", "episodes=4"],

@@ -11,12 +11,14 @@ from pathlib import Path
 import kill_and_resume
 import pytest
 
-from prefrl_cli import checkpoints, runner
-from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.cli import train
-from prefrl_cli.cli.job import run_or_resume
-from prefrl_cli.options import ConfigError, as_typed
-from prefrl_cli.run_directory import MetricsLog, read_status
+from prefrl_cli.core.option_types import ConfigError, as_typed
+from prefrl_cli.files import checkpoints
+from prefrl_cli.files.checkpoints import Checkpoints
+from prefrl_cli.run import runner
+from prefrl_cli.run.directory import read_status
+from prefrl_cli.run.lifecycle import run_or_resume
+from prefrl_cli.run.metrics_csv import MetricsLog
 
 OPTIONS = ["steps=12", "checkpoint.every=3", "quiet=true"]
 CONFIG, OVERRIDES = kill_and_resume.config_of("addition_linear", *OPTIONS)

@@ -15,16 +15,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prefrl_cli import runner
-from prefrl_cli.checkpoints import CheckpointError, Checkpoints
-from prefrl_cli.cli.record import stored_config, stored_environment
 from prefrl_cli.cli.train import main
-from prefrl_cli.config import build
-from prefrl_cli.options import ConfigError
+from prefrl_cli.config.build import build
+from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints
 from prefrl_cli.report.runs import read_run
-from prefrl_cli.run_directory import read_status
-from prefrl_cli.sweep import Sweep, read_json
-from prefrl_cli.sweep_record import read_record
+from prefrl_cli.run import runner
+from prefrl_cli.run.directory import read_status
+from prefrl_cli.run.provenance import stored_config, stored_environment
+from prefrl_cli.sweep.directory import Sweep, read_json
+from prefrl_cli.sweep.record import read_record
 
 LEAVES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.dates(), st.sampled_from(fuzz.VALUES)

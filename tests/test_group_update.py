@@ -10,18 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from prefrl_cli.advantage import Shaped
-from prefrl_cli.algorithm.oprl_schedules import Exploration
-from prefrl_cli.choices import choices
-from prefrl_cli.data import Store, Trajectories
+from prefrl_cli.config.choices import choices
+from prefrl_cli.core.networks import Parameters
+from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.core.replay_buffer import Store
+from prefrl_cli.core.streams import PhiloxStreams
+from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.env.maze import Maze
-from prefrl_cli.group_update import Baseline, GroupBaseline, episode_advantages
-from prefrl_cli.options import ConfigError
-from prefrl_cli.queries import UniformTrajectories
-from prefrl_cli.replicas import Parameters
-from prefrl_cli.shaping import AdditiveShaping, NoShaping, PotentialShaping
-from prefrl_cli.streams import PhiloxStreams
-from prefrl_cli.teacher import Progress
+from prefrl_cli.policy.exploration import Exploration
+from prefrl_cli.policy_update.group_baseline import Baseline, GroupBaseline, episode_advantages
+from prefrl_cli.preference.queries import UniformTrajectories
+from prefrl_cli.preference.teacher import Progress
+from prefrl_cli.reward_model.shaping import AdditiveShaping, NoShaping, PotentialShaping, Shaped
 
 R, B, T, S, A = 2, 4, 5, 6, 3
 BASELINES: tuple[Baseline, ...] = ("leave_one_out", "standardised")

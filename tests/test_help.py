@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from prefrl_cli.choices import GROUPS, choices, conf_folder
 from prefrl_cli.cli.train import main
+from prefrl_cli.config.choices import GROUPS, choices, conf_folder
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import sys
 import pytest
 import yaml
 
-from prefrl_cli import runner
 from prefrl_cli.cli.hydra_options import OBEYED
 from prefrl_cli.cli.train import main
+from prefrl_cli.run import runner
 
 ADDITION = "experiment=addition_linear"
 QUICK = [ADDITION, "steps=1", "quiet=true"]

@@ -14,9 +14,9 @@ import yaml
 from kill_a_sweep import SCRIPT
 from test_sweep import FAILING, sweeps, table
 
-from prefrl_cli.choices import conf_folder
 from prefrl_cli.cli.train import main
-from prefrl_cli.sweep import read_json
+from prefrl_cli.config.choices import conf_folder
+from prefrl_cli.sweep.directory import read_json
 
 INSTALLED = {
     name: importlib.util.find_spec(package) is not None and importlib.util.find_spec(name) is not None
@@ -119,7 +119,7 @@ class Dies(NoShaping):
 def test_a_job_that_takes_its_process_down_is_told_and_the_others_run(here, monkeypatch):
     (here / "mine.py").write_text(DIES)
     monkeypatch.setenv("PYTHONPATH", str(here))
-    targets = "shaping._target_=prefrl_cli.shaping.NoShaping,mine.Dies"
+    targets = "shaping._target_=prefrl_cli.reward_model.shaping.NoShaping,mine.Dies"
     arguments = ["experiment=oprl_maze", "shaping=none", targets, "allow_targets=[mine]", "steps=1", "output_dir=sweep"]
     done = run(here, "-m", *arguments, "hydra/launcher=joblib")
     assert done.returncode == 1, done.stderr

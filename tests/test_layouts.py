@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from prefrl_cli.env.layouts import LAYOUTS, layout
+from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.env.maze import Maze
-from prefrl_cli.options import ConfigError
+from prefrl_cli.env.maze_layouts import LAYOUTS, layout
 
 ROOMS = {
     4: ["....", "..#.", ".##.", "...."],

@@ -9,11 +9,11 @@ import pytest
 import yaml
 from kill_and_resume import config_of
 
-from prefrl_cli.choices import GROUPS, choices, conf_folder
-from prefrl_cli.config import Checkpoints, Evaluations, Run, build
-from prefrl_cli.groups import Group
-from prefrl_cli.limits import Limits
-from prefrl_cli.options import ConfigError, signature
+from prefrl_cli.config.build import build
+from prefrl_cli.config.choices import GROUPS, choices, conf_folder
+from prefrl_cli.config.group import Group
+from prefrl_cli.config.options import Checkpoints, Evaluations, Run, signature
+from prefrl_cli.core.option_types import ConfigError, Limits
 
 MOST = 10**9
 HANDED_IN = {"streams": ["seeds"], "algorithm": ["steps"]}  # by the root options, which have limits of their own

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import yaml
 
-from prefrl_cli import loggers, runner, trackers
-from prefrl_cli.choices import conf_folder
 from prefrl_cli.cli.train import main
-from prefrl_cli.options import signature
-from prefrl_cli.trackers import Trackers
+from prefrl_cli.config import messages
+from prefrl_cli.config.choices import conf_folder
+from prefrl_cli.config.options import signature
+from prefrl_cli.logger import mlflow, tensorboard, wandb
+from prefrl_cli.logger.logger import Trackers
+from prefrl_cli.run import runner
 
 RUN = ["experiment=addition_linear", "steps=3", "num_seeds=2", "quiet=true", "output_dir=run"]
 NOT_QUIET = RUN[:1] + RUN[2:3]
@@ -75,15 +77,15 @@ def test_a_failure_is_told_once_and_the_others_go_on(fails):
 def test_the_time_that_a_tracker_takes_to_begin_is_not_training(here, monkeypatch):
     clock = [0.0]
 
-    @functools.wraps(loggers.TensorBoard.__init__)
+    @functools.wraps(tensorboard.TensorBoard.__init__)
     def slow(self, **_):
         clock[0] += 9
         self.per_seed = False
 
-    monkeypatch.setattr(trackers, "require", lambda tracker: None)
-    monkeypatch.setattr(loggers.TensorBoard, "__init__", slow)
-    monkeypatch.setattr(loggers.TensorBoard, "log", lambda *_: None)
-    monkeypatch.setattr(loggers.TensorBoard, "close", lambda _: None)
+    monkeypatch.setattr(messages, "require", lambda tracker: None)
+    monkeypatch.setattr(tensorboard.TensorBoard, "__init__", slow)
+    monkeypatch.setattr(tensorboard.TensorBoard, "log", lambda *_: None)
+    monkeypatch.setattr(tensorboard.TensorBoard, "close", lambda _: None)
     monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     for typed in ([*RUN, "logger=tensorboard"], ["resume=run", "steps=4", "quiet=true"]):
         assert main(typed) == 0
@@ -111,8 +113,8 @@ def test_training_with_a_broken_tracker_ends_as_without_one(here, monkeypatch, c
         raise ImportError("half installed")
 
     assert main(RUN) == 0
-    monkeypatch.setattr(trackers, "require", lambda tracker: None)
-    monkeypatch.setattr(loggers.TensorBoard, "log", broken)
+    monkeypatch.setattr(messages, "require", lambda tracker: None)
+    monkeypatch.setattr(tensorboard.TensorBoard, "log", broken)
     assert main([*RUN[:-1], "output_dir=with", "logger=tensorboard"]) == 0
     assert capsys.readouterr().err.count("logger=tensorboard failed and is left out") == 1
     assert (here / "with" / "metrics.csv").read_bytes() == (here / "run" / "metrics.csv").read_bytes()
@@ -124,16 +126,16 @@ def test_several_at_once_with_their_options(here, monkeypatch):
     def note(self, step, metrics):
         seen.setdefault(type(self).__name__, {})[step] = sorted(metrics)
 
-    monkeypatch.setattr(trackers, "require", lambda tracker: None)
-    for tracker in (loggers.TensorBoard, loggers.WandB):
+    monkeypatch.setattr(messages, "require", lambda tracker: None)
+    for tracker in (tensorboard.TensorBoard, wandb.WandB):
         monkeypatch.setattr(tracker, "log", note)
         monkeypatch.setattr(tracker, "close", lambda self: None)
 
-    @functools.wraps(loggers.WandB.__init__)
+    @functools.wraps(wandb.WandB.__init__)
     def without_package(self, per_seed, **_):
         self.per_seed = per_seed
 
-    monkeypatch.setattr(loggers.WandB, "__init__", without_package)
+    monkeypatch.setattr(wandb.WandB, "__init__", without_package)
     assert main([*RUN, "logger=[tensorboard,wandb]", "logger.wandb.per_seed=false"]) == 0
     assert list(seen["TensorBoard"]) == list(seen["WandB"]) == [0, 1, 2, 3]
     assert {"loss/median", "loss/seed_0", "loss/seed_1"} <= set(seen["TensorBoard"][1])
@@ -166,11 +168,11 @@ def test_a_wrong_choice(typed, line, here, capsys):
 
 def test_tensorboard_shows_every_step(here):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
-    tracker = loggers.TensorBoard(here)
+    tracker = tensorboard.TensorBoard(here)
     for step in range(3):
         tracker.log(step, {"loss/median": float(step)})
     tracker.close()
-    again = loggers.TensorBoard(here)  # a resumed run
+    again = tensorboard.TensorBoard(here)  # a resumed run
     again.log(2, {"loss/median": 9.0})
     again.close()
     events = accumulator(str(here / "tensorboard"))
@@ -180,7 +182,7 @@ def test_tensorboard_shows_every_step(here):
 
 def _log_to_mlflow(folder):
     folder.mkdir(exist_ok=True)
-    tracker = loggers.MLflow(folder, "any", {"env": {"size": 8}}, f"sqlite:///{folder.parent}/mlflow.db")
+    tracker = mlflow.MLflow(folder, "any", {"env": {"size": 8}}, f"sqlite:///{folder.parent}/mlflow.db")
     tracker.log(1, {"loss/median": 0.5})
     tracker.close()
 
@@ -199,7 +201,7 @@ def test_mlflow_when_several_processes_make_the_store(here):
     store = client(f"sqlite:///{here}/mlflow.db")
     runs = store.search_runs([store.get_experiment_by_name("any").experiment_id])
     assert sorted(run.info.run_name for run in runs) == ["a", "b"]
-    assert {run.data.tags["prefrl.identity"] for run in runs} == {loggers._identity(here / name) for name in "ab"}
+    assert {run.data.tags["prefrl.identity"] for run in runs} == {mlflow.tracker_id(here / name) for name in "ab"}
     for run in runs:
         assert run.data.params["env.size"] == "8"
         (point,) = store.get_metric_history(run.info.run_id, "loss/median")
@@ -213,41 +215,41 @@ def test_training_does_not_wait_long_for_a_server_that_is_not_there(here, monkey
         monkeypatch.delenv(f"MLFLOW_HTTP_REQUEST_{name}")
     began = time.monotonic()
     with pytest.raises(Exception, match="Max retries exceeded"):
-        loggers.MLflow(here, "any", {}, "http://127.0.0.1:1")
+        mlflow.MLflow(here, "any", {}, "http://127.0.0.1:1")
     assert time.monotonic() - began < 60  # four minutes with MLflow's own patience
 
 
 def test_trackers_know_a_resumed_run_again(here, tmp_path_factory):
-    first = loggers._identity(here)
-    assert len(first) == 16 and loggers._identity(here) == first
+    first = mlflow.tracker_id(here)
+    assert len(first) == 16 and mlflow.tracker_id(here) == first
     moved = here.rename(here.with_name("moved"))
-    assert loggers._identity(moved) == first
-    assert loggers._identity(tmp_path_factory.mktemp("new")) != first
-    (moved / loggers._IDENTITY).write_text("../another'; DROP")
-    assert loggers._identity(moved) not in (first, "../another'; DROP")
+    assert mlflow.tracker_id(moved) == first
+    assert mlflow.tracker_id(tmp_path_factory.mktemp("new")) != first
+    (moved / mlflow._IDENTITY).write_text("../another'; DROP")
+    assert mlflow.tracker_id(moved) not in (first, "../another'; DROP")
 
 
 @pytest.mark.parametrize("name", ["run", "r\u00fcn\nof 'mine'", "r\udcfcn"])
 def test_a_copy_is_a_run_of_its_own_for_trackers(name, here):
     original, copy = here / name, here / "copy"
     original.mkdir()
-    first = loggers._identity(original)
+    first = mlflow.tracker_id(original)
     shutil.copytree(original, copy)
-    second = loggers._identity(copy)
-    assert second != first and loggers._identity(copy) == second and loggers._identity(original) == first
+    second = mlflow.tracker_id(copy)
+    assert second != first and mlflow.tracker_id(copy) == second and mlflow.tracker_id(original) == first
     (moved := here / "moved").symlink_to(original)
-    assert loggers._identity(moved) == first  # the same folder by another name
+    assert mlflow.tracker_id(moved) == first  # the same folder by another name
     shutil.rmtree(original)
     copy.rename(original)
-    assert loggers._identity(original) == second
+    assert mlflow.tracker_id(original) == second
 
 
 @pytest.mark.parametrize("place", ["", "\n", "\n/nowhere", "\n\0", "\n..", "\n/dev", f"\n{'x' * 4000}"])
 def test_an_identity_whose_folder_cannot_be_found_is_that_of_a_moved_run(place, here):
-    (here / loggers._IDENTITY).write_text(f"{'a' * 16}{place}")
-    assert loggers._identity(here) == "a" * 16 == loggers._identity(here)
-    (here / loggers._IDENTITY).write_text(f"{'a' * 16}\n{'x' * 5000}")
-    assert loggers._identity(here) != "a" * 16
+    (here / mlflow._IDENTITY).write_text(f"{'a' * 16}{place}")
+    assert mlflow.tracker_id(here) == "a" * 16 == mlflow.tracker_id(here)
+    (here / mlflow._IDENTITY).write_text(f"{'a' * 16}\n{'x' * 5000}")
+    assert mlflow.tracker_id(here) != "a" * 16
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -257,7 +259,7 @@ def test_wandb_is_asked_to_go_on_in_the_same_run(here, monkeypatch, again):
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     for folder in (here, here if again else here.joinpath("other")):
         folder.mkdir(exist_ok=True)
-        loggers.WandB(folder, "any", {})
+        wandb.WandB(folder, "any", {})
     assert (asked[0]["id"] == asked[1]["id"]) is again
     assert [one["resume"] for one in asked] == ["allow"] * 2
 
@@ -265,7 +267,7 @@ def test_wandb_is_asked_to_go_on_in_the_same_run(here, monkeypatch, again):
 @pytest.mark.filterwarnings("ignore")
 def test_wandb_offline(here):
     pytest.importorskip("wandb")
-    tracker = loggers.WandB(here, "any", {"steps": 3})
+    tracker = wandb.WandB(here, "any", {"steps": 3})
     tracker.log(1, {"loss/median": 0.5})
     tracker.close()
     assert list(here.glob("wandb/offline-run-*/*.wandb"))
@@ -296,9 +298,9 @@ def asked(monkeypatch):
         monkeypatch.setattr(tracker, "log", lambda *_: None)
         monkeypatch.setattr(tracker, "close", lambda _: None)
 
-    monkeypatch.setattr(trackers, "require", lambda tracker: None)
-    keep(loggers.MLflow, "mlflow")
-    keep(loggers.WandB, "wandb")
+    monkeypatch.setattr(messages, "require", lambda tracker: None)
+    keep(mlflow.MLflow, "mlflow")
+    keep(wandb.WandB, "wandb")
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return seen
@@ -366,7 +368,7 @@ def test_what_the_environment_says_is_no_reason_to_refuse_a_record(here, asked, 
 
 
 def test_the_defaults_of_the_trackers_are_those_of_their_files():
-    for name, tracker in (("mlflow", loggers.MLflow), ("wandb", loggers.WandB), ("tensorboard", loggers.TensorBoard)):
+    for name, tracker in (("mlflow", mlflow.MLflow), ("wandb", wandb.WandB), ("tensorboard", tensorboard.TensorBoard)):
         options = yaml.safe_load((conf_folder() / "logger" / f"{name}.yaml").read_text())
         assert options.pop("_target_").rpartition(".")[2] == tracker.__name__
         assert {option: signature(tracker)[option].default for option in options} == options
@@ -377,7 +379,7 @@ def test_tensorboard_shows_the_options(here):
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     settings = {"steps": 3, "env": {"size": 8, "layout": "wall"}, "optimizer": {"betas": [0.9, 0.99], "clip": None}}
-    tracker = loggers.TensorBoard(here, settings)
+    tracker = tensorboard.TensorBoard(here, settings)
     tracker.log(0, {"evaluation/success/median": 0.0, "evaluation/success/seed_3": 0.0})
     tracker.close()
     events = accumulator(str(here / "tensorboard"))

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from prefrl_cli import runner
 from prefrl_cli.algorithm.reward_learning import RewardFromPreferences
-from prefrl_cli.cli import signals
 from prefrl_cli.cli.train import main
-from prefrl_cli.run_directory import read_status
+from prefrl_cli.run import runner, signals
+from prefrl_cli.run.directory import read_status
 
 RUN = ["experiment=addition_linear", "steps=9", "checkpoint.every=2", "output_dir=run", "quiet=true"]
 

@@ -10,8 +10,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.quiver import Quiver
 from PIL import Image
 
-from prefrl_cli.figures import MazeAnimation, MazeMap
-from prefrl_cli.report import charts, maze_charts
+from prefrl_cli.charts import draw, grid
+from prefrl_cli.charts.figures import MazeAnimation, MazeMap
 
 
 def maze(size: int = 8, **changes) -> MazeMap:
@@ -30,7 +30,7 @@ def maze(size: int = 8, **changes) -> MazeMap:
 @pytest.mark.parametrize("size", [4, 8, 16, 17, 32, 33, 64])
 def test_arrows_stand_in_cells_that_can_be_left(size: int) -> None:
     figure = maze(size)
-    axes = maze_charts.maze_sheet(figure).axes[0]
+    axes = grid.maze_sheet(figure).axes[0]
     (arrows,) = [one for one in axes.collections if isinstance(one, Quiver)]
     middle = np.stack([arrows.Y + arrows.V / 2, arrows.X + arrows.U / 2], 1)
     cells = middle.round().astype(int)
@@ -50,7 +50,7 @@ def test_heat_is_masked_on_walls_and_the_walls_are_drawn() -> None:
     heat = maze().heat
     heat[3, 4] = 1e6  # a wall: it must not set the range of the colours
     figure = maze(heat=heat)
-    axes, bar = maze_charts.maze_sheet(figure).axes
+    axes, bar = grid.maze_sheet(figure).axes
     shown = axes.images[0]
     np.testing.assert_array_equal(np.ma.getmaskarray(shown.get_array()), figure.walls)
     assert shown.get_clim() == (heat[~figure.walls].min(), heat[~figure.walls].max())
@@ -64,24 +64,24 @@ def test_heat_is_masked_on_walls_and_the_walls_are_drawn() -> None:
 
 @pytest.mark.parametrize("heat", [np.zeros((8, 8)), np.full((8, 8), np.nan)])
 def test_a_silent_model_is_drawn(heat: np.ndarray, tmp_path: Path) -> None:
-    written = charts.draw(maze(heat=heat), tmp_path / "maze")
+    written = draw.draw(maze(heat=heat), tmp_path / "maze")
     assert [path.name for path in written] == ["maze.png", "maze.svg"]
-    charts.draw(MazeAnimation(maze(heat=heat)), tmp_path / "episode")
+    draw.draw(MazeAnimation(maze(heat=heat)), tmp_path / "episode")
 
 
 def test_the_maze_says_whether_the_goal_was_reached() -> None:
-    assert maze_charts.path_words(maze()) == "Line: greedy episode, 14 steps to the goal."
+    assert grid.path_words(maze()) == "Line: greedy episode, 14 steps to the goal."
     lost = maze(path=np.array([(0, 0), (0, 1), (0, 0)]))
-    assert maze_charts.path_words(lost) == "Line: greedy episode, goal not reached in 2 steps."
-    crosses = [[line.get_marker() for line in maze_charts.maze_sheet(f).axes[0].lines] for f in (maze(), lost)]
+    assert grid.path_words(lost) == "Line: greedy episode, goal not reached in 2 steps."
+    crosses = [[line.get_marker() for line in grid.maze_sheet(f).axes[0].lines] for f in (maze(), lost)]
     assert [("X" in markers) for markers in crosses] == [False, True]
 
 
 def test_an_animation_walks_the_path_and_pauses_at_its_end(tmp_path: Path) -> None:
     figure = maze()
-    (path,) = charts.draw(MazeAnimation(figure), tmp_path / "episode")
+    (path,) = draw.draw(MazeAnimation(figure), tmp_path / "episode")
     assert path.name == "episode.gif"
-    again = charts.draw(MazeAnimation(figure), tmp_path / "again")[0]
+    again = draw.draw(MazeAnimation(figure), tmp_path / "again")[0]
     assert path.read_bytes() == again.read_bytes()
     with Image.open(path) as film:
         assert film.n_frames == len(figure.path) and film.info["loop"] == 0
@@ -101,7 +101,7 @@ def test_an_animation_walks_the_path_and_pauses_at_its_end(tmp_path: Path) -> No
 
 def test_a_long_episode_is_thinned_and_ends_where_it_ended(tmp_path: Path) -> None:
     wandering = np.array([(0, step % 2) for step in range(1001)])
-    (path,) = charts.draw(MazeAnimation(maze(4, path=wandering)), tmp_path / "episode")
+    (path,) = draw.draw(MazeAnimation(maze(4, path=wandering)), tmp_path / "episode")
     with Image.open(path) as film:
         assert film.n_frames == 400
         assert film.info["duration"] == 50

@@ -7,10 +7,10 @@ import memory as benchmark
 import pytest
 from kill_and_resume import config_of
 
-from prefrl_cli import memory
-from prefrl_cli.choices import choices
 from prefrl_cli.cli.train import main
-from prefrl_cli.config import memory_needed
+from prefrl_cli.config import memory
+from prefrl_cli.config.build import memory_needed
+from prefrl_cli.config.choices import choices
 
 GIB = 2**30
 

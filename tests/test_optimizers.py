@@ -9,8 +9,8 @@ import torch
 from test_replicas import SEEDS, module, network
 from torch import Tensor, nn
 
-from prefrl_cli.optimizers import SGD, Adam, Optimizer, RMSprop
-from prefrl_cli.replicas import Network
+from prefrl_cli.core.networks import Network
+from prefrl_cli.core.optimizer import SGD, Adam, Optimizer, RMSprop
 
 OPTIMISERS = [
     (Adam, {"lr": 0.01}, torch.optim.Adam, {"lr": 0.01}),

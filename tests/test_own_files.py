@@ -13,14 +13,16 @@ import kill_and_resume
 import pytest
 
 import prefrl_cli
-from prefrl_cli import own_files, runner
 from prefrl_cli.cli import report, reproduce, study
-from prefrl_cli.cli.job import run_or_resume
 from prefrl_cli.cli.train import main
-from prefrl_cli.loggers import _alone, _identity
-from prefrl_cli.options import ConfigError
-from prefrl_cli.own_files import append_to, clear_parts, hold, is_held, make_folder, write_whole
-from prefrl_cli.run_directory import RunDirectory, read_status
+from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files import write
+from prefrl_cli.files.lock import hold, is_held
+from prefrl_cli.files.write import append_to, clear_parts, make_folder, write_whole
+from prefrl_cli.logger.mlflow import _alone, tracker_id
+from prefrl_cli.run import runner
+from prefrl_cli.run.directory import RunDirectory, read_status
+from prefrl_cli.run.lifecycle import run_or_resume
 
 RUN = ["experiment=addition_linear", "steps=4", "checkpoint.every=2", "quiet=true"]
 CONFIG, OVERRIDES = kill_and_resume.config_of("addition_linear", *RUN[1:])
@@ -269,7 +271,7 @@ def test_a_store_behind_a_link_is_not_opened(here):
     with pytest.raises(ValueError, match="is a link"), _alone(f"sqlite:///{here}/mlflow.db"):
         pass
     Path("tracked_as").symlink_to(here / "outside")
-    assert len(_identity(here)) == 16 and not Path("outside").exists()
+    assert len(tracker_id(here)) == 16 and not Path("outside").exists()
 
 
 def test_the_list_of_starts_is_no_way_out(here):
@@ -327,7 +329,7 @@ def test_a_signal_while_a_file_is_written_leaves_no_part(monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(own_files.os, "replace", stopped)
+    monkeypatch.setattr(write.os, "replace", stopped)
     with pytest.raises(KeyboardInterrupt):
         write_whole(Path("page"), "text")
     assert os.listdir() == []

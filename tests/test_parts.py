@@ -11,13 +11,14 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from prefrl_cli.advantage import discounted_returns, generalised_advantages, standardise
-from prefrl_cli.data import Store, Trajectories, draw_pairs, draw_places, draw_subsets
-from prefrl_cli.loss import bradley_terry
-from prefrl_cli.policy_update import entropy
-from prefrl_cli.shaping import AdditiveShaping, NoShaping, PotentialShaping
-from prefrl_cli.streams import PhiloxStreams
-from prefrl_cli.teacher import Closest, Progress, Return, judge
+from prefrl_cli.core.replay_buffer import Store
+from prefrl_cli.core.streams import PhiloxStreams
+from prefrl_cli.core.trajectories import Trajectories, draw_pairs, draw_places, draw_subsets
+from prefrl_cli.policy.distributions import entropy
+from prefrl_cli.policy_update.advantages import discounted_returns, generalised_advantages, standardise
+from prefrl_cli.preference.loss import bradley_terry
+from prefrl_cli.preference.teacher import Closest, Progress, Return, judge
+from prefrl_cli.reward_model.shaping import AdditiveShaping, NoShaping, PotentialShaping
 
 R, B, T = 3, 4, 9
 

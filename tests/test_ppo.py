@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from prefrl_cli.advantage import Shaped
-from prefrl_cli.data import Store, Trajectories
-from prefrl_cli.policy_update import PPO
-from prefrl_cli.replicas import Parameters
-from prefrl_cli.streams import PhiloxStreams
+from prefrl_cli.core.networks import Parameters
+from prefrl_cli.core.replay_buffer import Store
+from prefrl_cli.core.streams import PhiloxStreams
+from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.policy_update.ppo import PPO
+from prefrl_cli.reward_model.shaping import Shaped
 
 R, B, T, S, A = 2, 3, 5, 6, 3
 CLIP, DISCOUNT, TRACE, VALUE, BONUS, LEAST, UNIT = 0.1, 0.9, 0.8, 0.7, 0.03, 0.2, 4.0

@@ -12,13 +12,14 @@ import exactness as benchmark
 import pytest
 import torch
 
-from prefrl_cli import exactness, processor, replicas
-from prefrl_cli.choices import choices
 from prefrl_cli.cli.train import main
-from prefrl_cli.config import check_run
-from prefrl_cli.optimizers import SGD, Adam, RMSprop
-from prefrl_cli.replicas import Network
-from prefrl_cli.streams import PhiloxStreams
+from prefrl_cli.config.choices import choices
+from prefrl_cli.config.options import check_run
+from prefrl_cli.core import exactness, networks
+from prefrl_cli.core.networks import Network
+from prefrl_cli.core.optimizer import SGD, Adam, RMSprop
+from prefrl_cli.core.streams import PhiloxStreams
+from prefrl_cli.run import processor
 
 MKL = torch.backends.mkl.is_available()
 needs_mkl = pytest.mark.skipif(not MKL, reason="the variable is MKL's")
@@ -50,10 +51,12 @@ def inexact(monkeypatch):
     def product(bias, features, weight, **rest):
         return true(bias, features, weight, **rest) * (1 + 2e-7 * (len(weight) > 1))
 
-    monkeypatch.setattr(replicas.torch, "baddbmm", product)
+    monkeypatch.setattr(networks.torch, "baddbmm", product)
 
 
-@pytest.mark.parametrize("first", ["prefrl_cli", "prefrl_cli.replicas", "prefrl_cli.cli.train", "prefrl_cli.streams"])
+@pytest.mark.parametrize(
+    "first", ["prefrl_cli", "prefrl_cli.core.networks", "prefrl_cli.cli.train", "prefrl_cli.core.streams"]
+)
 def test_it_is_asked_for_wherever_the_package_is_entered(first):
     code = f"import os, {first}; print(os.environ['MKL_CBWR'])"
     assert answer(code) == "AUTO,STRICT"
@@ -104,9 +107,9 @@ def test_the_check_sees_a_product_that_depends_on_its_neighbours(rows, inexact):
 
 
 def test_the_check_sees_a_gradient_and_a_step(monkeypatch):
-    true = replicas.Parameters.gradient
+    true = networks.Parameters.gradient
     monkeypatch.setattr(
-        replicas.Parameters, "gradient", lambda self, loss: true(self, loss) * (1 + 2e-7 * (len(loss) > 1))
+        networks.Parameters, "gradient", lambda self, loss: true(self, loss) * (1 + 2e-7 * (len(loss) > 1))
     )
     assert exactness.differences(used(), 3)["differs"][0] == "backward"
     monkeypatch.undo()

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from prefrl_cli.data import Trajectories
+from prefrl_cli.core.optimizer import Adam
+from prefrl_cli.core.streams import PhiloxStreams
+from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.env.rollout import rollout
-from prefrl_cli.loss import bradley_terry
-from prefrl_cli.optimizers import Adam
-from prefrl_cli.reward_model import ImplicitReward
-from prefrl_cli.shaping import AdditiveShaping, PotentialShaping
-from prefrl_cli.streams import PhiloxStreams
+from prefrl_cli.preference.loss import bradley_terry
+from prefrl_cli.reward_model.implicit import ImplicitReward
+from prefrl_cli.reward_model.shaping import AdditiveShaping, PotentialShaping
 
 DISCOUNT = 0.98
 

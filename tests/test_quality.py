@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from prefrl_cli.algorithm.oprl_evaluation import reward_quality
-from prefrl_cli.quality import calibration_error, epic_distance, reliability, spearman
+from prefrl_cli.reward_model.quality import calibration_error, epic_distance, reliability, spearman
 
 Array = NDArray[np.floating]
 GENERATOR = np.random.default_rng(0)

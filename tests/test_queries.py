@@ -11,9 +11,9 @@ import direct
 import pytest
 import torch
 
-from prefrl_cli.data import Trajectories, draw_pairs
-from prefrl_cli.queries import Disagreement, Entropy, KCenter, UniformTrajectories, k_centers, segments
-from prefrl_cli.streams import PhiloxStreams
+from prefrl_cli.core.streams import PhiloxStreams
+from prefrl_cli.core.trajectories import Trajectories, draw_pairs
+from prefrl_cli.preference.queries import Disagreement, Entropy, KCenter, UniformTrajectories, k_centers, segments
 
 R, M, C, K, Q = 3, 3, 40, 6, 4
 
@@ -93,7 +93,7 @@ def test_centres_stay_away_from_what_was_asked(queries: Any, monkeypatch: pytest
         assert mine[r].tolist() == [among[number] for number in centres]
     assert mine[1].tolist() == queries.choose(chances, steps)[1].tolist()
     assert mine[0].tolist() != queries.choose(chances, steps)[0].tolist()
-    monkeypatch.setattr("prefrl_cli.queries._COMPARED_AT_ONCE", 4)
+    monkeypatch.setattr("prefrl_cli.preference.queries._COMPARED_AT_ONCE", 4)
     assert torch.equal(mine, queries.choose(chances, steps, (asked, count)))
 
 

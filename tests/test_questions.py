@@ -10,11 +10,11 @@ import direct
 import pytest
 import torch
 
-from prefrl_cli.choices import choices
+from prefrl_cli.config.choices import choices
+from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.env.maze import Maze
-from prefrl_cli.options import ConfigError
-from prefrl_cli.queries import UniformTrajectories
-from prefrl_cli.teacher import Return
+from prefrl_cli.preference.queries import UniformTrajectories
+from prefrl_cli.preference.teacher import Return
 
 R, M, C, K, Q = 3, 3, 40, 6, 4
 

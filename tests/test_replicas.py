@@ -9,8 +9,8 @@ import torch
 from scipy.stats import kstest
 from torch import nn
 
-from prefrl_cli.replicas import Network, at, look_up
-from prefrl_cli.streams import PhiloxStreams
+from prefrl_cli.core.networks import Network, at, look_up
+from prefrl_cli.core.streams import PhiloxStreams
 
 SEEDS = (4, 5, 6)
 KINDS = [

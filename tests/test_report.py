@@ -16,10 +16,10 @@ import pytest
 from report_speed import make_run
 
 from prefrl_cli.cli import report
-from prefrl_cli.report.pool import configurations, varying
-from prefrl_cli.report.resample import improvement
+from prefrl_cli.report.configurations import configurations, varying
 from prefrl_cli.report.results import compare, results
 from prefrl_cli.report.runs import load, read_run
+from prefrl_cli.stats.intervals import improvement
 
 
 def made(paths: list[Path], output: Path) -> tuple[str, list[dict[str, str]]]:
@@ -84,7 +84,7 @@ def test_the_same_seeds_twice_with_other_results_are_told(tmp_path, capsys):
 
 
 def test_an_option_that_follows_from_a_choice_is_no_column_and_a_record_that_names_classes_shows_choices(tmp_path):
-    none = {"_target_": "prefrl_cli.shaping.NoShaping"}
+    none = {"_target_": "prefrl_cli.reward_model.shaping.NoShaping"}
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", shaping=none)
     make_run(tmp_path / "c", shaping=none, env__size=16)

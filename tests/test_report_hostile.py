@@ -14,9 +14,9 @@ from report_speed import make_run
 from test_report import made
 
 from prefrl_cli.cli import report
+from prefrl_cli.files.read import UnreadableError
 from prefrl_cli.report.metrics import read_metrics
 from prefrl_cli.report.runs import read_run
-from prefrl_cli.safe_files import UnreadableError
 
 
 def test_metrics_are_read_as_python_reads_them(tmp_path):

@@ -10,11 +10,11 @@ from report_speed import make_run
 from scipy import stats
 from test_report import made
 
+from prefrl_cli.report.configurations import Curve
 from prefrl_cli.report.page import digits
-from prefrl_cli.report.pictures import thinned
-from prefrl_cli.report.pool import Curve
-from prefrl_cli.report.resample import improvement, mean_band, performance_profile, share_interval
-from prefrl_cli.report.statistics import bootstrap_interval, mean
+from prefrl_cli.report.sections import thinned
+from prefrl_cli.stats.aggregates import mean
+from prefrl_cli.stats.intervals import bootstrap_interval, improvement, mean_band, performance_profile, share_interval
 
 
 def test_the_table_has_the_values_of_scipy(tmp_path):

@@ -8,11 +8,11 @@ import kill_and_resume
 import pytest
 import torch
 
-from prefrl_cli import runner
 from prefrl_cli.cli import train
-from prefrl_cli.cli.job import run_or_resume
 from prefrl_cli.cli.reproduce import main
-from prefrl_cli.run_directory import RunDirectory
+from prefrl_cli.run import runner
+from prefrl_cli.run.directory import RunDirectory
+from prefrl_cli.run.lifecycle import run_or_resume
 
 
 @pytest.fixture

@@ -14,15 +14,16 @@ import pytest
 import torch
 import yaml
 
-from prefrl_cli import runner
-from prefrl_cli.checkpoints import Checkpoints
-from prefrl_cli.choices import choices
-from prefrl_cli.cli.job import run_or_resume
-from prefrl_cli.cli.resume import latest
-from prefrl_cli.cli.signals import Signals, ended_by_signals
 from prefrl_cli.cli.train import main
-from prefrl_cli.options import ConfigError
-from prefrl_cli.run_directory import MetricsLog, RunDirectory, read_status
+from prefrl_cli.config.choices import choices
+from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files.checkpoints import Checkpoints
+from prefrl_cli.run import runner
+from prefrl_cli.run.directory import RunDirectory, read_status
+from prefrl_cli.run.lifecycle import run_or_resume
+from prefrl_cli.run.metrics_csv import MetricsLog
+from prefrl_cli.run.outputs import latest
+from prefrl_cli.run.signals import Signals, ended_by_signals
 
 RUN = ["experiment=addition_linear", "steps=12", "num_seeds=2", "checkpoint.every=3", "evaluation.every=5"]
 
@@ -426,7 +427,7 @@ def test_the_newest_of_copied_runs_is_the_one_that_was_started_last(here):
 def test_two_processes_cannot_train_in_one_folder(monkeypatch, capsys):
     killed_at(monkeypatch, (Checkpoints, "save"), "run", number=3)
     before = Path("run", "metrics.csv").read_bytes()
-    holding = "import sys; from pathlib import Path; from prefrl_cli.run_directory import RunDirectory as D;"
+    holding = "import sys; from pathlib import Path; from prefrl_cli.run.directory import RunDirectory as D;"
     holding += "d = D.reopen(Path('run')); print('has it', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -7,11 +7,11 @@ import pytest
 import resume_changes
 import torch
 
-from prefrl_cli import runner
-from prefrl_cli.checkpoints import CheckpointError, Checkpoints
-from prefrl_cli.choices import GROUPS
-from prefrl_cli.config import build
-from prefrl_cli.saved_state import Field, check_state
+from prefrl_cli.config.build import build
+from prefrl_cli.config.choices import GROUPS
+from prefrl_cli.core.saved_state import Field, check_state
+from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints
+from prefrl_cli.run import runner
 
 SMALL = {
     "oprl_maze": [

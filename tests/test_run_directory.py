@@ -15,12 +15,13 @@ import pytest
 import torch
 import yaml
 
-from prefrl_cli import processor
-from prefrl_cli.checkpoints import Checkpoints
 from prefrl_cli.cli.train import main
-from prefrl_cli.config import check_run
-from prefrl_cli.options import ConfigError
-from prefrl_cli.run_directory import MetricsLog, RunDirectory
+from prefrl_cli.config.options import check_run
+from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files.checkpoints import Checkpoints
+from prefrl_cli.run import processor
+from prefrl_cli.run.directory import RunDirectory
+from prefrl_cli.run.metrics_csv import MetricsLog
 
 COMMAND = ["experiment=tutorial/oprl_maze", "steps=30", "seed=7", "num_seeds=3", "checkpoint.every=10", "quiet=true"]
 
@@ -104,7 +105,7 @@ def test_the_last_two_checkpoints_are_kept_and_run_no_code(run):
 
 
 def test_an_algorithm_goes_on_from_a_checkpoint_to_the_same_end(run):
-    from prefrl_cli.config import build
+    from prefrl_cli.config.build import build
 
     saved = Checkpoints.load(run / "checkpoints" / "step_000020.pt", "cpu")
     end = Checkpoints.load(run / "checkpoints" / "step_000030.pt", "cpu")

@@ -10,11 +10,12 @@ import pytest
 import torch
 import yaml
 
-from prefrl_cli import runner, trackers
-from prefrl_cli.checkpoints import FORMAT, CheckpointError, Checkpoints
-from prefrl_cli.cli import reproduce, train, trust
-from prefrl_cli.options import ConfigError
+from prefrl_cli.cli import reproduce, train
+from prefrl_cli.config import messages, trust
+from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files.checkpoints import FORMAT, CheckpointError, Checkpoints
 from prefrl_cli.report.runs import read_run
+from prefrl_cli.run import runner
 
 MINE = "# @package _global_\ndefaults:\n  - oprl_maze\n  - _self_\n"
 
@@ -74,7 +75,7 @@ def test_a_malicious_checkpoint(here, made, capsys):
     ("option", "value"),
     [
         ("env", {"_target_": "pathlib.Path", "x": "executed"}),
-        ("env", {"_target_": "prefrl_cli.environment.subprocess.Popen", "args": ["touch", "executed"]}),
+        ("env", {"_target_": "prefrl_cli.run.provenance.subprocess.Popen", "args": ["touch", "executed"]}),
         ("optimizer", {"_target_": "torch.optim.Adam"}),
         ("logger", {"tensorboard": {"_target_": "os.system", "command": "touch executed"}}),
         ("env", {"_target_": ["os.system"]}),
@@ -144,13 +145,17 @@ def test_pipes_are_not_waited_for(name, here, made, capsys):
 @pytest.mark.parametrize(
     ("name", "tracker", "option"),
     [
-        ("mlflow", {"_target_": "prefrl_cli.loggers.MLflow", "store": "sqlite:////etc/x"}, "store=sqlite:////etc/x"),
-        ("any", {"_target_": "prefrl_cli.loggers.MLflow", "store": "http://evil"}, "store=http://evil"),
-        ("wandb", {"_target_": "prefrl_cli.loggers.WandB", "mode": "online"}, "mode=online"),
+        (
+            "mlflow",
+            {"_target_": "prefrl_cli.logger.mlflow.MLflow", "store": "sqlite:////etc/x"},
+            "store=sqlite:////etc/x",
+        ),
+        ("any", {"_target_": "prefrl_cli.logger.mlflow.MLflow", "store": "http://evil"}, "store=http://evil"),
+        ("wandb", {"_target_": "prefrl_cli.logger.wandb.WandB", "mode": "online"}, "mode=online"),
     ],
 )
 def test_a_record_does_not_say_where_a_tracker_writes(name, tracker, option, here, made, capsys, monkeypatch):
-    monkeypatch.setattr(trackers, "require", lambda _: None)
+    monkeypatch.setattr(messages, "require", lambda _: None)
     shutil.copytree(made, here / "run")
     config = yaml.safe_load((here / "run" / "config.yaml").read_text()) | {"logger": {name: tracker}}
     (here / "run" / "config.yaml").write_text(yaml.safe_dump(config))

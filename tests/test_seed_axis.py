@@ -11,14 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from prefrl_cli.algorithm.oprl import Exploration, RewardUpdate
-from prefrl_cli.choices import choices
+from prefrl_cli.config.choices import choices
+from prefrl_cli.core.networks import Network
+from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.env.maze import Maze
-from prefrl_cli.loss import bradley_terry
-from prefrl_cli.queries import UniformTrajectories
-from prefrl_cli.replicas import Network
-from prefrl_cli.streams import PhiloxStreams
-from prefrl_cli.teacher import Progress
+from prefrl_cli.policy.exploration import Exploration
+from prefrl_cli.preference.loss import bradley_terry
+from prefrl_cli.preference.queries import UniformTrajectories
+from prefrl_cli.preference.teacher import Progress
+from prefrl_cli.reward_model.reward_update import RewardUpdate
 
 SEED = 7
 GROUPS = (2, 3, 5, 16, 64)

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from prefrl_cli.report.statistics import (
-    bootstrap_interval,
-    count,
-    difference_interval,
-    interquartile_mean,
-    mean,
-    probability_of_improvement,
-    quantiles,
-)
+from prefrl_cli.stats.aggregates import count, interquartile_mean, mean, quantiles
+from prefrl_cli.stats.intervals import bootstrap_interval, difference_interval, probability_of_improvement
 
 
 @pytest.fixture

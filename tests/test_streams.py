@@ -12,7 +12,7 @@ from scipy.stats import kstest
 from test_replicas import SEEDS
 from torch import Tensor
 
-from prefrl_cli.streams import NotebookStreams, PhiloxStreams
+from prefrl_cli.core.streams import NotebookStreams, PhiloxStreams
 
 
 def reload(state: dict) -> dict:

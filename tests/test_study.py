@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import yaml
 
-from prefrl_cli import runner
-from prefrl_cli.cli import study_rows, train
+from prefrl_cli.charts.draw import style
+from prefrl_cli.cli import train
 from prefrl_cli.cli.study import main
-from prefrl_cli.report import study_chart
-from prefrl_cli.report.charts import style
 from prefrl_cli.report.runs import Run
-from prefrl_cli.report.study import Result, Row, Study, estimate, place
-from prefrl_cli.run_directory import read_status
+from prefrl_cli.run import runner
+from prefrl_cli.run.directory import read_status
+from prefrl_cli.study import chart as study_chart
+from prefrl_cli.study import jobs as study_jobs
+from prefrl_cli.study.study import Result, Row, Study, estimate, place
 
 TINY = {
     "title": "Two learning rates",
@@ -62,7 +63,7 @@ def not_drawn(_, __, path):
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "draw", lambda *_: None)
-    monkeypatch.setattr(study_rows, "_LOOK", 0.0)
+    monkeypatch.setattr(study_jobs, "_LOOK", 0.0)
     monkeypatch.setattr(study_chart, "draw", not_drawn)
     InThisProcess.started.clear()
     write()
@@ -71,7 +72,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def here_only(monkeypatch):
-    monkeypatch.setattr(study_rows, "_train", InThisProcess)
+    monkeypatch.setattr(study_jobs, "_train", InThisProcess)
 
 
 def write(**changes):
@@ -171,7 +172,7 @@ def test_a_row_that_another_process_trains_is_waited_for(here_only, monkeypatch,
                 (folder / "status.json").write_text('{"status": "finished", "step": 4}')
                 fcntl.flock(file, fcntl.LOCK_UN)
 
-        monkeypatch.setattr(study_rows.time, "sleep", later)
+        monkeypatch.setattr(study_jobs.time, "sleep", later)
         assert main(["tiny.yaml"]) == 0
     assert "rate 0.3: another process trains it; it is waited for" in capsys.readouterr().err
     assert len(InThisProcess.started) == 2 and len(looks) >= 3
@@ -201,7 +202,7 @@ def test_stopped_it_stops_its_rows_and_goes_on_where_they_stood(monkeypatch, cap
     assert said.splitlines()[-1] == "prefrl-study: stopped; the same command goes on"
     status = read_status(STUDY / "long")
     assert (status["status"], 0 < status["step"] < 300) == ("interrupted", True)
-    monkeypatch.setattr(study_rows, "_train", InThisProcess)
+    monkeypatch.setattr(study_jobs, "_train", InThisProcess)
     assert main(["tiny.yaml"]) == 0
     assert InThisProcess.started == [[f"resume={STUDY}/long", "quiet=true"]]
     assert read_status(STUDY / "long")["step"] == 300

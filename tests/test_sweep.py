@@ -14,10 +14,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefrl_cli import loggers, runner, trackers
 from prefrl_cli.cli.train import main
-from prefrl_cli.sweep import Sweep, read_json
-from prefrl_cli.sweep_record import find, goes_on, job_name, read_record, what
+from prefrl_cli.config import messages
+from prefrl_cli.config.overrides import what
+from prefrl_cli.logger import mlflow, tensorboard
+from prefrl_cli.run import runner
+from prefrl_cli.sweep.directory import Sweep, read_json
+from prefrl_cli.sweep.record import find, goes_on, job_name, read_record
 
 ADDITION = ["-m", "experiment=addition_linear", "quiet=true"]
 # The larger learning rate ends as a number that is none.
@@ -214,8 +217,8 @@ def test_a_tracker_that_fails_in_the_jobs_is_told_once(here, capsys, monkeypatch
     def broken(self, *_, **__):
         raise ImportError("half installed")
 
-    monkeypatch.setattr(trackers, "require", lambda tracker: None)
-    monkeypatch.setattr(loggers.TensorBoard, "log", broken)
+    monkeypatch.setattr(messages, "require", lambda tracker: None)
+    monkeypatch.setattr(tensorboard.TensorBoard, "log", broken)
     assert main([*ADDITION, "steps=1", "seed=1,2", "logger=tensorboard"]) == 0
     said = capsys.readouterr().err
     assert said.count("prefrl-train: logger=tensorboard failed and is left out from here on (ImportError: half") == 1
@@ -228,8 +231,8 @@ def test_what_trackers_share_is_made_once_before_the_first_job(here, monkeypatch
     def prepare(store, **_):
         made.append((store, len(list(here.rglob("status.json")))))
 
-    monkeypatch.setattr(trackers, "require", lambda tracker: None)
-    monkeypatch.setattr(loggers.MLflow, "prepare", staticmethod(prepare))
+    monkeypatch.setattr(messages, "require", lambda tracker: None)
+    monkeypatch.setattr(mlflow.MLflow, "prepare", staticmethod(prepare))
     assert main([*ADDITION, "steps=1", "seed=1,2", "logger=mlflow"]) == 0
     assert made == [("sqlite:///outputs/mlflow.db", 0)]
 

@@ -12,11 +12,11 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from prefrl_cli.choices import choices
+from prefrl_cli.config.choices import choices
+from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.env.maze import Maze
-from prefrl_cli.options import ConfigError
-from prefrl_cli.streams import PhiloxStreams
-from prefrl_cli.teacher import Progress, Return, Teacher
+from prefrl_cli.preference.teacher import Progress, Return, Teacher
 
 T, SIZE = 12, 5
 MAZE = Maze(SIZE, 20)

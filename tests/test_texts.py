@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefrl_cli import runner
 from prefrl_cli.cli import report, reproduce, train
-from prefrl_cli.cli.typed import as_meant
-from prefrl_cli.options import ConfigError
-from prefrl_cli.texts import markdown, read_text, shown, typed_path
+from prefrl_cli.config.overrides import as_meant
+from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files.texts import markdown, read_text, shown, typed_path
+from prefrl_cli.run import runner
 
 EVIL = ["\x1b[31m", "\x9b2J", "\r", "a\nb", "\u202e", "\u2066", "\u2028", "\ud800", "\0", "\x7f", "\u200b", "a\tb"]
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from prefrl_cli.choices import choices
-from prefrl_cli.loss import Davidson, RaoKupper, SkipTies, SoftTies, bradley_terry, davidson, rao_kupper
+from prefrl_cli.config.choices import choices
+from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies, bradley_terry, davidson, rao_kupper
 
 Outcomes = tuple[float, float, float]  # chance that the first wins, of a tie, that the second wins
 

@@ -14,28 +14,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from prefrl_cli.advantage import Shaped, standardise
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
-from prefrl_cli.algorithm.oprl_questions import Questions, differences, margins
-from prefrl_cli.algorithm.oprl_schedules import Exploration, RewardUpdate
-from prefrl_cli.algorithm.predictions import Predictions
-from prefrl_cli.data import Store, Trajectories, draw_pairs, draw_subsets, trajectory_fields
+from prefrl_cli.charts.figures import Figure, History
+from prefrl_cli.core.exactness import Trained, trained
+from prefrl_cli.core.optimizer import Optimizer
+from prefrl_cli.core.option_types import CountOrZero, Items
+from prefrl_cli.core.replay_buffer import Store
+from prefrl_cli.core.saved_state import Field, check_state
+from prefrl_cli.core.streams import Streams
+from prefrl_cli.core.trajectories import Trajectories, draw_pairs, draw_subsets, trajectory_fields
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.env.rollout import rollout
-from prefrl_cli.exactness import Trained, trained
-from prefrl_cli.figures import Figure, History
-from prefrl_cli.group_update import GroupBaseline
-from prefrl_cli.limits import CountOrZero, Items
-from prefrl_cli.loss import Davidson, RaoKupper, SkipTies, SoftTies
-from prefrl_cli.optimizers import Optimizer
-from prefrl_cli.policy import ActorCritic
-from prefrl_cli.policy_update import PPO, Replay
-from prefrl_cli.queries import Disagreement, Entropy, KCenter, UniformTrajectories
-from prefrl_cli.reward_model import ImplicitReward, ProcessReward
-from prefrl_cli.saved_state import Field, check_state
-from prefrl_cli.shaping import AdditiveShaping, NoShaping, PotentialShaping, StepAdvantage
-from prefrl_cli.streams import Streams
-from prefrl_cli.teacher import Teacher
+from prefrl_cli.policy.actor_critic import ActorCritic
+from prefrl_cli.policy.exploration import Exploration
+from prefrl_cli.policy_update.advantages import standardise
+from prefrl_cli.policy_update.group_baseline import GroupBaseline
+from prefrl_cli.policy_update.ppo import PPO
+from prefrl_cli.policy_update.replay import Replay
+from prefrl_cli.preference.dataset import Questions
+from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies
+from prefrl_cli.preference.queries import Disagreement, Entropy, KCenter, UniformTrajectories
+from prefrl_cli.preference.questions import differences, margins
+from prefrl_cli.preference.teacher import Teacher
+from prefrl_cli.reward_model.explicit import ProcessReward
+from prefrl_cli.reward_model.implicit import ImplicitReward
+from prefrl_cli.reward_model.quality import Predictions
+from prefrl_cli.reward_model.reward_update import RewardUpdate
+from prefrl_cli.reward_model.shaping import AdditiveShaping, NoShaping, PotentialShaping, Shaped, StepAdvantage
 
 
 class OPRL:

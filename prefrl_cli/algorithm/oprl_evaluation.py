@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prefrl_cli.algorithm.predictions import Predictions
+from prefrl_cli.core.streams import Streams
 from prefrl_cli.env.maze import Maze
-from prefrl_cli.quality import calibration_error, epic_distance, spearman
-from prefrl_cli.reward_model import ImplicitReward, ProcessReward
-from prefrl_cli.streams import Streams
+from prefrl_cli.reward_model.explicit import ProcessReward
+from prefrl_cli.reward_model.implicit import ImplicitReward
+from prefrl_cli.reward_model.quality import Predictions, calibration_error, epic_distance, spearman
 
 
 def success(episodes: Tensor) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl_cli.algorithm.reliability_figure import reliability_figure
-from prefrl_cli.figures import Array, Curves, Figure, History, Line, MazeAnimation, MazeMap, Panel
+from prefrl_cli.charts.figures import Array, Curves, Figure, History, Line, MazeAnimation, MazeMap, Panel
 
 _SMOOTHED_EPISODES = 20  # as the tutorial's charts
 

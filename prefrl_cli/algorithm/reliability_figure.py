@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from prefrl_cli.figures import Array, Curves, Figure, Line, Panel
-from prefrl_cli.quality import calibration_error, reliability
+from prefrl_cli.charts.figures import Array, Curves, Figure, Line, Panel
+from prefrl_cli.reward_model.quality import calibration_error, reliability
 
 _FEWEST = 5  # pairs in a bin that is shown: the share of fewer says nothing
 

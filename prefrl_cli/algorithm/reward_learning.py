@@ -9,21 +9,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prefrl_cli.algorithm.predictions import Predictions
 from prefrl_cli.algorithm.reliability_figure import reliability_figure
-from prefrl_cli.algorithm.reward_figures import reward_figures
+from prefrl_cli.algorithm.reward_learning_figures import reward_figures
+from prefrl_cli.charts.figures import Figure, History
+from prefrl_cli.core.exactness import Trained, trained
+from prefrl_cli.core.optimizer import Optimizer
+from prefrl_cli.core.option_types import Items, Positive
+from prefrl_cli.core.saved_state import check_state
+from prefrl_cli.core.streams import Streams
 from prefrl_cli.env.addition import Addition
-from prefrl_cli.exactness import Trained, trained
-from prefrl_cli.figures import Figure, History
-from prefrl_cli.limits import Items, Positive
-from prefrl_cli.loss import bradley_terry
-from prefrl_cli.optimizers import Optimizer
-from prefrl_cli.policy import Ascent, GridSearch
-from prefrl_cli.queries import NearGreedy, WholeRange
-from prefrl_cli.reward_model import LinearReward, RewardNet
-from prefrl_cli.saved_state import check_state
-from prefrl_cli.streams import Streams
-from prefrl_cli.teacher import Closest
+from prefrl_cli.policy.action_search import Ascent, GridSearch
+from prefrl_cli.preference.loss import bradley_terry
+from prefrl_cli.preference.queries import NearGreedy, WholeRange
+from prefrl_cli.preference.teacher import Closest
+from prefrl_cli.reward_model.addition import LinearReward, RewardNet
+from prefrl_cli.reward_model.quality import Predictions
 
 _EXAMPLES = 7
 _LEARNED = ("curve", "predicted", "greedy")  # of a snapshot: what the model says

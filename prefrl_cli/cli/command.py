@@ -8,19 +8,13 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from prefrl_cli.cli import standard_streams
-from prefrl_cli.cli.standard_streams import say
-from prefrl_cli.options import ConfigError
-from prefrl_cli.own_files import silence
-from prefrl_cli.texts import shown
+from prefrl_cli.config.messages import TRACEBACK, cause
+from prefrl_cli.core.option_types import ConfigError, Failed
+from prefrl_cli.files import standard_streams
+from prefrl_cli.files.standard_streams import say, silence
+from prefrl_cli.files.texts import shown
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
-TRACEBACK = "PREFRL_TRACEBACK"  # the variable that asks for one
-_LONGEST = 400  # letters of a reason: some libraries put a whole script into theirs
-
-
-class Failed(Exception):
-    """What ended a command in the midst of its work: one line."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -115,18 +109,6 @@ def _told(name: str, problem: Exception, unexpected: int) -> int:
         return REFUSED if isinstance(problem, ConfigError) else FAILED
     say(f"{name}: {cause(problem)}; {TRACEBACK}=1 before the command shows where")
     return unexpected
-
-
-def cause(problem: BaseException) -> str:
-    """What kind of error it is and what it says, in one line; one that says nothing shows its line of code."""
-    import traceback
-
-    text = " ".join(str(problem).split())
-    if not text and (frames := traceback.extract_tb(problem.__traceback__)):
-        text = f"{frames[-1].line} in {os.path.basename(frames[-1].filename)}, line {frames[-1].lineno}"
-    shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-    printable = "".join(letter if letter.isprintable() else "?" for letter in shown)
-    return f"{type(problem).__name__}: {printable}".removesuffix(": ")
 
 
 def _folder_gone() -> str | None:

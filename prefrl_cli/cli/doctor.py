@@ -135,7 +135,7 @@ def _fits(version: str, limit: str) -> bool:
 
 def computing() -> Iterator[Finding]:
     """Processor, threads and libraries."""
-    from prefrl_cli import processor
+    from prefrl_cli.run import processor
 
     yield Finding("processor", processor.name())
     typed = os.environ.get("OMP_NUM_THREADS")
@@ -160,8 +160,8 @@ def computing() -> Iterator[Finding]:
 
 def exactness() -> Finding:
     """Whether a seed alone is what it is among others, over odd sizes."""
-    from prefrl_cli import processor
-    from prefrl_cli.exactness import odd_sizes
+    from prefrl_cli.core.exactness import odd_sizes
+    from prefrl_cli.run import processor
 
     tried = odd_sizes()
     wrong = [f"{name} ({', '.join(differs)})" for name, differs in tried.items() if differs]

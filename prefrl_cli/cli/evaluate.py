@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prefrl_cli.checkpoints import CheckpointError, Checkpoints
-from prefrl_cli.cli.branch import named_checkpoint
 from prefrl_cli.cli.command import run_command
-from prefrl_cli.cli.record import stored_config
-from prefrl_cli.limits import Count
-from prefrl_cli.options import MISSING, ConfigError, Option, check_value, show
-from prefrl_cli.own_files import write_whole
-from prefrl_cli.safe_files import UnreadableError, read_json, short
+from prefrl_cli.config.options import MISSING, Option, check_value
+from prefrl_cli.core.option_types import ConfigError, Count, show
+from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints
+from prefrl_cli.files.read import UnreadableError, read_json, short
+from prefrl_cli.files.write import write_whole
+from prefrl_cli.run.lifecycle import named_checkpoint
+from prefrl_cli.run.provenance import stored_config
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answer(arguments: Sequence[str]) -> int:
     from prefrl_cli.cli.reproduce import is_option
-    from prefrl_cli.cli.resume import overrides
+    from prefrl_cli.config.overrides import overrides
 
     texts, file = _without_file(arguments)
     typed = overrides([text for text in texts if is_option(text)])
@@ -114,9 +114,10 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
     Raises:
         ConfigError: for a folder without a checkpoint, another option, and an environment that the networks do not fit.
     """
-    from prefrl_cli.cli.job import ready
-    from prefrl_cli.cli.resume import change
-    from prefrl_cli.config import build, check_run
+    from prefrl_cli.config.build import build
+    from prefrl_cli.config.options import check_run
+    from prefrl_cli.config.overrides import change
+    from prefrl_cli.run.training import ready
 
     for name in typed:
         if name not in _OPTIONS and not name.startswith("env."):
@@ -139,7 +140,7 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
         raise ConfigError(
             f"{changed or folder}: the networks of the run do not fit ({short(problem)[:80]}); {cure}"
         ) from None
-    from prefrl_cli.runner import arrays
+    from prefrl_cli.run.runner import arrays
 
     if config["seed"] != stored["seed"]:
         algorithm.streams = build(config).streams
@@ -201,7 +202,7 @@ def table(
 def _statistics(found: Evaluation) -> dict[str, Any]:
     import numpy as np
 
-    from prefrl_cli.runner import statistics
+    from prefrl_cli.stats.summary import statistics
 
     failed = np.isin(found.policies, found.failed)
     return {name: statistics(name, values, failed) for name, values in found.metrics.items()}

@@ -6,8 +6,8 @@ import re
 import textwrap
 from pathlib import Path
 
-from prefrl_cli.choices import GROUPS, choices, conf_folder
 from prefrl_cli.cli.hydra_options import OBEYED
+from prefrl_cli.config.choices import GROUPS, choices, conf_folder
 
 _WIDTH = 80
 _EXAMPLES = """\

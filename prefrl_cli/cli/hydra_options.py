@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from prefrl_cli.options import ConfigError, show
+from prefrl_cli.core.option_types import ConfigError, show
 
 # Where a `hydra` option begins, and what it does here. The first three are for sweeps.
 OBEYED = {

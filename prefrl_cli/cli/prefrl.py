@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from prefrl_cli.cli.command import run_command, version
-from prefrl_cli.options import ConfigError, show, suggest
+from prefrl_cli.core.option_types import ConfigError, show, suggest
 
 _COMMANDS = {
     "train": "learn rewards and policies from preferences; all else begins here",

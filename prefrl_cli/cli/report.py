@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefrl_cli.cli.command import FAILED, REFUSED, Parser, run_command
-from prefrl_cli.texts import shown, typed_path
+from prefrl_cli.files.texts import shown, typed_path
 
 PAGE, TABLE = "report.html", "report.csv"
 _HEAD, _LARGEST = 2000, 1 << 34  # bytes where a report's mark is; of the whole
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _foreign(output: Path) -> str | None:
     """What lies in the place of a report's files and is none of ours, in words; or nothing."""
-    from prefrl_cli.safe_files import UnreadableError, read
+    from prefrl_cli.files.read import UnreadableError, read
 
     for name, mark in ((PAGE, b"<title>prefrl report</title>"), (TABLE, b"experiment,configuration,")):
         if not (output / name).exists():
@@ -72,7 +72,7 @@ def _report(paths: list[Path], output: Path) -> int:
             return REFUSED
     # Matrices of a report are small: threads would only wait for each other. Before numpy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from prefrl_cli.own_files import clear_parts, write_whole
+    from prefrl_cli.files.write import clear_parts, write_whole
     from prefrl_cli.report.page import page
     from prefrl_cli.report.results import results, table
     from prefrl_cli.report.runs import load

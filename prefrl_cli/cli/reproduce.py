@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from prefrl_cli.claims import in_the_way
 from prefrl_cli.cli.command import run_command, version
-from prefrl_cli.cli.record import environment_differences, stored_config, stored_environment
-from prefrl_cli.options import ConfigError, show
-from prefrl_cli.safe_files import changed_on_the_way
-from prefrl_cli.texts import shown, typed_path
+from prefrl_cli.core.option_types import ConfigError, show
+from prefrl_cli.files.texts import shown, typed_path
+from prefrl_cli.run.directory import in_the_way
+from prefrl_cli.run.provenance import changed_on_the_way, environment_differences, stored_config, stored_environment
 
 IDENTICAL, DIFFERENT = 0, 1
 USAGE = """\
@@ -70,8 +69,8 @@ def reproduce(arguments: Sequence[str]) -> int:
     Raises:
         ConfigError: for a wrong argument; nothing has been written then.
     """
-    from prefrl_cli.cli.job import resume_run, run_job
-    from prefrl_cli.cli.resume import change, overrides
+    from prefrl_cli.config.overrides import change, overrides
+    from prefrl_cli.run.lifecycle import resume_run, run_job
 
     given = [text for text in arguments if is_option(text)]
     folders = [text for text in arguments if not is_option(text)]
@@ -177,7 +176,7 @@ def _before(folder: Path, config: dict[str, Any]) -> list[tuple[dict[str, Any], 
 
     None where its record does not say it.
     """
-    from prefrl_cli.cli.resume import change
+    from prefrl_cli.config.overrides import change
 
     resumed = stored_environment(folder).get("resumed")
     found: list[tuple[dict[str, Any], int]] = []

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefrl_cli.cli.command import FAILED, Parser, run_command
-from prefrl_cli.options import ConfigError, show
-from prefrl_cli.own_files import LOCK, clear_parts, hold, make_folder, write_whole
-from prefrl_cli.safe_files import not_plain
-from prefrl_cli.texts import read_text, shown, typed_path
+from prefrl_cli.core.option_types import ConfigError, show
+from prefrl_cli.files.lock import LOCK, hold
+from prefrl_cli.files.read import not_plain
+from prefrl_cli.files.texts import read_text, shown, typed_path
+from prefrl_cli.files.write import clear_parts, make_folder, write_whole
 
 if TYPE_CHECKING:
-    from prefrl_cli.cli.study_rows import Job
-    from prefrl_cli.report.study import Result, Study
+    from prefrl_cli.study.jobs import Job
+    from prefrl_cli.study.study import Result, Study
 
 _WIDTH = 80
 _TEXT = """Runs that answer one question together, as a table with intervals and a chart.
@@ -54,14 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _studies(typed: argparse.Namespace) -> int:
-    from prefrl_cli.choices import choices
-    from prefrl_cli.cli.study_file import load
+    from prefrl_cli.config.choices import choices
+    from prefrl_cli.study.file import load
 
     if typed.list:
         for name in choices("study"):
             print(_listed(load(name)))
         return 0
-    from prefrl_cli.cli.study_rows import jobs
+    from prefrl_cli.study.jobs import jobs
 
     names = choices("study") if "all" in typed.names else list(dict.fromkeys(typed.names))
     if not names:
@@ -90,8 +91,8 @@ def _listed(study: Study) -> str:
 
 def _run(study: Study, folder: Path, rows: list[Job], at_once: int, readme: Path | None) -> int:
     """One study to its end; 1 where a row failed."""
-    from prefrl_cli.cli.study_rows import train_rows
-    from prefrl_cli.report.study import measure
+    from prefrl_cli.study.jobs import train_rows
+    from prefrl_cli.study.study import measure
 
     with _held(folder, study.name):
         line, began = _Line(study, rows), time.monotonic()
@@ -117,12 +118,12 @@ def _run(study: Study, folder: Path, rows: list[Job], at_once: int, readme: Path
 
 
 def _write(study: Study, results: list[Result], folder: Path) -> None:
-    from prefrl_cli.report.study import markdown, table
-    from prefrl_cli.run_directory import RunDirectory
+    from prefrl_cli.run.directory import RunDirectory
+    from prefrl_cli.study.study import markdown, table
 
     picture = None
     if any(one.finished for one in results):
-        from prefrl_cli.report.study_chart import draw
+        from prefrl_cli.study.chart import draw
 
         picture = draw(study, results, folder / "chart")[0].name
     directory = RunDirectory(folder)
@@ -137,7 +138,7 @@ def _named(page: str, study: Study) -> bool:
 
 def _write_readme(page: Path, study: Study, results: list[Result], folder: Path) -> None:
     """The table between the page's markers, and the chart into `docs/` beside the page."""
-    from prefrl_cli.report.study import markdown, place
+    from prefrl_cli.study.study import markdown, place
 
     before = read_text(page)
     if not _named(before, study):
@@ -152,7 +153,7 @@ def _write_readme(page: Path, study: Study, results: list[Result], folder: Path)
 
 def _check_readme(typed: argparse.Namespace, studies: list[Study]) -> None:
     """Refuse what would only be found out after hours."""
-    from prefrl_cli.report.study import place
+    from prefrl_cli.study.study import place
 
     if typed.quick:
         raise ConfigError("--readme: a quick study says nothing; leave --quick out")

@@ -7,8 +7,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from prefrl_cli.limits import Limits, Number, Positive
-from prefrl_cli.streams import Streams
+from prefrl_cli.core.option_types import Limits, Number, Positive
+from prefrl_cli.core.streams import Streams
 
 
 class Addition:

@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from prefrl_cli.env.layouts import layout as walls_of
-from prefrl_cli.limits import Limits, Positive, Seed
+from prefrl_cli.core.option_types import Limits, Positive, Seed
+from prefrl_cli.env.maze_layouts import layout as walls_of
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left: the tutorial's numbering
 
@@ -25,7 +25,7 @@ class Maze:
         size: cells of one side.
         horizon: most steps of an episode.
         goal_reward: reward of the step that reaches the goal; every other step gives 0.
-        layout: `wall` (the tutorial's), `open`, `rooms` or `random`, see `prefrl_cli.env.layouts`.
+        layout: `wall` (the tutorial's), `open`, `rooms` or `random`, see `prefrl_cli.env.maze_layouts`.
         layout_seed: which random maze.
         observation: what models see of a state: `cell`, its number, or `one_hot`, the same as a vector.
 

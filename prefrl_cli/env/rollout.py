@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prefrl_cli.data import FiniteEnvironment, Trajectories
+from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.trajectories import Trajectories
 
 _BITS = 32
 

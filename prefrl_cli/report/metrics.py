@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from prefrl_cli.report.statistics import with_failures
-from prefrl_cli.safe_files import UnreadableError, opened, short
+from prefrl_cli.files.read import UnreadableError, opened, short
+from prefrl_cli.stats.aggregates import with_failures
 
 _ROWS = 4_000  # rows of a file that are parsed, beside those with an evaluation; more show nothing
 _EVALUATION = "evaluation/"

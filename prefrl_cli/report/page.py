@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from prefrl_cli.charts.svg import swatch
+from prefrl_cli.files.texts import html
+from prefrl_cli.report.configurations import Configuration, seed_text
 from prefrl_cli.report.look import STYLE
 from prefrl_cli.report.method import METHOD
-from prefrl_cli.report.pictures import evaluation_charts, main_charts, training_charts
-from prefrl_cli.report.plot import swatch
-from prefrl_cli.report.pool import Configuration, seed_text
 from prefrl_cli.report.results import Comparison, Estimate, Experiment, Metric, Results, lower_is_better
-from prefrl_cli.report.statistics import few_seeds
-from prefrl_cli.texts import html
+from prefrl_cli.report.sections import evaluation_charts, main_charts, training_charts
+from prefrl_cli.stats.aggregates import few_seeds
 
 _ORDER = ("failed", "unreadable", "missing", "interrupted", "running", "linked")
 _MOST_FAILED = 100  # seeds that are named

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from prefrl_cli.report.pool import Configuration, code_differences, configurations, varying
-from prefrl_cli.report.resample import improvement, share_interval
+from prefrl_cli.files.texts import shown
+from prefrl_cli.report.configurations import Configuration, code_differences, configurations, varying
 from prefrl_cli.report.runs import Run
-from prefrl_cli.report.statistics import bootstrap_interval, count, difference_interval, interquartile_mean, mean
-from prefrl_cli.texts import shown
+from prefrl_cli.stats.aggregates import count, interquartile_mean, mean
+from prefrl_cli.stats.intervals import bootstrap_interval, difference_interval, improvement, share_interval
 
 SOLVED = "solved"
 # By which configurations are compared first: the first of these that an experiment has.

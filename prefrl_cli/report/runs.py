@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from prefrl_cli.old_records import updated_flat
-from prefrl_cli.own_files import LOCK, is_held
+from prefrl_cli.config.choices import updated_flat
+from prefrl_cli.files.lock import LOCK, is_held
+from prefrl_cli.files.read import UnreadableError, flat, read_json, read_yaml
 from prefrl_cli.report.metrics import Table, read_metrics
-from prefrl_cli.report.statistics import with_failures
-from prefrl_cli.safe_files import UnreadableError, changed_on_the_way, flat, read_json, read_yaml
-from prefrl_cli.sweep_record import TABLE, listed
+from prefrl_cli.run.directory import TABLE
+from prefrl_cli.run.outputs import listed
+from prefrl_cli.run.provenance import changed_on_the_way
+from prefrl_cli.stats.aggregates import with_failures
 
 _MARKS = ("status.json", "config.yaml", "metrics.csv", "summary.json")
 _SET_ASIDE = ".failed"  # where a sweep keeps failed tries of jobs that it ran again

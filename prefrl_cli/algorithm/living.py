@@ -1,0 +1,95 @@
+"""Which seeds still train: one whose numbers are no longer finite stops alone, and the others never notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from prefrl_cli.stats.aggregates import seed_words, with_failures
+
+if TYPE_CHECKING:
+    from prefrl_cli.algorithm.algorithm import Algorithm
+
+Failed = dict[str, dict[str, Any]]  # a seed as text -> its `step` and the `reason`, as JSON files have them
+
+
+class Living:
+    """The seeds of a run that have not failed.
+
+    A seed has failed when after a step a loss or a parameter of it is not finite, or a metric is infinite. NaN alone
+    is no failure: a metric may have no value, such as a loss before any answer. An evaluation counts where training
+    ends: before, it changes nothing that training depends on.
+
+    Args:
+        seeds: R seeds.
+        failed: those that have failed already; it is added to.
+        options: of the run, by their dotted names; a failure is told with those that may mend it.
+    """
+
+    def __init__(self, seeds: Sequence[int], failed: Failed, options: Mapping[str, Any]) -> None:
+        self._seeds, self.failed = list(seeds), failed
+        named = [name for name in ("optimizer.lr", "policy.rate") if name in options] or ["optimizer.lr"]
+        self._cure = f"try a smaller {' or '.join(named)}"
+        if options.get("optimizer.clip") is None:
+            self._cure += ", or optimizer.clip=1.0"
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Whether each seed lives, bool `[R]`."""
+        return np.array([str(seed) not in self.failed for seed in self._seeds], dtype=bool)
+
+    def look(self, algorithm: Algorithm, step: int, metrics: Mapping[str, np.ndarray]) -> list[str]:
+        """Find the seeds that have failed now, and keep what all failed ones have learned at zero.
+
+        NaN would be harmless to the others' numbers, but not to what goes over all seeds, such as a chart's range.
+
+        Args:
+            algorithm: was just updated.
+            step: that it is at.
+            metrics: of that step, `[R]` each.
+
+        Returns:
+            A line for each reason, that names the seeds.
+        """
+        said = []
+        for reason, lost in _reasons(algorithm, metrics):
+            now = [seed for seed, gone in zip(self._seeds, lost & self.mask, strict=True) if gone]
+            if now:
+                self.failed |= {str(seed): {"step": step, "reason": reason} for seed in now}
+                said.append(f"step {step}: {reason} for {seed_words(now)}; {self._cure}")
+        if self.failed:
+            failed = torch.from_numpy(~self.mask)
+            for optimizer in algorithm.optimizers:
+                optimizer.clear(failed)
+        return said
+
+    def only(self, metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The metrics `[R]`, NaN for a failed seed."""
+        return (
+            {name: np.where(self.mask, values, np.nan) for name, values in metrics.items()}
+            if self.failed
+            else {**metrics}
+        )
+
+    def counted(self, metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The metrics `[R]` for what is said of all seeds together: a failed one has no success, else NaN."""
+        failed = ~self.mask
+        return {
+            name: with_failures(name, values, failed) if self.failed else values for name, values in metrics.items()
+        }
+
+
+def _reasons(algorithm: Algorithm, metrics: Mapping[str, np.ndarray]) -> Iterable[tuple[str, np.ndarray]]:
+    """Why a seed may have failed, and whether each has, bool `[R]`; the first that holds is told."""
+    looks: tuple[tuple[str, Callable[[Any], torch.Tensor]], ...] = (
+        ("the loss is not a number any more", lambda optimizer: optimizer.finite_losses),
+        ("the parameters are not numbers any more", lambda optimizer: optimizer.finite_parameters),
+    )
+    for reason, finite in looks:
+        found = [finite(optimizer).cpu().numpy() for optimizer in algorithm.optimizers]
+        yield reason, ~np.logical_and.reduce(found)
+    for name, values in metrics.items():
+        yield f"{name} is infinite", np.isinf(values)

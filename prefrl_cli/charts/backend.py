@@ -1,0 +1,53 @@
+"""Matplotlib made ready: nothing of a person's settings, terminal or home is needed to draw, and nothing is printed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+from prefrl_cli.files.standard_streams import hushed
+
+
+@contextlib.contextmanager
+def ready() -> Iterator[None]:
+    """Within it charts can be drawn to files, whatever MPLBACKEND, a matplotlibrc or a missing home say.
+
+    A backend for a screen or a notebook may not be there; a matplotlibrc in the working directory may be anything.
+    """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells that it made a folder for its cache
+    with hushed():
+        with _backend(), _elsewhere():
+            import matplotlib
+
+            assert matplotlib
+        yield
+
+
+@contextlib.contextmanager
+def _backend() -> Iterator[None]:
+    before = os.environ.get("MPLBACKEND")
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MPLBACKEND"]
+        else:
+            os.environ["MPLBACKEND"] = before
+
+
+@contextlib.contextmanager
+def _elsewhere() -> Iterator[None]:
+    """In a working directory that holds no matplotlibrc, which matplotlib would read when it is imported."""
+    if not os.path.lexists("matplotlibrc"):
+        yield
+        return
+    here = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(os.sep)
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)

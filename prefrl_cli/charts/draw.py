@@ -1,0 +1,282 @@
+"""Figures as pictures: the only module that decides what a chart looks like, and it never imports torch.
+
+The same figure always gives the same bytes. Matplotlib is used without pyplot, which is slow to import and keeps
+global state; a person's own matplotlibrc is set aside while a chart is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Sheet
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+
+from prefrl_cli.charts.figures import Array, Curves, Figure, Line, MazeAnimation, Panel
+from prefrl_cli.charts.grid import animate, maze_sheet
+from prefrl_cli.files.write import write_whole
+from prefrl_cli.stats.aggregates import quantiles
+
+# Okabe and Ito's, which colour-blind eyes tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+INK, GREY = "#222222", "#6b6b6b"
+_MARKERS = ("o", "^", "s", "D", "v", "P")
+_LEVELS = (0.5, 0.1, 0.9)
+_MOST_ROWS = 2000  # a panel is some 900 pixels wide: more rows cost time and show nothing
+_MOST_VECTOR_POINTS = 1500  # more would make an SVG slow to open: they are embedded as a picture
+_LONGEST_Y_LABEL = 32  # letters that fit beside a panel
+_LETTERS_A_ROW = 62  # letters that fit above it
+_RC: dict[Any, Any] = {
+    "svg.hashsalt": "prefrl",
+    "font.size": 12,
+    "axes.titlesize": 14,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 12,
+    "axes.edgecolor": GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.8,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 11,
+}
+
+
+def draw(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure.
+
+    Args:
+        figure: what to show.
+        path: where, without a suffix; the folder exists.
+
+    Returns:
+        The files written: a PNG and an SVG, or a GIF for an animation.
+    """
+    # with_name, since with_suffix would cut a name at its dot.
+    named = {suffix: path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg", "gif")}
+    if isinstance(figure, MazeAnimation):
+        animate(figure.maze, named["gif"])
+        return [named["gif"]]
+    with style():
+        sheet = curves_sheet(figure) if isinstance(figure, Curves) else maze_sheet(figure)
+        write(sheet, named["png"], named["svg"])
+    return [named["png"], named["svg"]]
+
+
+def write(sheet: Sheet, png: Path, svg: Path) -> None:
+    """Write a sheet twice; it must have been made, and be written, inside `style`."""
+    sheet.set_dpi(150)
+    # The canvases' own methods: savefig draws everything once more before each file.
+    raster: Any = FigureCanvasAgg(sheet)  # print_png and print_svg have no types
+    content = io.BytesIO()
+    raster.print_png(content, metadata={"Software": None}, pil_kwargs={"compress_level": 4})
+    write_whole(png, content.getbuffer(), sync=False)
+    sheet.set_layout_engine("none")  # it was laid out just now
+    vector: Any = FigureCanvasSVG(sheet)
+    content = io.BytesIO()
+    vector.print_svg(content, metadata={"Date": None, "Creator": None})
+    write_whole(svg, content.getbuffer(), sync=False)
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Our look, whatever a person's own matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_RC)
+        yield
+
+
+def curves_sheet(figure: Curves) -> Sheet:
+    """The panels with what their lines mean below them, in whatever style is set."""
+    columns = 1 if len(figure.panels) == 1 else 2
+    rows = -(-len(figure.panels) // columns)
+    width = 8.0 if columns == 1 else 12.8
+    height = 4.9 if rows == 1 else 0.9 + 3.15 * rows  # two by two are 16:9
+    sheet = Sheet(
+        figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.02, hspace=0.04)
+    )
+    sheet.suptitle(figure.title, x=0.012, ha="left", fontsize=17, fontweight="bold")
+    all_axes = [sheet.add_subplot(rows, columns, place + 1) for place in range(len(figure.panels))]
+    legend_rows = [_draw_panel(axes, panel) for axes, panel in zip(all_axes, figure.panels, strict=True)]
+    for place, (axes, panel) in enumerate(zip(all_axes, figure.panels, strict=True)):
+        beside = legend_rows[place // columns * columns :][:columns]
+        axes.set_title(panel.title, pad=8 + 18 * max(beside))  # at one height along a row
+    caption = textwrap.fill(_caption(figure), int(13.5 * width))
+    sheet.supxlabel(caption, x=0.012, ha="left", fontsize=11, color=GREY)
+    return sheet
+
+
+def _caption(figure: Curves) -> str:
+    """What lines, bands and dots mean, and over how many seeds."""
+    lines = [line for panel in figure.panels for line in panel.lines if line.style in ("band", "smooth", "points")]
+    seeds = max((line.y.shape[1] for line in lines), default=0)
+    styles = {line.style for line in lines}
+    if seeds == 1:
+        words = ["1 seed."]
+    elif styles & {"band", "smooth"}:
+        fewer = any(_some_missing(line) for line in lines if line.style != "points")
+        whom = f"the seeds (of {seeds}) that have a value" if fewer else f"{seeds} seeds"
+        words = [f"Median and 10–90 % band of {whom}."]
+    else:
+        words = [f"{seeds} seeds, all shown."] if seeds else []
+    if "points" in styles and len(styles) > 1:
+        words.append("Dots: every seed.")
+    return " ".join([*words, figure.note]).strip()
+
+
+def _some_missing(line: Line) -> bool:
+    """Whether some seeds have a value where others have none."""
+    missing = np.isnan(line.y)
+    return bool((missing.any(1) & ~missing.all(1)).any())
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> int:
+    """Draw all but the title; the rows that the legend takes."""
+    axes.set_xlabel(panel.x_label)
+    axes.set_ylabel(textwrap.fill(panel.y_label, _LONGEST_Y_LABEL))
+    axes.set_yscale(panel.y_scale)
+    number = drawn = 0
+    for line in panel.lines:
+        if line.style == "dashed":
+            _draw_dashed(axes, line)
+        elif line.style == "bars":
+            _draw_bars(axes, line)
+        else:
+            style = number % len(COLOURS)
+            # A colour a line even where it has no values, so that the same line keeps its colour.
+            drawn += _draw_line(axes, line, style, panel.y_scale == "log")
+            number += 1
+    for place, position in enumerate(panel.marks):
+        label = panel.mark_label if place == 0 else ""
+        axes.axvline(position, color=INK, linestyle=(0, (1, 1.2)), linewidth=1.6, zorder=2.5, label=label or None)
+    if panel.x_range is not None:
+        margin = 0.02 * (panel.x_range[1] - panel.x_range[0])
+        axes.set_xlim(panel.x_range[0] - margin, panel.x_range[1] + margin)
+    if panel.y_range is not None:
+        axes.set_ylim(*panel.y_range)
+    if number and not drawn:
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=GREY)
+        axes.tick_params(labelleft=False)
+    return _draw_legend(axes)
+
+
+def _draw_legend(axes: Axes) -> int:
+    """A legend between title and axes, where it hides nothing; the rows that it takes."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not labels:
+        return 0
+    widths = [len(label) + 5 for label in labels]  # in letters, the handle included
+    columns = len(labels) if sum(widths) <= _LETTERS_A_ROW else max(1, _LETTERS_A_ROW // max(widths))
+    legend = axes.legend(
+        handles, labels, loc="lower left", bbox_to_anchor=(-0.01, 0.985), ncols=columns,
+        borderpad=0.1, borderaxespad=0.2, handlelength=1.6, handletextpad=0.5, columnspacing=1.4,
+    )  # fmt: skip
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_alpha(1.0)
+        if isinstance(handle, Line2D) and handle.get_linestyle() == "None":
+            handle.set_markersize(7)
+    return -(-len(labels) // columns)
+
+
+def _draw_dashed(axes: Axes, line: Line) -> None:
+    (median,) = quantiles(line.y, (0.5,))
+    there = np.isfinite(median)
+    axes.plot(
+        _one_x(line)[there], median[there], color=GREY, linestyle=(0, (5, 3)), linewidth=1.4, zorder=2.6,
+        label=line.label or None,
+    )  # fmt: skip
+
+
+def _draw_bars(axes: Axes, line: Line) -> None:
+    x = _one_x(line)
+    axes.bar(x, line.y[:, 0], width=float(x[1] - x[0]), color="#d9d9d9", edgecolor="white", label=line.label or None)
+
+
+def _draw_line(axes: Axes, line: Line, style: int, positive: bool) -> bool:
+    """Draw one line; whether it had a value that can be drawn."""
+    values = np.where(line.y > 0, line.y, np.nan) if positive else line.y
+    if line.style == "points":
+        return _draw_points(axes, line, values, style)
+    x, values = _one_x(line), np.asarray(values, dtype=np.float64)
+    there = ~np.isnan(values).all(1)
+    if line.style == "smooth" and line.window > 1:
+        (raw,) = quantiles(values, (0.5,))
+        _plot(axes, x[there], raw[there], color=COLOURS[style], alpha=0.3, linewidth=1.0)
+        values = moving_mean(values, line.window)
+    return _draw_band(axes, x[there], values[there], style, line.label)
+
+
+def _draw_band(axes: Axes, x: Array, values: Array, style: int, label: str) -> bool:
+    every = max(1, -(-len(x) // _MOST_ROWS))
+    x, values = x[::every], values[::every]
+    median, low, high = quantiles(values, _LEVELS)
+    colour = COLOURS[style]
+    if values.shape[1] > 1:
+        shown = np.isfinite(low) & np.isfinite(high)
+        axes.fill_between(x, low, high, where=shown, color=colour, alpha=0.2, linewidth=0, zorder=1.9)
+    marker = _MARKERS[style] if 0 < len(x) <= 12 else ""  # few enough to show where the values are
+    _plot(axes, x, median, color=colour, linewidth=2.0, marker=marker, markersize=5, label=label or None)
+    return bool(np.isfinite(median).any())
+
+
+def _plot(axes: Axes, x: Array, y: Array, **style: object) -> None:
+    every = max(1, -(-len(x) // _MOST_ROWS))
+    axes.plot(x[::every], np.where(np.isfinite(y), y, np.nan)[::every], **style)  # type: ignore[arg-type]
+
+
+def _draw_points(axes: Axes, line: Line, values: Array, style: int) -> bool:
+    x = np.broadcast_to(line.x[:, None] if line.x.ndim == 1 else line.x, values.shape)
+    there = np.isfinite(x) & np.isfinite(values)
+    number = int(there.sum())
+    size = 6 if number < 200 else 4 if number < 2000 else 3
+    opacity = float(np.clip(40 / max(number, 1) ** 0.6, 0.12, 0.75))
+    axes.plot(
+        x[there], values[there], linestyle="", marker=_MARKERS[style], markersize=size, markeredgewidth=0,
+        color=COLOURS[style], alpha=opacity, rasterized=number > _MOST_VECTOR_POINTS, label=line.label or None,
+    )  # fmt: skip
+    return number > 0
+
+
+def _one_x(line: Line) -> Array:
+    if line.x.ndim != 1:
+        raise ValueError(f"line {line.label!r}: style {line.style} needs one x for all seeds, not {line.x.shape}")
+    return np.asarray(line.x, dtype=np.float64)
+
+
+def moving_mean(values: Array, window: int) -> Array:
+    """Mean over the rows up to each, of what values there are.
+
+    Args:
+        values: `[N, R]`; NaN for no value.
+        window: rows; the first ones have fewer before them.
+
+    Returns:
+        `[N, R]`; NaN where the row itself has no value, so that nothing is drawn before a metric begins.
+    """
+    there = ~np.isnan(values)
+    filled = np.where(there, values, 0.0)
+    total, number = filled.copy(), there.astype(np.float64)
+    for back in range(1, min(window, len(values))):
+        total[back:] += filled[:-back]
+        number[back:] += there[:-back]
+    return np.divide(total, number, out=np.full_like(total, np.nan), where=there)

@@ -1,0 +1,184 @@
+"""What there is to choose in `conf/`, and what records of earlier versions call it."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prefrl_cli.core.option_types import ConfigError, show, suggest
+
+PARTS = (
+    "streams",
+    "env",
+    "reward_model",
+    "policy",
+    "teacher",
+    "queries",
+    "loss",
+    "reward_update",
+    "shaping",
+    "policy_update",
+    "exploration",
+)
+
+GROUPS = (*PARTS, "optimizer", "algorithm")
+
+
+def conf_folder() -> Path:
+    """The folder `conf/`: inside the package when it was installed from a wheel, beside it in a clone."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise ConfigError(f"conf/config.yaml is missing beside {package}; install prefrl again")
+
+
+def choices(group: str) -> list[str]:
+    """The options of a group, those in folders included."""
+    folder = conf_folder() / group
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def target(group: str, choice: str) -> str:
+    """The class that a choice of a group stands for; empty where there is no such choice."""
+    return _target(conf_folder() / group / f"{choice}.yaml")
+
+
+@functools.cache
+def _target(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    found = re.search(r"^_target_: ([\w.]+)$", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def named(config: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Composed options with the name of each group's choice in place of its class: `shaping: {choice: none}`.
+
+    What was chosen is what a person knows, and it outlives a move of the class. A class that a person typed, or that a
+    file of their own names, stays.
+
+    Args:
+        config: plain options; a group has a `_target_`.
+        chosen: group -> choice; a tracker's name is its choice.
+    """
+
+    def node(group: str, choice: Any, options: Any) -> Any:
+        if not isinstance(options, Mapping) or "_target_" not in options or "choice" in options:
+            return options
+        if options["_target_"] != target(group, str(choice)):
+            return options
+        return {"choice": choice, **{name: value for name, value in options.items() if name != "_target_"}}
+
+    found = {name: node(name, chosen.get(name), value) if name in GROUPS else value for name, value in config.items()}
+    if isinstance(found.get("logger"), Mapping):
+        found["logger"] = {name: node("logger", name, value) for name, value in found["logger"].items()}
+    return found
+
+
+def not_set(group: str, user: str) -> ConfigError:
+    """The error for a group that something needs."""
+    return ConfigError(f"{group} is not set and {user} needs one; type {group}={'|'.join(choices(group))}")
+
+
+def choice_error(group: str, name: str, names: Sequence[str] | None = None) -> ConfigError:
+    """The error for a group's option that does not exist."""
+    known = names if names is not None else choices(group)
+    return ConfigError(f"{group}={show(name)}: there is no such {group}; {suggest(name, known, f'{group}=')}")
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "prefrl_cli.algorithm.oprl.OPRL": ("oprl",),
+    "prefrl_cli.algorithm.oprl.Exploration": ("falling", "none"),
+    "prefrl_cli.algorithm.oprl.RewardUpdate": ("preferences",),
+    "prefrl_cli.algorithm.reward_learning.RewardFromPreferences": ("reward_from_preferences",),
+    "prefrl_cli.algorithm.reward_learning.RewardRegression": ("reward_regression",),
+    "prefrl_cli.env.addition.Addition": ("addition",),
+    "prefrl_cli.env.maze.Maze": ("maze",),
+    "prefrl_cli.group_update.GroupBaseline": ("rloo", "grpo"),
+    "prefrl_cli.loggers.MLflow": ("mlflow",),
+    "prefrl_cli.loggers.TensorBoard": ("tensorboard",),
+    "prefrl_cli.loggers.WandB": ("wandb",),
+    "prefrl_cli.loss.Davidson": ("davidson",),
+    "prefrl_cli.loss.RaoKupper": ("rao_kupper",),
+    "prefrl_cli.loss.SkipTies": ("skip",),
+    "prefrl_cli.loss.SoftTies": ("soft",),
+    "prefrl_cli.optimizers.Adam": ("adam", "adamw"),
+    "prefrl_cli.optimizers.RMSprop": ("rmsprop",),
+    "prefrl_cli.optimizers.SGD": ("sgd",),
+    "prefrl_cli.policy.ActorCritic": ("actor_critic",),
+    "prefrl_cli.policy.Ascent": ("ascent",),
+    "prefrl_cli.policy.GridSearch": ("grid",),
+    "prefrl_cli.policy_update.PPO": ("ppo",),
+    "prefrl_cli.policy_update.Replay": ("replay",),
+    "prefrl_cli.queries.Disagreement": ("disagreement", "disagreement_k_center"),
+    "prefrl_cli.queries.Entropy": ("entropy", "entropy_k_center"),
+    "prefrl_cli.queries.KCenter": ("k_center",),
+    "prefrl_cli.queries.NearGreedy": ("near_greedy",),
+    "prefrl_cli.queries.UniformTrajectories": ("uniform_trajectories",),
+    "prefrl_cli.queries.WholeRange": ("whole_range",),
+    "prefrl_cli.reward_model.ImplicitReward": ("implicit",),
+    "prefrl_cli.reward_model.LinearReward": ("linear",),
+    "prefrl_cli.reward_model.ProcessReward": ("process",),
+    "prefrl_cli.reward_model.RewardNet": ("net",),
+    "prefrl_cli.shaping.AdditiveShaping": ("additive",),
+    "prefrl_cli.shaping.NoShaping": ("none",),
+    "prefrl_cli.shaping.PotentialShaping": ("potential",),
+    "prefrl_cli.shaping.StepAdvantage": ("step_advantage",),
+    "prefrl_cli.streams.NotebookStreams": ("notebook",),
+    "prefrl_cli.streams.PhiloxStreams": ("philox",),
+    "prefrl_cli.teacher.Closest": ("closest",),
+    "prefrl_cli.teacher.Teacher": (
+        *("oracle", "mistake", "noisy", "skip", "myopic", "equal"),
+        *("return", "discounted_return", "progress"),
+    ),
+}
+
+
+def updated(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's options, nested, as today's code would have written them; the options themselves stay."""
+    return {str(name): _updated_node(str(name), node) for name, node in config.items()}
+
+
+def updated_flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for options by their dotted names, as a checkpoint keeps them."""
+    found = dict(options)
+    for name, target in options.items():
+        group, _, last = str(name).rpartition(".")
+        if last == "_target_" and isinstance(target, str) and target in _CHOICES:
+            inside = {key.removeprefix(f"{group}."): value for key, value in options.items() if f"{group}." in key}
+            found[f"{group}.choice"] = _nearest(group.rpartition(".")[2], _CHOICES[target], inside)
+            del found[name]
+    return found
+
+
+def _updated_node(group: str, node: Any) -> Any:
+    if not isinstance(node, Mapping):
+        return node
+    target = node.get("_target_")
+    if group == "logger":
+        return {name: _updated_node(str(name), inner) for name, inner in node.items()}
+    if not isinstance(target, str) or target not in _CHOICES:
+        return dict(node)
+    options = {name: value for name, value in node.items() if name != "_target_"}
+    return {"choice": _nearest(group, _CHOICES[target], options), **options}
+
+
+def _nearest(group: str, names: tuple[str, ...], options: Mapping[str, Any]) -> str:
+    """The choice whose values the record's are most like; the first wins a tie."""
+    if len(names) == 1:
+        return names[0]
+
+    def same(name: str) -> int:
+        path = conf_folder() / group / f"{name}.yaml"
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return sum(options.get(key) == value for key, value in values.items())
+
+    return max(names, key=same)

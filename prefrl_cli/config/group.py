@@ -1,0 +1,142 @@
+"""One group of a configuration: the class of its choice, or that its `_target_` names, with its options checked."""
+
+from __future__ import annotations
+
+import importlib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefrl_cli.config.choices import GROUPS, choice_error, choices, not_set, target
+from prefrl_cli.config.options import MISSING, Option, check, mapping, signature
+from prefrl_cli.core.option_types import ConfigError, show
+
+
+class Group:
+    """One group: its class and its options.
+
+    Args:
+        group: its name.
+        node: the options, with `choice`, one of `conf/`, or `_target_`, a class.
+        allow_targets: packages of the person's own that `_target_` may name beside what `conf/` names.
+
+    Attributes:
+        name: the choice, or of the class where that was typed.
+        given: the options; after `check` in the types that the constructor asks for.
+        allowed: the constructor's parameters.
+
+    Raises:
+        ConfigError: for a `_target_` that is missing, not allowed or not found.
+    """
+
+    def __init__(self, group: str, node: Any, allow_targets: Sequence[str]) -> None:
+        given = dict(mapping(group, node))
+        choice, typed = given.pop("choice", None), given.pop("_target_", None)
+        if choice is None and typed is None:
+            raise ConfigError(f"{group}: none is chosen for its options; type {group}={'|'.join(choices(group))}")
+        if choice is not None and typed is not None:
+            raise ConfigError(f"{group}.choice={show(choice)}: its class is given too; type {group}={show(choice)}")
+        self.group, self.given, self.name = group, given, str(choice or str(typed).rpartition(".")[2])
+        self.target = _find(group, _class_of(group, choice) if typed is None else typed, allow_targets)
+        try:
+            self.allowed = signature(self.target)
+        except (NameError, TypeError, ValueError) as problem:
+            raise ConfigError(f"{group}._target_={typed}: its signature cannot be read ({problem})") from None
+
+    def check(self, provided: set[str]) -> None:
+        """Check every option; `provided` names what will be there for the parameters that are not options."""
+        parts = {name for name, option in self.allowed.items() if name in provided and is_part(option)}
+        options = {name: option for name, option in self.allowed.items() if name not in parts and option.is_value}
+        self.given = check(self.group, options, self.given)
+        for name, option in self.allowed.items():
+            if option.default is MISSING and name not in self.given and name not in parts:
+                if name in GROUPS or is_optimizer(name):
+                    raise not_set(name if name in GROUPS else "optimizer", self.name)
+                raise ConfigError(f"{self.group}.{name}: {self.name} needs it; add {self.group}.{name}=VALUE")
+
+    def check_parts(self, nodes: Mapping[str, Group]) -> None:
+        """Refuse a part of ours that is of another class than this constructor asks for; a user's own may be any."""
+        for name, option in self.allowed.items():
+            wanted = _classes(option.annotation)
+            part = nodes.get(name)
+            if part is None or not wanted or part.target.__module__.partition(".")[0] != "prefrl_cli":
+                continue
+            if not issubclass(part.target, wanted):
+                classes = {each.__name__ for each in wanted}
+                fitting = [one for one in choices(name) if target(name, one).rpartition(".")[2] in classes]
+                raise ConfigError(f"{name}={part.name}: {self.name} cannot use it; type {name}={'|'.join(fitting)}")
+
+    def build(self, ready: Mapping[str, Any]) -> Any:
+        """The thing itself."""
+        parts = {name: ready[name] for name, option in self.allowed.items() if name in ready and is_part(option)}
+        try:
+            return self.target(**parts, **self.given)
+        except ValueError as problem:
+            text = " ".join(str(problem).split())
+            name = text.partition("=")[0]
+            if name.partition(".")[0] in GROUPS:  # it names another group's option itself
+                raise ConfigError(text) from None
+            if name not in self.allowed:
+                raise ConfigError(f"{self.group}: {text}") from None
+            text = text.replace(f"; try {name}=", f"; try {self.group}.{name}=")  # as it is typed
+            raise ConfigError(f"{self.group}.{text}") from None
+        except (MemoryError, RuntimeError) as problem:
+            text = str(problem).partition("\n")[0]
+            raise ConfigError(f"{self.group}: {self.name} cannot be built here ({text}); try smaller sizes") from None
+
+
+def _classes(annotation: Any) -> tuple[type, ...]:
+    """The classes that an annotation names; none where it names a Protocol, which says nothing about a class."""
+    named = typing.get_args(annotation) or (annotation,)
+    classes = tuple(one for one in named if isinstance(one, type) and one is not types.NoneType)
+    return () if any(getattr(one, "_is_protocol", False) for one in classes) else classes
+
+
+def _class_of(group: str, choice: Any) -> str:
+    """The class of a choice that a record names."""
+    known = group.partition(".")[0]
+    found = target(known, choice) if isinstance(choice, str) and choice in choices(known) else ""
+    if not found:
+        raise choice_error(known, str(choice))
+    return found
+
+
+def is_part(option: Option) -> bool:
+    """Whether a parameter is given what has its name, where there is such a thing, and is no option."""
+    return option.default is MISSING or not option.is_value
+
+
+def _find(group: str, wanted: Any, allow_targets: Sequence[str]) -> type:
+    """The class that a `_target_` names: one that `conf/` names for this group, or one of an allowed package.
+
+    Nothing else is imported, since a configuration may come from anyone.
+    """
+    where, known = f"{group}._target_={show(wanted)}", group.partition(".")[0]
+    ours = [name for choice in choices(known) if (name := target(known, choice))]
+
+    def allowed(module: str) -> bool:
+        return any(module == package or module.startswith(f"{package}.") for package in allow_targets)
+
+    module_name, _, name = str(wanted).rpartition(".")
+    if wanted not in ours and not allowed(module_name):
+        if module_name.partition(".")[0] == "prefrl_cli":
+            raise ConfigError(f"{where}: prefrl has no such {known}; type {known}={'|'.join(choices(known))}")
+        own = module_name.partition(".")[0] or "my_package"
+        raise ConfigError(
+            f"{where}: only prefrl's own classes are allowed; for code of your own, which then runs,"
+            f" type 'allow_targets=[{own}]'"
+        )
+    try:
+        found = getattr(importlib.import_module(module_name), name, None)
+    except ImportError as problem:
+        raise ConfigError(f"{where}: cannot be imported ({problem})") from None
+    # A class that the module merely imported from elsewhere is not the module's own.
+    if not isinstance(found, type) or not (wanted in ours or allowed(found.__module__)):
+        raise ConfigError(f"{where}: {module_name} has no class of that name")
+    return found
+
+
+def is_optimizer(name: str) -> bool:
+    """Whether a parameter is the group `optimizer` on some model's parameters."""
+    return name == "optimizer" or name.endswith("_optimizer")

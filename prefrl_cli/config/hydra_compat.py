@@ -1,0 +1,94 @@
+"""How Hydra reads files of a `--config-dir`: as people write them, within bounds, and checked before they count."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from prefrl_cli.config import trust
+from prefrl_cli.config.choices import conf_folder
+from prefrl_cli.core.option_types import ConfigError, show
+from prefrl_cli.files.read import UnreadableError, check_yaml, short
+from prefrl_cli.files.texts import read_text
+
+_load, _begin = ConfigLoaderImpl._load_single_config, ConfigRepository.initialize_sources
+
+_defaults = ConfigRepository._create_defaults_list
+
+
+class _Named(io.StringIO):
+    """A file's text; YAML's complaints begin with its name."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(text)
+        self.name = name
+
+
+def _load_checked(self: ConfigLoaderImpl, default: Any, repo: Any) -> Any:
+    """Hydra's loader of one file, which places it where its package says; nothing was made of it yet."""
+    result = _load(self, default, repo)
+    if result.path.startswith("file://") and result.path.removeprefix("file://") != str(conf_folder()):
+        trust.check_file(f"{default.config_path}.yaml", OmegaConf.to_container(result.config, resolve=False))
+    return result
+
+
+def _begin_with_ours(self: ConfigRepository, search_path: Any) -> None:
+    """Hydra's list of folders, of which those of files are read by our own reader of people's texts."""
+    _begin(self, search_path)
+    for source in self.sources:
+        if source.scheme() == "file":
+            source.load_config = functools.partial(_load_text, source, source.load_config)  # type: ignore[method-assign]
+
+
+def _load_text(source: ConfigSource, load: Callable[[str], ConfigResult], config_path: str) -> ConfigResult:
+    if ".." in Path(config_path).parts:
+        raise ConfigError(f"{show(config_path)}: leads out of its folder; type the name of a file in it")
+    path = Path(source.path, source._normalize_file_name(config_path))
+    if source.path == str(conf_folder()) or not path.exists():
+        return load(config_path)
+    name = os.path.relpath(path)
+    try:
+        text = read_text(path)
+        with contextlib.suppress(yaml.YAMLError):  # the reader below names the line
+            check_yaml(text, name)
+        header = ConfigSource._get_header_dict(text)
+        config = OmegaConf.load(_Named(text, name))
+    except (ConfigError, yaml.YAMLError, OmegaConfBaseException, HydraException):
+        raise
+    except Exception as problem:  # a YAML tag's constructor may raise anything
+        raise ConfigError(
+            str(problem) if isinstance(problem, UnreadableError) else f"{name}: {short(problem)}"
+        ) from None
+    return ConfigResult(
+        config=config,
+        path=f"file://{source.path}",
+        provider=source.provider,
+        header=header,
+    )
+
+
+def _defaults_in_words(self: ConfigRepository, config_path: str, defaults: Any) -> Any:
+    """Hydra's reader of a file's list `defaults`, which has no words for a line that is none."""
+    try:
+        return _defaults(self, config_path, defaults)
+    except (AssertionError, AttributeError, TypeError):
+        raise ConfigError(f"{config_path}.yaml: defaults: each line must be '- GROUP: CHOICE' or '- _self_'") from None
+
+
+# For good and in every process that imports our command: a launcher's workers load the files of their jobs themselves.
+ConfigLoaderImpl._load_single_config = _load_checked  # type: ignore[method-assign]
+ConfigRepository._create_defaults_list = _defaults_in_words  # type: ignore[method-assign]
+ConfigRepository.initialize_sources = _begin_with_ours  # type: ignore[method-assign, assignment]

@@ -1,0 +1,122 @@
+"""What Hydra, OmegaConf and YAML complain of, each in one line of ours."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Sequence
+
+import yaml
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from prefrl_cli.config.choices import GROUPS, choice_error, choices
+from prefrl_cli.config.options import Run, signature
+from prefrl_cli.core.option_types import ConfigError, show
+from prefrl_cli.logger.logger import Tracker
+
+_TYPED = "{}: options are typed NAME=VALUE, such as env.size=12; lists as 'optimizer.betas=[0.9,0.99]'"
+
+
+def one_line(problem: Exception) -> str:
+    """What Hydra or OmegaConf complain of, in our words where a person can cause it easily."""
+    if isinstance(problem, MissingConfigException) and "/" in (problem.missing_cfg_file or ""):
+        group, _, name = str(problem.missing_cfg_file).rpartition("/")
+        if group.startswith("hydra/") and name.partition("_")[0] in EXTRAS:
+            return str(not_installed(f"{group}={name}", name))
+        if not group.startswith("hydra/"):  # a choice of ours may lie in a folder
+            group, _, name = str(problem.missing_cfg_file).partition("/")
+        return str(choice_error(group, name, sorted({*choices(group), *(problem.options or ())})))
+    if isinstance(problem, OverrideParseException):
+        return _TYPED.format(show(problem.override))
+    if str(problem).startswith("Could not override ''"):
+        return _TYPED.format("=")
+    cause = problem
+    while isinstance(cause.__cause__, OmegaConfBaseException):
+        cause = cause.__cause__
+    first = str(problem).strip().partition("\n")[0] or type(problem).__name__
+    first = re.sub(r", set env var `?HYDRA_FULL_ERROR=1.*", f"; {TRACEBACK}=1 before the command shows where", first)
+    if first.startswith("Config group override must be"):
+        return "a group takes the name of one of its choices, such as optimizer=adam; to leave one out type ~GROUP"
+    if match := re.match(r"Ambiguous value for argument '(.*?)=(.*)'", first):
+        return f"{match[1]}={match[2]}: for a sweep put -m before it, for a list type '{match[1]}=[{match[2]}]'"
+    if match := re.match(r"Multiple values for ([\w/]+)\. .*'override \1: (.*)'", first):
+        return f"+{match[1]}={match[2]}: {match[1]} is there without +; type {match[1]}={match[2]}"
+    if isinstance(problem, OmegaConfBaseException) and problem.full_key:
+        first = f"{problem.full_key}: {first}"
+    if cause is not problem:
+        first += f" ({str(cause).strip().partition(chr(10))[0]})"
+    return first
+
+
+def check_dashes(arguments: Sequence[str]) -> None:
+    """Refuse options that are typed as other programs' are, `--seed 3`: Hydra takes some for flags of its own.
+
+    Raises:
+        ConfigError: naming the option as it is typed here.
+    """
+    known = {*signature(Run), *GROUPS, "logger", "resume"}
+    for text, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = text.removeprefix("--").partition("=")
+        if text.startswith("--") and name.replace("-", "_").partition(".")[0] in known:
+            value = value if equals else following
+            shown = "VALUE" if not value or value.startswith("-") or "=" in value else value
+            raise ConfigError(f"{show(text)}: options have no dashes; type {name.replace('-', '_')}={shown}")
+
+
+def yaml_line(problem: yaml.YAMLError) -> str:
+    """Where a file is not YAML, and why."""
+    mark = getattr(problem, "problem_mark", None)
+    where = f"{mark.name}, line {mark.line + 1}" if mark is not None else "a YAML file"
+    what = getattr(problem, "problem", None) or " ".join(str(problem).split())
+    return f"{where}: not valid YAML ({what}); correct that line"
+
+
+TRACEBACK = "PREFRL_TRACEBACK"  # the variable that asks for one
+
+_LONGEST = 400  # letters of a reason: some libraries put a whole script into theirs
+
+
+def cause(problem: BaseException) -> str:
+    """What kind of error it is and what it says, in one line; one that says nothing shows its line of code."""
+    import traceback
+
+    text = " ".join(str(problem).split())
+    if not text and (frames := traceback.extract_tb(problem.__traceback__)):
+        text = f"{frames[-1].line} in {os.path.basename(frames[-1].filename)}, line {frames[-1].lineno}"
+    shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    printable = "".join(letter if letter.isprintable() else "?" for letter in shown)
+    return f"{type(problem).__name__}: {printable}".removesuffix(": ")
+
+
+EXTRAS = ("joblib", "submitit", "ray", "optuna")  # of our package, named as what they bring
+
+
+def found(target: str) -> bool:
+    """Whether the package of a plugin and what it needs are installed."""
+    package = ".".join(target.split(".")[:2])
+    library = next((name for name in EXTRAS if name in package), None)
+    try:
+        return all(importlib.util.find_spec(name) is not None for name in (package, library) if name)
+    except ModuleNotFoundError:
+        return False
+
+
+def not_installed(typed: str, name: str) -> ConfigError:
+    """The error for a launcher or sweeper whose package is missing."""
+    extra = next((extra for extra in EXTRAS if extra in name), None)
+    cure = f"type pip install 'prefrl[{extra}]'" if extra else "install the package that has it"
+    return ConfigError(f"{typed}: is not installed; {cure}")
+
+
+def require(tracker: type[Tracker]) -> None:
+    """Refuse a tracker whose package is not installed.
+
+    Raises:
+        ConfigError: with the command that installs it.
+    """
+    extra = getattr(tracker, "extra", "")
+    missing = [name for name in getattr(tracker, "needs", ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"logger={extra}: {missing[0]} is not installed; type pip install 'prefrl[{extra}]'")

@@ -1,0 +1,1 @@
+"""Tensors with the seed axis, and the types that all parts share."""

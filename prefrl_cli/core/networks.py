@@ -1,0 +1,265 @@
+"""Networks for R seeds at once, whose parameters carry a leading axis R.
+
+A network on the seed axis equals R separate networks bit for bit (`tests/test_seed_axis.py`). Beyond `baddbmm` that
+needs a gradient clip for each replica, and parameters that lie in one `[R, P]` tensor whose rows are a multiple of 16
+numbers long, since the fused Adam kernel rounds the last few numbers of a tensor otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import layer_norm, leaky_relu
+
+from prefrl_cli.core.streams import Streams
+
+Activation = Literal["relu", "leaky_relu", "tanh"]
+Initialisation = Literal["uniform", "normal"]
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "leaky_relu": leaky_relu,
+    "tanh": torch.tanh,
+}
+_LANE = 16
+# Named overloads: resolving one at every call costs more than the arithmetic of a small layer.
+_leaky_relu = torch.ops.aten.leaky_relu.out
+_leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
+
+
+class Parameters:
+    """Every parameter of one model, in a single `[R, P]` tensor that the layers look into.
+
+    Args:
+        initial: `[R * members, *shape]` each.
+        members: networks a replica, which an optimiser sees as one.
+
+    Attributes:
+        flat: `[R, P]`, the replicas' parameters side by side.
+        views: the layers' parameters `[R * members, *shape]`, each a window on `flat`.
+    """
+
+    def __init__(self, initial: Sequence[Tensor], members: int = 1) -> None:
+        rows = [parameter.float().flatten(1) for parameter in initial]
+        width = sum(row.shape[1] for row in rows)
+        padding = rows[0].new_zeros(len(rows[0]), -width % _LANE)
+        flat = torch.cat([*rows, padding], 1)
+        self._padding = padding
+        self.views = []
+        start = 0
+        for parameter, row in zip(initial, rows, strict=True):
+            window = flat[:, start : start + row.shape[1]].view(parameter.shape)
+            self.views.append(window.requires_grad_())
+            start += row.shape[1]
+        self.flat = flat.view(len(flat) // members, -1)
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """The gradient `[R, P]` of each replica's own loss `[R]`."""
+        gradients = torch.autograd.grad(loss.sum(), self.views)
+        return torch.cat([*(gradient.flatten(1) for gradient in gradients), self._padding], 1).view(self.flat.shape)
+
+
+class Network:
+    """R multilayer perceptrons with the same shape and their own parameters.
+
+    Args:
+        streams: where the initial parameters are drawn.
+        purpose: the stream's purpose.
+        inputs: features of an input, or the number of states where inputs are one-hot.
+        hidden: units of each hidden layer.
+        outputs: numbers that come out.
+        activation: between the layers.
+        normalise: whether a LayerNorm (Ba et al. 2016) stands before each activation.
+        initialisation: `uniform` in +-1/sqrt(fan-in) as torch's Linear, or `normal` with variance 0.1 (the notebook).
+        zero_head: start the last layer at zero, so that an untrained network is silent.
+        members: networks a seed, of which the first is what it would be alone: R stands for R * members then.
+
+    Attributes:
+        sizes: the arguments after `purpose`, by name: another network can be made of the same sizes.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        purpose: str,
+        inputs: int,
+        hidden: Sequence[int],
+        outputs: int,
+        *,
+        activation: Activation = "relu",
+        normalise: bool = False,
+        initialisation: Initialisation = "uniform",
+        zero_head: bool = False,
+        members: int = 1,
+    ) -> None:
+        self._activation = _ACTIVATIONS[activation]
+        self._normalise = normalise
+        self.inputs = inputs
+        self.sizes = {
+            "inputs": inputs, "hidden": list(hidden), "outputs": outputs, "activation": activation,
+            "normalise": normalise, "initialisation": initialisation, "zero_head": zero_head, "members": members,
+        }  # fmt: skip
+        sizes = [inputs, *hidden, outputs]
+        initial: list[Tensor] = []
+        draws = streams if members == 1 else _Members(streams, members)
+        for number, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+            zero = zero_head and number == len(hidden)
+            initial += _initial_layer(draws, purpose, fan_in, fan_out, initialisation, zero=zero)
+            if normalise and number < len(hidden):
+                initial += [torch.ones_like(initial[-1]), torch.zeros_like(initial[-1])]
+        self.parameters = Parameters(initial, members)
+        step = 4 if normalise else 2
+        self._layers = [self.parameters.views[start : start + step] for start in range(0, len(initial), step)]
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Outputs `[R, B, outputs]` of features `[R, B, inputs]`."""
+        weight, bias = self._layers[0][:2]
+        return self._after_first(_affine(bias, features, weight))
+
+    def table(self) -> Tensor:
+        """Outputs `[R, S, outputs]` for all S one-hot inputs: the first layer's product is its own weight."""
+        weight, bias = self._layers[0][:2]
+        return self._after_first(weight + bias)
+
+    @property
+    def has_slope(self) -> bool:
+        """Whether `slope` knows its layers: one output after (leaky) ReLU."""
+        known = not self._normalise and self._activation is not torch.tanh
+        return known and len(self._layers) > 1 and self._layers[-1][0].shape[2] == 1
+
+    def slope(self, fixed: Tensor, direction: Tensor) -> Callable[[Tensor], Tensor]:
+        """The derivative of the output with respect to one input, carried forward through the layers.
+
+        Args:
+            fixed: `[R, B, inputs]`, the other inputs, zero where the moving one stands.
+            direction: `[inputs]`, one where the moving input stands, times its scale.
+
+        Returns:
+            A function from the moving input `[R, B]` to the derivative `[R, B]`.
+
+        Raises:
+            ValueError: for a network with LayerNorm, another activation than (leaky) ReLU, or more outputs.
+        """
+        if not self.has_slope:
+            raise ValueError("the slope is carried by hand through relu and leaky_relu layers only")
+        leak = 0.01 if self._activation is leaky_relu else 0.0
+        (first, bias), *middle, (last, _) = [[p.detach() for p in layer] for layer in self._layers]
+        start = _affine(bias, fixed, first)  # [R, B, H]
+        along = (direction[:, None] * first).sum(1, keepdim=True).expand_as(start).contiguous()
+        head = last.transpose(1, 2)  # [R, 1, H]
+        rows = start.shape[1]
+        # Every step writes into the same buffers: values in the upper half of a layer's rows, tangents in the lower.
+        value = torch.empty_like(start)
+        tangent, weighted = (start.new_empty(*start.shape[:2], head.shape[2]) for _ in range(2))
+        layers = [_SlopeLayer(weight, bias, rows) for weight, bias in middle]
+
+        @torch.no_grad()
+        def derivative(moving: Tensor) -> Tensor:
+            torch.addcmul(start, moving[..., None], along, out=value)
+            here, moved = value, along
+            for layer in layers:
+                _leaky_relu(here, leak, out=layer.value_in)
+                _leaky_relu_backward(moved, here, leak, False, grad_input=layer.tangent_in)
+                if layer.thin:
+                    layer.both_out.copy_(_affine(layer.bias, layer.both_in, layer.weight))
+                else:
+                    torch.baddbmm(layer.bias, layer.both_in, layer.weight, out=layer.both_out)
+                here, moved = layer.value_out, layer.tangent_out
+            _leaky_relu_backward(moved, here, leak, False, grad_input=tangent)
+            slope: Tensor = torch.mul(tangent, head, out=weighted).sum(-1)
+            return slope
+
+        return derivative
+
+    def _after_first(self, hidden: Tensor) -> Tensor:
+        for layer, (weight, bias, *_) in zip(self._layers[:-1], self._layers[1:], strict=True):
+            if self._normalise:
+                hidden = torch.addcmul(layer[3], layer_norm(hidden, hidden.shape[-1:]), layer[2])
+            hidden = _affine(bias, self._activation(hidden), weight)
+        return hidden
+
+
+class _Members:
+    """Draws for every member of every seed, `[R * members, *shape]`, a member's own from a purpose of its own."""
+
+    def __init__(self, streams: Streams, members: int) -> None:
+        self._streams, self._members = streams, members
+
+    def uniform(self, purpose: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        drawn = [self._streams.uniform(name, *shape, low=low, high=high) for name in self._names(purpose)]
+        return torch.stack(drawn, 1).flatten(0, 1)
+
+    def normal(self, purpose: str, *shape: int, std: float = 1.0) -> Tensor:
+        drawn = [self._streams.normal(name, *shape, std=std) for name in self._names(purpose)]
+        return torch.stack(drawn, 1).flatten(0, 1)
+
+    def _names(self, purpose: str) -> list[str]:
+        return [purpose, *(f"{purpose}/{member}" for member in range(1, self._members))]
+
+
+def _affine(bias: Tensor, features: Tensor, weight: Tensor) -> Tensor:
+    """`features @ weight + bias` for each replica, `[R, B, out]`.
+
+    Where a matrix has one column or one row, `baddbmm` sums in another order for R = 1 than for more: a seed alone goes
+    to another function of the library.
+    """
+    if weight.shape[2] == 1:
+        return (features * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
+    if weight.shape[1] == 1:
+        return features * weight + bias
+    if features.shape[1] == 1:
+        return torch.baddbmm(bias, features.expand(-1, 2, -1), weight)[:, :1]
+    return torch.baddbmm(bias, features, weight)
+
+
+class _SlopeLayer:
+    """A middle layer's parameters and the buffers of `Network.slope`: B rows of values, then B of tangents."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, rows: int) -> None:
+        replicas, fan_in, fan_out = weight.shape
+        self.weight, self.thin = weight.contiguous(), 1 in (fan_in, fan_out)
+        self.bias = torch.cat([bias.expand(-1, rows, -1), torch.zeros_like(bias).expand(-1, rows, -1)], 1)
+        self.both_in, self.both_out = weight.new_empty(replicas, 2 * rows, fan_in), torch.empty_like(self.bias)
+        self.value_in, self.tangent_in = self.both_in[:, :rows], self.both_in[:, rows:]
+        self.value_out, self.tangent_out = self.both_out[:, :rows], self.both_out[:, rows:]
+
+
+def _initial_layer(
+    streams: Streams | _Members, purpose: str, fan_in: int, fan_out: int, initialisation: Initialisation, *, zero: bool
+) -> list[Tensor]:
+    """Weight `[R, in, out]` and bias `[R, 1, out]`, drawn in torch's order `[out, in]`."""
+    if initialisation == "normal":
+        weight = streams.normal(purpose, fan_out, fan_in, std=math.sqrt(0.1))
+        bias = streams.normal(purpose, fan_out, std=math.sqrt(0.1))
+    else:
+        bound = 1 / math.sqrt(fan_in)
+        weight = streams.uniform(purpose, fan_out, fan_in, low=-bound, high=bound)
+        bias = streams.uniform(purpose, fan_out, low=-bound, high=bound)
+    scale = 0.0 if zero else 1.0
+    return [scale * weight.transpose(1, 2), scale * bias[:, None]]
+
+
+def at(network: Network, observations: Tensor) -> Tensor:
+    """Outputs of a network for observations of either kind; the only place that tells the two apart.
+
+    Args:
+        network: its outputs are wanted.
+        observations: state numbers `[R, ...]` (integers), or features `[R, ..., inputs]`.
+
+    Returns:
+        `[R, ..., outputs]`. State numbers are looked up in the table of all states, which is evaluated once.
+    """
+    if observations.is_floating_point():
+        return network(observations.flatten(1, -2)).view(*observations.shape[:-1], -1)
+    return look_up(network.table(), observations)
+
+
+def look_up(table: Tensor, states: Tensor) -> Tensor:
+    """Rows of a table `[R, S, K]` for state numbers `[R, ...]`: `[R, ..., K]`."""
+    replicas, _, width = table.shape
+    index = states.reshape(replicas, -1, 1).expand(-1, -1, width)
+    return table.gather(1, index).view(*states.shape, width)

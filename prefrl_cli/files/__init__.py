@@ -1,0 +1,1 @@
+"""Bytes on a disk that others may have touched."""

@@ -1,0 +1,40 @@
+"""Policies: the maze's actor-critic, and two ways to answer greedily where actions are numbers."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.networks import Network, at
+from prefrl_cli.core.option_types import Layers, Units
+from prefrl_cli.core.streams import Streams
+
+
+class ActorCritic:
+    """Logits of the actions and a value from one network (the tutorial's policy).
+
+    Args:
+        env: gives the numbers of states and actions.
+        streams: initial parameters.
+        hidden: units of each hidden layer.
+        layers: hidden layers.
+        zero_head: start with equal probabilities and values of zero.
+    """
+
+    def __init__(
+        self,
+        env: FiniteEnvironment,
+        streams: Streams,
+        hidden: Units = 128,
+        layers: Layers = 2,
+        zero_head: bool = False,
+    ) -> None:
+        self._observe = env.observe
+        outputs = env.num_actions + 1
+        self._network = Network(streams, "init/policy", env.num_states, [hidden] * layers, outputs, zero_head=zero_head)
+        self.parameters, self.sizes = self._network.parameters, self._network.sizes
+
+    def __call__(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities `[R, ..., A]` and values `[R, ...]` of states `[R, ...]`."""
+        outputs = at(self._network, self._observe(states))
+        return outputs[..., :-1].log_softmax(-1), outputs[..., -1]

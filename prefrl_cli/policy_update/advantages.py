@@ -1,0 +1,73 @@
+"""Returns and advantages: pure functions of `[R, B, T]` tensors, and what a policy update is handed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
+    """Sum of the discounted rewards `[R, B, T]` from each step on; rewards past the end must be zero."""
+    if rewards.shape[1] == 1:  # a product of one row is another function of the library for R = 1 than for more
+        return discounted_returns(rewards.expand(-1, 2, -1), discount)[:, :1]
+    powers = _powers(rewards.shape[-1], discount, rewards.dtype, rewards.device)
+    return torch.bmm(rewards, powers.expand(len(rewards), -1, -1))
+
+
+@lru_cache(maxsize=8)
+def _powers(steps: int, discount: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The weight of a reward (row) in the sum from a step on (column): discount ** (row - column), `[T, T]`."""
+    steps_ahead = torch.arange(steps)[:, None] - torch.arange(steps)
+    powers = torch.tensor(discount, dtype=torch.float64) ** steps_ahead.clamp(min=0)
+    return powers.tril().to(device, dtype)
+
+
+def generalised_advantages(rewards: Tensor, values: Tensor, mask: Tensor, discount: float, trace: float) -> Tensor:
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16); every episode's end is worth 0.
+
+    Args:
+        rewards: `[R, B, T]`, zero past the end.
+        values: of the state before each step, `[R, B, T]`.
+        mask: 1 for the steps taken, 0 past the end.
+        discount: gamma.
+        trace: lambda.
+
+    Returns:
+        Advantages `[R, B, T]`, zero past the end.
+    """
+    values = values * mask
+    following = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)
+    errors = (rewards + discount * following - values) * mask
+    return discounted_returns(errors, discount * trace)
+
+
+def standardise(values: Tensor, mask: Tensor, smallest: float, *, floor: bool = False) -> Tensor:
+    """Subtract the mean and divide by the (unbiased) standard deviation over the last axis, where `mask` is 1.
+
+    Args:
+        values: `[..., N]`.
+        mask: `[..., N]`.
+        smallest: added to the standard deviation, or, with `floor`, the least it is taken for. Without a floor a
+            batch in which nothing happened has its noise blown up to full size.
+        floor: see `smallest`.
+
+    Returns:
+        `[..., N]`, zero where the mask is.
+    """
+    count = mask.sum(-1, keepdim=True)
+    centred = (values - (values * mask).sum(-1, keepdim=True) / count.clamp(min=1)) * mask
+    deviation = (centred.square().sum(-1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
+    return centred / (deviation.clamp(min=smallest) if floor else deviation + smallest)
+
+
+def clipped_gain(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
+    """The clipped surrogate objective (Schulman et al. 2017, eq. 7) of each step, of the shape of its arguments.
+
+    Args:
+        ratio: the new probability of the action taken, divided by the old.
+        advantages: of that action.
+        clip: how far the ratio may move before its gradient ends.
+    """
+    return torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)

@@ -1,0 +1,89 @@
+"""Policy updates without a value: an episode is measured against the others of its batch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from prefrl_cli.core.optimizer import Optimizer
+from prefrl_cli.core.option_types import Fraction, NotNegative, Positive, Repeats
+from prefrl_cli.core.replay_buffer import Store
+from prefrl_cli.core.streams import Streams
+from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.policy.distributions import Policy, entropy, log_probability
+from prefrl_cli.policy_update.advantages import clipped_gain, discounted_returns, standardise
+from prefrl_cli.reward_model.shaping import Shape
+
+Baseline = Literal["leave_one_out", "standardised"]
+
+
+def episode_advantages(returns: Tensor, baseline: Baseline, least_deviation: float) -> Tensor:
+    """What each episode is worth beside the others of its batch, `[R, B]`.
+
+    Args:
+        returns: `[R, B]`, two episodes at least.
+        baseline: `leave_one_out`, the return less the mean of the others' (RLOO, Ahmadian et al. 2024, eq. 7);
+            `standardised`, less the mean of all and divided by their standard deviation (GRPO, Shao et al.
+            2024, 4.1.2).
+        least_deviation: the least that the standard deviation is taken for.
+    """
+    if baseline == "standardised":
+        return standardise(returns, torch.ones_like(returns), least_deviation, floor=True)
+    others = returns.shape[1] - 1
+    return returns - (returns.sum(1, keepdim=True) - returns) / others
+
+
+class GroupBaseline:
+    """RLOO (arXiv 2402.14740) and GRPO (arXiv 2402.03300), the batch just played being the group.
+
+    Every step of an episode has the advantage of the episode's discounted return, to which a step advantage is added
+    (the OPRL paper's eq. 9, arXiv 2509.19199). Every step of the batch has the same share of the loss. With one epoch
+    the clip does nothing and `leave_one_out` is REINFORCE. Potential shaping with the same discount takes the same
+    number from every return from the start, hence it changes nothing here.
+
+    Args:
+        baseline: what an episode is measured against, see `episode_advantages`.
+        epochs: steps on the whole batch.
+        clip: how far the probability ratio may move before its gradient ends.
+        discount: gamma.
+        entropy_weight: of the entropy bonus.
+        least_deviation: floor of the standard deviation of `standardised`, in units of `reward_unit`.
+        reward_unit: rewards are divided by it first.
+    """
+
+    def __init__(
+        self,
+        baseline: Baseline = "leave_one_out",
+        epochs: Repeats = 8,
+        clip: Positive = 0.2,
+        discount: Fraction = 0.98,
+        entropy_weight: NotNegative = 0.02,
+        least_deviation: Positive = 0.1,
+        reward_unit: Positive = 10.0,
+    ) -> None:
+        self._baseline, self.epochs, self.clip, self.discount = baseline, epochs, clip, discount
+        self._entropy_weight, self._least_deviation, self._unit = entropy_weight, least_deviation, reward_unit
+
+    def __call__(
+        self, policy: Policy, optimizer: Optimizer, new: Trajectories, kept: Store, shape: Shape, streams: Streams
+    ) -> Tensor:
+        """Improve the policy; the mean loss `[R]` of the epochs."""
+        with torch.no_grad():
+            before = log_probability(policy(new.states)[0], new.actions)  # [R, B, T]
+            shaped = shape(new)
+            returns = discounted_returns(shaped.rewards / self._unit, self.discount)[..., 0].contiguous()
+            advantages = episode_advantages(returns, self._baseline, self._least_deviation)[..., None]
+            if shaped.advantages is not None:
+                advantages = advantages + shaped.advantages
+            shares = new.mask / new.mask.sum((1, 2), keepdim=True)
+        total = torch.zeros_like(returns[:, 0])
+        for _ in range(self.epochs):
+            log_probabilities, _ = policy(new.states)
+            ratio = (log_probability(log_probabilities, new.actions) - before).exp()
+            each = -clipped_gain(ratio, advantages, self.clip) - self._entropy_weight * entropy(log_probabilities)
+            loss = (each * shares).flatten(1).sum(-1)
+            optimizer.step(loss)
+            total += loss.detach()
+        return total / self.epochs

@@ -1,0 +1,104 @@
+"""Proximal policy optimisation on the seed axis."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from prefrl_cli.core.optimizer import Optimizer
+from prefrl_cli.core.option_types import Fraction, NotNegative, Positive, Repeats
+from prefrl_cli.core.replay_buffer import Store
+from prefrl_cli.core.streams import Streams
+from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.policy.distributions import Policy, entropy, log_probability
+from prefrl_cli.policy_update.advantages import clipped_gain, generalised_advantages, standardise
+from prefrl_cli.reward_model.shaping import Shape
+
+
+class PPO:
+    """Proximal policy optimisation (Schulman et al. 2017, eq. 7) on the batch of episodes just played.
+
+    Args:
+        epochs: passes over the batch.
+        minibatches: parts of the batch, drawn anew for each pass, with a step for each; 1 takes the whole batch.
+        clip: how far the probability ratio may move before its gradient ends.
+        discount: gamma.
+        trace: lambda of the advantage estimation.
+        value_weight: of the squared error of the value.
+        entropy_weight: of the entropy bonus.
+        least_deviation: floor of the standard deviation by which advantages are divided, in units of `reward_unit`.
+            Without it, a batch in which no episode succeeded turns the value's noise into a drift of the policy.
+        reward_unit: rewards are divided by it first.
+    """
+
+    def __init__(
+        self,
+        epochs: Repeats = 8,
+        minibatches: Repeats = 1,
+        clip: Positive = 0.2,
+        discount: Fraction = 0.98,
+        trace: Fraction = 0.95,
+        value_weight: NotNegative = 0.5,
+        entropy_weight: NotNegative = 0.02,
+        least_deviation: Positive = 0.1,
+        reward_unit: Positive = 10.0,
+    ) -> None:
+        self.epochs, self.minibatches = epochs, minibatches
+        self.clip, self.discount, self.trace = clip, discount, trace
+        self._value_weight, self._entropy_weight = value_weight, entropy_weight
+        self._least_deviation, self._unit = least_deviation, reward_unit
+
+    def __call__(
+        self, policy: Policy, optimizer: Optimizer, new: Trajectories, kept: Store, shape: Shape, streams: Streams
+    ) -> Tensor:
+        """Improve the policy; the mean loss `[R]` of the epochs."""
+        with torch.no_grad():
+            log_probabilities, values = policy(new.states)
+            before = log_probability(log_probabilities, new.actions).flatten(1)  # [R, B * T]
+            mask = new.mask
+            shaped = shape(new)
+            rewards = shaped.rewards / self._unit
+            advantages = generalised_advantages(rewards, values, mask, self.discount, self.trace)
+            targets = (advantages + values).flatten(1)
+            mask, states, actions = mask.flatten(1), new.states.flatten(1), new.actions.flatten(1)
+            advantages = standardise(advantages.flatten(1), mask, self._least_deviation, floor=True)
+            if shaped.advantages is not None:
+                advantages = advantages + shaped.advantages.flatten(1)
+        total = torch.zeros_like(mask[:, 0])
+        batch = (states, actions, before, advantages, targets, mask)
+        for states, actions, before, advantages, targets, share in self._parts(streams, batch):
+            log_probabilities, values = policy(states)
+            ratio = (log_probability(log_probabilities, actions) - before).exp()
+            each = (
+                self._value_weight * (values - targets).square()
+                - clipped_gain(ratio, advantages, self.clip)
+                - self._entropy_weight * entropy(log_probabilities)
+            )
+            loss = (each * share).sum(-1)
+            optimizer.step(loss)
+            total += loss.detach()
+        return total / (self.epochs * self.minibatches)
+
+    def _parts(self, streams: Streams, batch: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+        """What each step learns from: tensors `[R, N]`, cut into parts of N / minibatches.
+
+        The last of them goes in as the mask and comes out as each step's share of the mean over its part. The steps
+        taken are spread evenly over the parts, whatever share of N they are.
+        """
+        *others, mask = batch
+        if self.minibatches == 1:
+            yield from itertools.repeat((*others, _shares(mask)), self.epochs)
+            return
+        for _ in range(self.epochs):
+            drawn = streams.uniform("minibatches", mask.shape[1]).where(mask > 0, 1.0)
+            order = drawn.argsort(dim=1, stable=True)  # the steps taken come first
+            for part in range(self.minibatches):
+                index = order[:, part :: self.minibatches]
+                yield *(values.gather(1, index) for values in others), _shares(mask.gather(1, index))
+
+
+def _shares(mask: Tensor) -> Tensor:
+    return mask / mask.sum(1, keepdim=True).clamp(min=1)

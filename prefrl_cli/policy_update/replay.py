@@ -1,0 +1,65 @@
+"""Policy updates on single kept trajectories, as in the tutorial."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from prefrl_cli.core.optimizer import Optimizer
+from prefrl_cli.core.option_types import Fraction, NotNegative, Repeats
+from prefrl_cli.core.replay_buffer import Store
+from prefrl_cli.core.streams import Streams
+from prefrl_cli.core.trajectories import Trajectories, draw_places
+from prefrl_cli.policy.distributions import Policy, entropy, log_probability
+from prefrl_cli.policy_update.advantages import discounted_returns, standardise
+from prefrl_cli.reward_model.shaping import Shape
+
+
+class Replay:
+    """The tutorial's update: each step learns from one random kept trajectory.
+
+    Its returns are standardised within the trajectory, which blows the noise of a failed one up to full size
+    (see the README: why the tutorial is slow).
+
+    Args:
+        updates: steps a call.
+        discount: gamma.
+        value_weight: of the squared error of the value.
+        entropy_weight: of the entropy bonus.
+    """
+
+    def __init__(
+        self,
+        updates: Repeats = 2,
+        discount: Fraction = 0.98,
+        value_weight: NotNegative = 0.5,
+        entropy_weight: NotNegative = 0.01,
+    ) -> None:
+        self.updates, self.discount = updates, discount
+        self._value_weight, self._entropy_weight = value_weight, entropy_weight
+
+    def __call__(
+        self, policy: Policy, optimizer: Optimizer, new: Trajectories, kept: Store, shape: Shape, streams: Streams
+    ) -> Tensor:
+        """Improve the policy; the mean loss `[R]` of the steps."""
+        drawn = Trajectories.of(kept.get(draw_places(streams, "replay", kept.count, self.updates)))
+        shaped = shape(drawn)
+        masks = drawn.mask
+        shares = masks / drawn.lengths[..., None]  # a step's share of the mean over its trajectory
+        returns = standardise(discounted_returns(shaped.rewards, self.discount), masks, 1e-8)  # [R, updates, T]
+        total = torch.zeros(len(streams.seeds), device=streams.device)
+        for number in range(self.updates):
+            states, actions, share, target = (of[:, number] for of in (drawn.states, drawn.actions, shares, returns))
+            log_probabilities, values = policy(states)
+            advantages = target - values.detach()
+            if shaped.advantages is not None:
+                advantages = advantages + shaped.advantages[:, number]
+            each = (
+                self._value_weight * (values - target).square()
+                - log_probability(log_probabilities, actions) * advantages
+                - self._entropy_weight * entropy(log_probabilities)
+            )
+            loss = (each * share).sum(-1)
+            optimizer.step(loss)
+            total += loss.detach()
+        return total / self.updates

@@ -1,0 +1,1 @@
+"""A learned reward: its models, its fit, its way to the policy, its worth."""

@@ -1,0 +1,83 @@
+"""An explicit process reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.networks import Network, at
+from prefrl_cli.core.option_types import Layers, Members, Units
+from prefrl_cli.core.saved_state import check_state
+from prefrl_cli.core.streams import Streams
+from prefrl_cli.reward_model.ensemble import Asks, Combine, combine, default_members
+
+Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class ProcessReward:
+    """A reward for each state in (-1, 1), whose sum scores a trajectory: the tutorial's process reward model.
+
+    Args:
+        env: gives the number of states.
+        streams: initial parameters.
+        hidden: units of each hidden layer.
+        layers: hidden layers, each with LayerNorm and ReLU.
+        zero_head: start at zero everywhere, so that an untrained model shapes nothing.
+        members: models in an ensemble, all fitted to the same preferences from different initial parameters; none
+            is 3 where the queries need an ensemble, else 1.
+        combine: the reward is the mean of the members', or the least.
+        queries: say whether they need an ensemble.
+    """
+
+    def __init__(
+        self,
+        env: FiniteEnvironment,
+        streams: Streams,
+        hidden: Units = 128,
+        layers: Layers = 2,
+        zero_head: bool = False,
+        members: Members | None = None,
+        combine: Combine = "mean",
+        queries: Asks | None = None,
+    ) -> None:
+        self._observe = env.observe
+        members = default_members(members, queries)
+        self._network = Network(
+            streams, "init/reward_model", env.num_states, [hidden] * layers, 1,
+            normalise=True, zero_head=zero_head, members=members,
+        )  # fmt: skip
+        self.parameters, self.sizes = self._network.parameters, self._network.sizes
+        self.members, self._combine = members, combine
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """Rewards `[R, ...]` of states `[R, ...]`."""
+        return combine(self._each(states), self._combine)
+
+    def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Rewards `[R, ...]` of steps: those of the states they leave, whatever the action."""
+        return self(states)
+
+    def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Each member's rewards `[R, M, ...]` of steps."""
+        return self._each(states)
+
+    def _each(self, states: Tensor) -> Tensor:
+        replicas = len(states)
+        if self.members > 1:
+            states = states.repeat_interleave(self.members, 0)
+        rewards = at(self._network, self._observe(states)).squeeze(-1).tanh()
+        return rewards.view(replicas, self.members, *rewards.shape[1:])
+
+    def follow(self, policy: Policy) -> None:
+        """A process reward model has no reference policy."""
+
+    def state(self) -> dict[str, Any]:
+        """What changes while training beside the parameters: nothing."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state()`; ValueError where it is another model's."""
+        check_state(self.state(), state, "reward model")

@@ -1,0 +1,255 @@
+"""`prefrl-train resume=RUN output_dir=NEW`: a run of its own that begins where a checkpoint of another one stands."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefrl_cli.cli.command import FAILED
+from prefrl_cli.config.options import check_run
+from prefrl_cli.core.option_types import ConfigError, as_typed, show
+from prefrl_cli.files.checkpoints import Checkpoints
+from prefrl_cli.run import training
+from prefrl_cli.run.directory import STATUS, RunDirectory, read_status
+from prefrl_cli.run.outputs import note_start
+from prefrl_cli.run.training import ready, schedule_over, take_up, train
+
+if TYPE_CHECKING:
+    from prefrl_cli.algorithm.algorithm import Algorithm
+    from prefrl_cli.run.metrics_csv import MetricsLog
+    from prefrl_cli.run.runner import Record
+
+
+def named_checkpoint(typed: str) -> tuple[Path, Path] | None:
+    """The run and its checkpoint, where a path names one, `RUN/checkpoints/step_000050.pt`, there or not."""
+    path = Path(typed)
+    if path.suffix != ".pt" or path.parent.name != "checkpoints":
+        return None
+    return path.parent.parent, path
+
+
+def not_in_place(run: Path, checkpoint: Path) -> ConfigError:
+    """The error for going on from a named checkpoint without another folder: later ones would be lost."""
+    return ConfigError(
+        f"resume={show(str(checkpoint))}: is one checkpoint of a run; to begin a new run from it type output_dir=NEW"
+        f" as well, to go on with the run itself type resume={as_typed(str(run))}"
+    )
+
+
+def branch(
+    origin: Path, checkpoint: Path | None, new: Path, config: Mapping[str, Any], overrides: Sequence[str]
+) -> int:
+    """Begin a run in a new folder where a checkpoint of another run stands; nothing in that run's folder changes.
+
+    Args:
+        origin: the other run's folder, running, finished or neither.
+        checkpoint: one of its checkpoints; none takes the newest good one.
+        new: the folder.
+        config: the options that count from now on.
+        overrides: what was typed for them.
+
+    Returns:
+        The exit code of training.
+
+    Raises:
+        ConfigError: for a checkpoint that is not there or does not fit, and where no step is left to train.
+        Interrupted: as for any run.
+    """
+    check_run(config)
+    there = _checkpoints(origin)
+    if checkpoint is not None and checkpoint.name not in [path.name for path in there]:
+        steps = ", ".join(path.name for path in reversed(there)) or "none"
+        raise ConfigError(f"resume={show(str(checkpoint))}: is not there; {origin} has {steps}")
+    run, algorithm, threads = training.ready(config)
+    found = take_up(
+        RunDirectory(origin), there if checkpoint is None else [checkpoint], config, run, algorithm, rewrite=False
+    )
+    if found.resumed is None:
+        reason = "; ".join(found.said).replace("; the one before it is used", "") or "it has no checkpoint yet"
+        raise ConfigError(f"resume={show(str(origin))}: no run can begin from it ({reason})")
+    algorithm, step = found.algorithm, found.algorithm.step
+    if step >= run.steps:
+        earlier = f", or resume={as_typed(str(there[-1]))}" if checkpoint is None and len(there) > 1 else ""
+        raise ConfigError(
+            f"resume={show(str(checkpoint or origin))}: steps={run.steps} are done there;"
+            f" type a larger steps=N as well{earlier}"
+        )
+    said = [f"a new run from {found.path}", *found.said, *schedule_over(config, found.state)]
+    with contextlib.closing(RunDirectory.claim(new, exact=True)) as directory:
+        try:
+            found.resumed[1].go_on_in(directory.path / "metrics.csv")
+            directory.checkpoints.take(found.path)
+        except OSError as problem:
+            raise ConfigError(f"output_dir={show(str(new))}: cannot be written ({problem.strerror})") from None
+        said.append(f"going on from step {step}")
+        return training.train(
+            algorithm,
+            run,
+            directory,
+            config,
+            overrides,
+            threads,
+            resumed=found.resumed,
+            said=said,
+            ran=found.ran,
+            origin=origin,
+        )
+
+
+def _checkpoints(origin: Path) -> list[Path]:
+    """The other run's checkpoints, the newest first; only files of its own are read."""
+    for path in (origin / "checkpoints", origin / "metrics.csv"):
+        if path.is_symlink() or (path.exists() and path.is_dir() != (path.name == "checkpoints")):
+            raise ConfigError(f"{show(str(path))}: is a link, or no plain file; put what it leads to there")
+    if not (origin / "metrics.csv").is_file():
+        raise ConfigError(f"{show(str(origin))}: holds no metrics.csv, so no run can begin from it")
+    return Checkpoints(origin / "checkpoints").newest_first()
+
+
+def run_job(
+    config: Mapping[str, Any],
+    overrides: Sequence[str],
+    folder: Path | None = None,
+    claimed: Callable[[Path], object] = lambda _: None,
+    until: int | None = None,
+) -> int:
+    """Check everything, claim a run directory, train.
+
+    Args:
+        config: the resolved options, with `experiment`.
+        overrides: what was typed.
+        folder: where the run goes, with a suffix if it is taken; none follows `output_dir` and the time.
+        claimed: told the folder that the run has got.
+        until: stop after this step, as if interrupted.
+
+    Returns:
+        0, or 1 when training failed.
+
+    Raises:
+        ConfigError: for a wrong option; nothing has been written then.
+        Interrupted: on SIGTERM or Ctrl-C, once a checkpoint is written and the run is marked.
+    """
+    run, algorithm, threads = ready(config)
+    exact = folder is None and run.output_dir is not None
+    named = folder is not None or exact
+    if folder is None:
+        stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+        folder = Path(run.output_dir) if run.output_dir is not None else Path("outputs", run.experiment, stamp)
+    directory = RunDirectory.claim(folder, exact=exact)
+    with contextlib.closing(directory):
+        claimed(directory.path)
+        if not named:
+            note_start(directory.path)
+        return train(algorithm, run, directory, config, overrides, threads, until=until)
+
+
+def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: Path) -> int:
+    """Bring the run of a folder to its end, whatever became of it before: what a job of a sweep does.
+
+    An absent or empty folder begins a run. An interrupted or failed one, or one whose process is gone, goes on from
+    its last good checkpoint, or from the beginning where there is none; where its options differ from `config`, the
+    differences are printed first, and `config` counts. A finished one is left as it is. The folder is this one
+    exactly, never one with a suffix.
+
+    Args:
+        config: the resolved options, with `experiment`; `output_dir` has no effect.
+        overrides: what was typed.
+        folder: the run's own.
+
+    Returns:
+        0 when the run is finished, now or before; 1 when training failed (the reason is in `status.json`).
+
+    Raises:
+        ConfigError: for a wrong option, or when another process trains in the folder; one line, nothing is written.
+        Interrupted: a `KeyboardInterrupt` with `exit_code` 130 or 143, once a checkpoint is written and the run
+            is marked.
+    """
+    if is_done(folder):
+        return 0
+    if not (folder / STATUS).exists() or not (folder / "config.yaml").exists():
+        run, algorithm, threads = ready(config)
+        with contextlib.closing(RunDirectory.claim(folder, exact=True)) as directory:
+            return train(algorithm, run, directory, config, overrides, threads)
+    return resume_run(folder, config, overrides)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a run is finished and, as far as is known, its charts are drawn."""
+    status = read_status(folder)
+    return status.get("status") == "finished" and status.get("charts") is not False
+
+
+def resume_run(
+    folder: Path,
+    config: Mapping[str, Any],
+    overrides: Sequence[str],
+    *,
+    extend: bool = False,
+    until: int | None = None,
+) -> int:
+    """Go on with a run; see `run_or_resume`, which has the same arguments and results.
+
+    Args:
+        folder: holds `status.json`.
+        config: the options that count from now on.
+        overrides: what was typed for them.
+        extend: whether a finished run may go on when `steps` has grown. Of one whose charts could not be drawn
+            they are drawn otherwise.
+        until: stop after this step, as if interrupted.
+
+    Raises:
+        ConfigError: also for a finished run, for options that its checkpoint does not fit, and for another format.
+    """
+    check_run(config)
+    with contextlib.closing(RunDirectory.reopen(folder)) as directory, directory.as_it_was_if_refused():
+        status, step = read_status(folder).get("status"), read_status(folder).get("step")
+        longer = extend and type(step) is int and config["steps"] > step
+        undrawn = status == "finished" and not longer and not is_done(folder) and config["steps"] == step
+        if status == "finished" and not longer and not undrawn:
+            raise ConfigError(
+                f"resume={show(str(folder))}: the run is finished at step {step}; to extend it type a larger steps=N"
+            )
+        run, algorithm, threads = ready(config)
+        paths = directory.checkpoints.newest_first()
+        found = take_up(directory, paths, config, run, algorithm)
+        said, algorithm, resumed = [f"resuming {folder}", *found.said], found.algorithm, found.resumed
+        if undrawn:
+            if resumed is None or algorithm.step != step:
+                raise ConfigError(f"resume={show(str(folder))}: {said[-1]}; its charts cannot be drawn without it")
+            return _draw(algorithm, directory, resumed, run.quiet)
+        if resumed is not None:
+            said += schedule_over(config, found.state) if extend else []
+        else:
+            said = [line.replace("; the one before it is used", "") for line in said]
+        said.append(f"going on from step {algorithm.step}" if resumed else "no checkpoint to go on from: from step 0")
+        return train(
+            algorithm,
+            run,
+            directory,
+            config,
+            overrides,
+            threads,
+            resumed=resumed,
+            said=said,
+            ran=found.ran,
+            until=until,
+        )
+
+
+def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, MetricsLog], quiet: bool) -> int:
+    """Draw the charts of a finished run."""
+    from prefrl_cli.run import runner
+    from prefrl_cli.run.progress import Console
+
+    console = Console(directory.path / "train.log", quiet=quiet)
+    directory.failed_seeds = trained[0].failed
+    with trained[1] as log:
+        runner.draw_or_tell(algorithm, log, directory, partial(console.line, error=True))
+    if not directory.drawn:
+        return FAILED
+    console.line(f"charts: {directory.charts}")
+    return 0

@@ -1,0 +1,162 @@
+"""What a person sees of a run: a progress bar, or plain lines where there is no terminal, and the table at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from prefrl_cli.files import texts
+from prefrl_cli.files.standard_streams import silence
+from prefrl_cli.files.write import append_to
+from prefrl_cli.stats.aggregates import few_seeds, seed_words
+
+_LINES = 10
+# What to watch, the first of these that a step has; any other metric where it has none.
+_WATCHED = ("success", "loss")
+_WIDTH = 80
+
+
+class Console:
+    """Prints lines, and keeps them in a log file.
+
+    Args:
+        log: the file.
+        quiet: whether only the log gets them.
+    """
+
+    def __init__(self, log: Path, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self._log = log
+
+    def line(self, text: str, *, shown: bool = True, error: bool = False) -> None:
+        """Print a line, to standard error if it is one, and log it; `shown` false only logs it.
+
+        What comes of a record, such as the name of an option that differs, is written so that a terminal shows it.
+        """
+        text = texts.shown(text)
+        try:
+            with append_to(self._log) as file:
+                file.write(text + "\n")
+        except OSError:
+            if not error:  # that nothing can be written must be told all the same
+                raise
+        if error or (shown and not self.quiet):
+            try:
+                print(text, file=sys.stderr if error else sys.stdout, flush=True)
+            except OSError:
+                self.quiet = True  # whoever read along has left, or has no room for it; the run goes on
+                silence(sys.stderr if error else sys.stdout)
+
+
+class Progress:
+    """How far training is.
+
+    Args:
+        steps: of the whole run.
+        console: where the lines go.
+        start: steps done before.
+    """
+
+    def __init__(self, steps: int, console: Console, start: int = 0) -> None:
+        self._steps, self._console, self._start = steps, console, start
+        self._interval = max(1, steps // _LINES)
+        self._terminal = sys.stderr.isatty() and not console.quiet
+        self._bar: Any = None
+        self._started = 0.0
+
+    def __enter__(self) -> Progress:
+        """Start the clock."""
+        self._started = time.perf_counter()
+        if self._terminal:
+            shown: dict[str, Any] = {"unit": "step", "file": sys.stderr, "dynamic_ncols": True, "smoothing": 0.1}
+            self._bar = tqdm(total=self._steps, initial=self._start, **shown)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
+        """Show that a step is done, with the median over the seeds of what matters."""
+        report = step % self._interval == 0 or step == self._steps
+        if self._bar is None and not report:
+            return
+        watched = _watched(metrics)
+        if self._bar is not None:
+            self._bar.set_postfix_str(watched, refresh=False)
+            self._bar.update()
+        if report:
+            elapsed = time.perf_counter() - self._started
+            left = elapsed / (step - self._start) * (self._steps - step)
+            text = f"step {step}/{self._steps}, {watched}, {_clock(elapsed)} so far, {_clock(left)} left"
+            self._console.line(text, shown=not self._terminal)
+
+
+def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
+    """The lines that end a run: each evaluation metric before and after, and where the run is; 80 columns."""
+    seeds = summary["seeds"]
+    named = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, {seeds[0]} to {seeds[-1]}"
+    failed = sorted(int(seed) for seed in summary["failed_seeds"])
+    lines = [
+        f"{summary['experiment']}: {named}, {summary['steps']} steps in {summary['train_seconds']:.1f} s",
+        f"  {'':<22}{'before':>12}{'after':>12}  {'95 % interval of the mean':<26}",
+    ]
+    for name, found in summary["metrics"].items():
+        before = summary["initial"].get(name, {}).get("mean")
+        low, high = found["ci95"]
+        interval = "" if _absent(low) else f"[{_number(low)}, {_number(high)}]"
+        if found.get("seeds_with_value"):
+            interval += f" {found['seeds_with_value']} of {len(seeds)} seeds"
+        lines.append(f"  {name:<22}{_number(before):>12}{_number(found['mean']):>12}  {interval:<26}".rstrip()[:_WIDTH])
+    if failed:
+        count = f"{len(failed)} of {len(seeds)} seeds failed"
+        lines.append(f"  {count}: {seed_words(failed)}; any success counts them, the rest leaves them out"[:_WIDTH])
+    if note := few_seeds(len(seeds) - len(failed)):
+        lines.append(f"  {note}")
+    if len(seeds) == 1:
+        for when, columns in summary["examples"].items():
+            lines += _examples(when, columns)
+    lines.append(f"run: {folder}")  # never cut: a path is there to be copied
+    return lines
+
+
+def _examples(when: str, columns: Mapping[str, Sequence[Sequence[float]]]) -> list[str]:
+    """The first items of an evaluation as a table, for the only seed."""
+    if not columns:
+        return []
+    rows = zip(*(of_seed[0] for of_seed in columns.values()), strict=True)
+    width = max(map(len, columns)) + 2
+    lines = [f"  {when} training, the first items of the evaluation:", "".join(f"{name:>{width}}" for name in columns)]
+    return lines + ["".join(f"{value:>{width}.2f}" for value in row) for row in rows]
+
+
+def _watched(metrics: Mapping[str, np.ndarray]) -> str:
+    name = next((name for name in (*_WATCHED, *metrics) if name in metrics), None)
+    if name is None:
+        return ""
+    values = metrics[name][~np.isnan(metrics[name])]
+    return f"{name} {np.median(values):.4g}" if len(values) else f"{name} -"
+
+
+def _clock(seconds: float) -> str:
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
+
+
+def _absent(value: float | None) -> bool:
+    return value is None or value != value
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.4g}"

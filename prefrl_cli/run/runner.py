@@ -1,0 +1,272 @@
+"""Train an algorithm and leave a complete run directory: the one loop that every experiment goes through."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from prefrl_cli.algorithm.living import Failed, Living
+from prefrl_cli.charts.backend import ready
+from prefrl_cli.core.option_types import as_typed
+from prefrl_cli.core.saved_state import Field, check_state
+from prefrl_cli.files.checkpoints import CheckpointError, UnfitError
+from prefrl_cli.files.read import short
+from prefrl_cli.files.write import make_folder
+from prefrl_cli.logger.logger import Trackers
+from prefrl_cli.run.directory import RunDirectory
+from prefrl_cli.run.metrics_csv import EVALUATION, MetricsLog
+from prefrl_cli.run.progress import Progress
+from prefrl_cli.stats.summary import statistics
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prefrl_cli.algorithm.algorithm import Algorithm
+    from prefrl_cli.config.options import Run
+
+_DAMAGED = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError)  # what another's state raises
+
+
+class TrainingError(Exception):
+    """Training cannot go on; the message is one line."""
+
+
+class Stopped(Exception):
+    """Training was asked to stop; a checkpoint of this step was written."""
+
+
+@dataclass
+class Record:
+    """What the end of a run needs of its beginning; part of every checkpoint.
+
+    Attributes:
+        initial: the evaluation before training, `[R]` each.
+        final: the last evaluation.
+        before: the first items of the evaluation before training, see `columns`.
+        seconds: of training so far.
+        failed: the seeds that have failed, see `Living`.
+    """
+
+    initial: dict[str, np.ndarray]
+    final: dict[str, np.ndarray]
+    before: dict[str, list[list[float]]]
+    seconds: float = 0.0
+    failed: Failed = field(default_factory=dict)
+
+
+def train(
+    algorithm: Algorithm,
+    run: Run,
+    directory: RunDirectory,
+    progress: Progress,
+    resumed: tuple[Record, MetricsLog] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    trackers: Trackers | None = None,
+    tell: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train to the end; the summary, which is also written to `summary.json`.
+
+    A seed that fails (see `Living`) is told and has no row from that step on; the others go on as they would alone.
+    The run is finished once its summary is written: neither a tracker nor a chart can change that any more.
+
+    Args:
+        algorithm: what is trained.
+        run: the root options.
+        directory: where the files go.
+        progress: shows how far it is.
+        resumed: what `restore` gave; none begins at step 0.
+        stopping: whether to stop after this step.
+        trackers: get every step's metrics too.
+        tell: told in one line of seeds that fail, and of charts that cannot be drawn.
+
+    Raises:
+        TrainingError: when every seed has failed.
+        Stopped: when `stopping` said so before the last step.
+    """
+    record, log = resumed or begin(algorithm, run, directory)
+    living, directory.failed_seeds = Living(run.seeds, record.failed, directory.options), record.failed
+    with log, progress, directory.checkpoints as checkpoints, trackers or Trackers() as trackers:
+        if resumed is None:
+            trackers.log(0, evaluation(record.initial))
+        trackers.open()  # a tracker may take seconds to begin, which are not training's
+        started = time.perf_counter() - record.seconds
+        while algorithm.step < algorithm.steps:
+            with np.errstate(all="ignore"):  # what is no number any more is told below, in words
+                metrics = arrays(algorithm.update())
+            step, last = algorithm.step, algorithm.step == algorithm.steps
+            said = living.look(algorithm, step, metrics)
+            if last or due(step, run.evaluation.every):
+                final = evaluated(algorithm)
+                said += living.look(algorithm, step, evaluation(final)) if last else []
+                record.final = living.only(final)
+                metrics |= evaluation(final)
+            if not living.mask.any():
+                raise TrainingError("; ".join(said))
+            for line in said:
+                tell(f"{line}; {living.mask.sum()} of {len(run.seeds)} seeds go on")
+            log.living = living.mask.tolist()
+            log.add(step, metrics)
+            counted = living.counted(metrics)
+            trackers.log(step, living.only(metrics), counted)
+            stop = not last and stopping()
+            if last or stop or due(step, run.checkpoint.every):
+                record.seconds = time.perf_counter() - started
+                save(algorithm, run, directory, record, log)
+            progress.update(step, counted)
+            if stop:
+                checkpoints.wait()
+                raise Stopped
+        checkpoints.wait()
+        summary = summarise(algorithm, run, record)
+        directory.write_json("summary.json", summary)
+        directory.write_status("finished", algorithm.step)
+    draw_or_tell(algorithm, log, directory, tell)
+    return summary
+
+
+def summarise(algorithm: Algorithm, run: Run, record: Record) -> dict[str, Any]:
+    """What `summary.json` holds."""
+    failed = [str(seed) in record.failed for seed in run.seeds]
+    after = {
+        name: [None if gone else row for row, gone in zip(rows, failed, strict=True)]
+        for name, rows in columns(algorithm).items()
+    }
+    return {
+        "experiment": run.experiment,
+        "seeds": list(run.seeds),
+        "failed_seeds": record.failed,
+        "steps": algorithm.step,
+        "train_seconds": round(record.seconds, 3),
+        "initial": {name: statistics(name, values) for name, values in record.initial.items()},
+        "metrics": {name: statistics(name, values, np.array(failed)) for name, values in record.final.items()},
+        "examples": {"before": record.before, "after": after},
+    }
+
+
+def begin(algorithm: Algorithm, run: Run, directory: RunDirectory) -> tuple[Record, MetricsLog]:
+    """Evaluate before training."""
+    initial = evaluated(algorithm)
+    log = MetricsLog(directory.path / "metrics.csv", run.seeds)
+    log.add(0, evaluation(initial))
+    return Record(initial, initial, columns(algorithm)), log
+
+
+def evaluated(algorithm: Algorithm) -> dict[str, np.ndarray]:
+    """An evaluation's metrics, `[R]` each; what is no number is not for NumPy to tell."""
+    with np.errstate(all="ignore"):
+        return arrays(algorithm.evaluate())
+
+
+def arrays(metrics: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Metrics as arrays `[R]`, copied: an algorithm may reuse its tensors."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in metrics.items()}
+
+
+def columns(algorithm: Algorithm) -> dict[str, list[list[float]]]:
+    """The first items of the last evaluation: column name -> a list a seed."""
+    return {name: values.tolist() for name, values in algorithm.examples.items()}
+
+
+def evaluation(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The metrics of an evaluation, under the names that they have in `metrics.csv`."""
+    return {f"{EVALUATION}{name}": value for name, value in metrics.items()}
+
+
+def due(step: int, every: int) -> bool:
+    """Whether something happens after this step; 0 is never."""
+    return every > 0 and step % every == 0
+
+
+def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record, log: MetricsLog) -> None:
+    """Write a checkpoint: everything that the rest of the run depends on and `metrics.csv` does not hold."""
+    content = {
+        "seeds": list(run.seeds),
+        "options": directory.options,
+        "columns": log.names,
+        "initial": {name: torch.from_numpy(values) for name, values in record.initial.items()},
+        "final": {name: torch.from_numpy(values) for name, values in record.final.items()},
+        "before": record.before,
+        "examples": algorithm.examples,
+        "seconds": record.seconds,
+        "failed": record.failed,
+        "algorithm": algorithm.state(),
+    }
+    directory.checkpoints.save(algorithm.step, content, log.sync())  # its rows must be there where the checkpoint is
+
+
+def restore(
+    algorithm: Algorithm, run: Run, directory: RunDirectory, content: dict[str, Any], *, rewrite: bool = True
+) -> tuple[Record, MetricsLog]:
+    """Put an algorithm that was just built, and `metrics.csv`, where a checkpoint left them.
+
+    Args:
+        algorithm: just built.
+        run: the root options.
+        directory: of the run.
+        content: of the checkpoint.
+        rewrite: false leaves `metrics.csv` as it is; see `MetricsLog.read_back`.
+
+    Raises:
+        UnfitError: when the algorithm is another than the one that was saved; it must be built again then.
+        CheckpointError: when something else is missing or does not fit; the same.
+    """
+    step = content["step"]
+    try:
+        algorithm.restore(content["algorithm"])
+    except _DAMAGED as problem:
+        raise UnfitError(f"checkpoint of step {step} does not fit ({short(problem)})") from None
+    if algorithm.step != step:
+        raise CheckpointError(f"checkpoint of step {step} does not fit (it holds step {algorithm.step})")
+    try:
+        check_state(record_of(content, len(run.seeds)), content, "checkpoint")
+        algorithm.examples = dict(content["examples"])
+        initial, final = arrays(content["initial"]), arrays(content["final"])
+        failed = {seed: dict(one) for seed, one in content.get("failed", {}).items()}  # older checkpoints have none
+        record = Record(initial, final, content["before"], float(content["seconds"]), failed)
+        ends = {seed: int(one["step"]) for seed, one in failed.items()}
+        path = directory.path / "metrics.csv"
+        log = MetricsLog.read_back(path, run.seeds, step, content["columns"], ends, rewrite=rewrite)
+    except (*_DAMAGED, FileNotFoundError) as problem:
+        raise CheckpointError(f"checkpoint of step {step} does not fit ({short(problem)})") from None
+    return record, log
+
+
+def draw_or_tell(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory, tell: Callable[[str], None]) -> None:
+    """Draw the charts of a finished run and note that they are there; what goes wrong is one line."""
+    try:
+        with np.errstate(all="ignore"):
+            draw(algorithm, log, directory)
+        directory.drawn = True
+        directory.write_status("finished", algorithm.step)
+    except (Exception, SystemExit) as problem:  # whatever drawing raises: a full disk, a font, someone else's package
+        reason = short(problem) if isinstance(problem, OSError) else f"{type(problem).__name__}: {short(problem)}"
+        again = f"prefrl-train resume={as_typed(str(directory.path))}"
+        tell(f"the run is finished, but its charts could not be drawn ({reason}); to draw them type {again}")
+
+
+def record_of(content: Mapping[str, Any], replicas: int) -> dict[str, Any]:
+    """What a checkpoint must hold beside the algorithm's state, see `check_state`."""
+    expected: dict[str, Any] = dict.fromkeys(content, object)
+    for name, kind in (
+        ("initial", Field((replicas,))),
+        ("final", Field((replicas,))),
+        ("examples", Field((replicas, None))),
+    ):
+        expected[name] = dict.fromkeys(content[name], kind)
+    expected["before"] = {name: [object] * replicas for name in content["before"]}
+    return expected
+
+
+def draw(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory) -> None:
+    """Draw the algorithm's charts."""
+    with ready():
+        from prefrl_cli.charts import draw  # matplotlib takes a second to import: not before training
+
+        make_folder(directory.charts)
+        for name, figure in algorithm.figures(log.history(), np.array(log.living)).items():
+            draw.draw(figure, directory.charts / name)

@@ -1,0 +1,1 @@
+"""A question as rows of runs, with its table and chart."""

@@ -1,0 +1,172 @@
+"""The chart of a study: points with intervals, a ladder of steps, or lines over a number."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Sheet
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from prefrl_cli.charts.draw import COLOURS, GREY, INK, style, write
+from prefrl_cli.report.page import digits
+from prefrl_cli.report.results import SOLVED
+from prefrl_cli.study.study import Result, Study, heading
+
+_MARKERS = ("o", "s", "^", "D", "v", "X")
+_LONGEST_NAME = 36  # letters of a row's name in a line
+_LONGEST_SERIES = 20  # letters of a series' name in a line
+_LEAST_SPAN = 0.1  # of a metric's axis: a difference that is smaller should look small
+_LOGARITHMIC_FROM = 4.0  # largest x over the smallest
+_APART = 0.016  # share of the x axis between series at one x, so that their intervals are told apart
+
+
+def draw(study: Study, results: Sequence[Result], path: Path) -> list[Path]:
+    """Write the chart of the finished rows.
+
+    Args:
+        study: what was asked.
+        results: of `measure`; at least one is finished.
+        path: where, without a suffix; the folder exists.
+
+    Returns:
+        The files: a PNG and an SVG.
+    """
+    files = [path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg")]
+    with style():
+        write(chart_sheet(study, results), *files)
+    return files
+
+
+def chart_sheet(study: Study, results: Sequence[Result]) -> Sheet:
+    """The chart itself, in whatever style is set; see `draw`."""
+    metrics = [name for name in (study.headline, SOLVED) if name is not None and name in study.metrics]
+    shown = [one for one in results if one.finished]
+    sheet = _lines(study, shown, metrics) if study.chart == "lines" else _points(study, shown, metrics)
+    sheet.suptitle(study.title, x=0.012, ha="left", fontsize=16, fontweight="bold")
+    sheet.supxlabel(_caption(study, results), x=0.012, ha="left", fontsize=11, color=GREY)
+    return sheet
+
+
+def _caption(study: Study, results: Sequence[Result]) -> str:
+    seeds = sorted({len(one.run.seeds) for one in results if one.finished})
+    number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    words = f"Means over {number} seeds a row, with 95 % intervals."
+    if study.chart == "ladder":
+        words += " Each row keeps the changes of those above it."
+    left_out = sum(not one.finished for one in results)
+    return words + (f" {left_out} of {len(results)} rows did not finish." if left_out else "")
+
+
+def _points(study: Study, shown: Sequence[Result], metrics: Sequence[str]) -> Sheet:
+    """A line a row from the top down, a panel a metric."""
+    names = [textwrap.fill(one.row.name, _LONGEST_NAME) for one in shown]
+    rows = np.arange(len(shown), dtype=np.float64)
+    height = 1.75 + 0.46 * len(shown) + 0.12 * sum(name.count("\n") for name in names)
+    sheet = Sheet(figsize=(10.6, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.02))
+    panels = sheet.subplots(1, max(len(metrics), 1), sharey=True, squeeze=False)[0]
+    ladder = study.chart == "ladder"
+    baselines = {one.row.baseline for one in shown}
+    for axes, metric in zip(panels, metrics, strict=False):
+        _draw_metric(axes, shown, metric, rows, ladder, set() if ladder else baselines)
+        axes.set_xlabel("share of seeds that solve it" if metric == SOLVED else heading(metric))
+    panels[0].set_yticks(rows, names)
+    panels[0].set_ylim(len(shown) - 0.45, -0.55)
+    for axes in panels:
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+    return sheet
+
+
+def _draw_metric(
+    axes: Axes, shown: Sequence[Result], metric: str, rows: np.ndarray, ladder: bool, baselines: set[str | None]
+) -> None:
+    """Each row's point and interval, its value beside the panel."""
+    found = _estimates(shown, metric)
+    if ladder:  # the line leads the eye down
+        there = ~np.isnan(found[:, 0])
+        axes.plot(found[there, 0], rows[there], color="#b9b9b9", linewidth=1.6, zorder=1.5)
+    for row, (value, low, high), one in zip(rows, found, shown, strict=True):
+        colour = GREY if one.row.name in baselines else COLOURS[0]
+        axes.plot([low, high], [row, row], color=colour, linewidth=2.2, solid_capstyle="round", zorder=2)
+        axes.plot([value], [row], "o", color=colour, markersize=8, markeredgecolor="white", zorder=3)
+        words = _solved_words(one) if metric == SOLVED else digits(value, high - low)
+        axes.annotate(
+            words, (1.0, row), xycoords=("axes fraction", "data"), xytext=(8, 0), textcoords="offset points",
+            va="center", fontsize=11, color=INK,
+        )  # fmt: skip
+    axes.set_xlim(*_span(found, metric, whole=ladder))
+
+
+def _solved_words(result: Result) -> str:
+    scores = result.run.scores.get(SOLVED, np.zeros(0))
+    there = scores[~np.isnan(scores)]
+    return f"{there.sum():.0f} of {len(there)}" if len(there) else "–"
+
+
+def _estimates(shown: Sequence[Result], metric: str) -> np.ndarray:
+    """`[N, 3]`: value and both ends of each row; NaN where it has none."""
+    none = (np.nan, np.nan, np.nan)
+    return np.array([one.estimates.get(metric, none) for one in shown], dtype=np.float64).reshape(-1, 3)
+
+
+def _span(found: np.ndarray, metric: str, *, whole: bool) -> tuple[float, float]:
+    """The ends of a metric's axis: 0 and 1 of a share of seeds, and of any share where they are asked for."""
+    share = metric == SOLVED or metric.startswith("success")
+    if metric == SOLVED or (whole and share):
+        return -0.03, 1.03
+    numbers = found[np.isfinite(found)]
+    low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (0.0, 1.0)
+    margin = max(0.06 * (high - low), (_LEAST_SPAN - (high - low)) / 2, 0.0) or 0.5
+    return low - margin, min(high + margin, 1.03) if share and high <= 1.0 else high + margin
+
+
+def _lines(study: Study, shown: Sequence[Result], metrics: Sequence[str]) -> Sheet:
+    """A line a series over x, a panel a metric, one legend beside them."""
+    sheet = Sheet(figsize=(12.4, 5.0), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.02))
+    panels = sheet.subplots(1, max(len(metrics), 1), squeeze=False)[0]
+    places = sorted({one.row.x for one in shown if one.row.x is not None})
+    logarithmic = places[0] > 0 and places[-1] / places[0] >= _LOGARITHMIC_FROM
+    series = list(dict.fromkeys(one.row.series or "" for one in shown))
+    for axes, metric in zip(panels, metrics, strict=False):
+        for number, name in enumerate(series):
+            several = sorted((one for one in shown if one.row.series == name), key=lambda one: one.row.x or 0.0)
+            moved = _moved(several, number - (len(series) - 1) / 2, places, logarithmic)
+            _draw_series(axes, moved, _estimates(several, metric), number, name)
+        if logarithmic:
+            axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(places))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticklabels([f"{place:g}" for place in places])
+        axes.set_xlabel(study.x_label)
+        axes.set_title("share of seeds that solve it" if metric == SOLVED else heading(metric), fontsize=12)
+        axes.set_ylim(*_span(_estimates(shown, metric), metric, whole=True))
+    handles, labels = panels[0].get_legend_handles_labels()
+    sheet.legend(handles, [textwrap.fill(label, _LONGEST_SERIES) for label in labels], loc="outside right upper")
+    return sheet
+
+
+def _moved(several: Sequence[Result], by: float, places: Sequence[float], logarithmic: bool) -> np.ndarray:
+    """Each row's x, a little to the side of where it is; `by` counts series from the middle."""
+    x = np.array([one.row.x for one in several], dtype=np.float64)
+    if logarithmic:
+        moved = x * (places[-1] / places[0]) ** (_APART * by)
+    else:
+        moved = x + ((places[-1] - places[0]) or 1.0) * _APART * by
+    return np.asarray(moved)
+
+
+def _draw_series(axes: Axes, x: np.ndarray, found: np.ndarray, number: int, name: str) -> None:
+    value, low, high = found.T
+    colour = COLOURS[number % len(COLOURS)]
+    dash = "-" if number < len(COLOURS) else "--"
+    axes.vlines(x, low, high, color=colour, linewidth=1.8, zorder=2)
+    axes.plot(
+        x, value, dash, color=colour, marker=_MARKERS[number % len(_MARKERS)], markersize=7,
+        markeredgecolor="white", linewidth=2, label=name, zorder=3,
+    )  # fmt: skip

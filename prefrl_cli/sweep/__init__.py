@@ -1,0 +1,1 @@
+"""Many runs, whatever starts them."""

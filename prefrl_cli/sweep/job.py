@@ -1,0 +1,109 @@
+"""One job of a sweep, in whatever process or machine a launcher runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files.lock import LOCK, is_held
+from prefrl_cli.files.write import write_whole
+from prefrl_cli.logger.logger import LEFT_OUT
+from prefrl_cli.run.directory import set_aside
+from prefrl_cli.run.processor import WARNING
+from prefrl_cli.sweep.directory import read_json
+
+_LOOK = 0.5  # seconds from one look at the sweep's process to the next
+_LONGEST_WAIT = 60.0  # seconds for a process that a killed sweep has left to write its checkpoint
+
+Run = Callable[[Mapping[str, Any], Sequence[str], Path], int]
+
+
+def run_sweep_job(
+    plain: Callable[[], dict[str, Any]], overrides: Sequence[str], folder: Path, run: Run, parent: int
+) -> tuple[int, str | None]:
+    """Start, resume, repeat or skip one job, in whatever process a launcher runs it; it never raises an `Exception`.
+
+    Args:
+        plain: gives the options.
+        overrides: of the job.
+        folder: its run directory, absolute.
+        run: starts or resumes a run in a folder.
+        parent: the process of the sweep.
+
+    Returns:
+        The exit code, and the reason where the folder does not tell it; of a finished job, what failed beside it.
+
+    Raises:
+        KeyboardInterrupt: in the process of the sweep, to end it.
+    """
+    said = io.StringIO()
+    try:
+        _wait_for(folder)
+        status = read_json(folder / "status.json").get("status")
+        if status == "finished":
+            return 0, None
+        if status == "failed":
+            set_aside(folder)
+        # A sweep has a line of its own; what a job says is in its train.log.
+        with _ending_with(parent), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = run(plain(), overrides, folder)
+    except ConfigError as problem:
+        return 2, str(problem)
+    except KeyboardInterrupt:
+        if os.getpid() == parent:
+            raise
+        return 1, None
+    except Exception as problem:
+        with contextlib.suppress(OSError):  # a name that is too long, or a full disk: the line below says it
+            write_whole(folder.parent / f"{folder.name}.error.log", traceback.format_exc(), sync=False)
+        return 1, " ".join(f"{type(problem).__name__}: {problem}".split())
+    if not code:
+        return 0, next(
+            (line for line in said.getvalue().splitlines() if LEFT_OUT in line or line.startswith(WARNING)), None
+        )
+    if not read_json(folder / "status.json").get("reason"):
+        return code, (said.getvalue().strip().splitlines() or ["see its train.log"])[-1]
+    return code, None
+
+
+@contextlib.contextmanager
+def _ending_with(parent: int) -> Iterator[None]:
+    """End this process when the sweep that started it is killed: a run writes its checkpoint first.
+
+    Elsewhere, on another machine or below a process of a launcher's own, the sweep is not this process's parent, and
+    whoever started it looks after it.
+    """
+    if os.getppid() != parent:
+        yield
+        return
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK):
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        if os.getppid() != parent:
+            os._exit(1)  # a worker would wait for the next job for ever
+
+
+def _wait_for(folder: Path) -> None:
+    """Let a process that a killed sweep has left stop, which takes it until its step ends."""
+    until = time.monotonic() + _LONGEST_WAIT
+    while is_held(folder / LOCK) and time.monotonic() < until:
+        time.sleep(_LOOK)

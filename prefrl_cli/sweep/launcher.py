@@ -1,0 +1,239 @@
+"""Between Hydra's sweeper and its launcher: which jobs are still to be done, and what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from unittest.mock import patch
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from prefrl_cli.config import messages
+from prefrl_cli.config.build import as_line, build, check_objective, metric_names, prepare_loggers
+from prefrl_cli.config.messages import cause
+from prefrl_cli.config.options import check_run
+from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.stats.aggregates import counts_success
+from prefrl_cli.sweep import hparams_search
+from prefrl_cli.sweep.directory import Job, Standing, Sweep
+from prefrl_cli.sweep.progress import tell
+
+_DIED = "its process ended without a word (killed, or out of memory?)"
+_ELSEWHERE = "the launcher lost sight of it; it may still be waiting or running there: type the command again later"
+_NO_OBJECTIVE = "objective: a search needs a metric to go by"
+
+Compose = Callable[[DictConfig], dict[str, Any]]
+
+
+class SweepLauncher(Launcher):
+    """Launches, through another launcher, the jobs that are not finished.
+
+    Args:
+        inner: the launcher that was chosen.
+        sweep: the jobs.
+        compose: from a job's composed configuration to its plain options.
+        loader: Hydra's, which composes a job.
+        config: of the whole sweep.
+    """
+
+    def __init__(self, inner: Launcher, sweep: Sweep, compose: Compose, loader: Any, config: DictConfig) -> None:
+        self._inner, self._sweep, self._compose, self._loader, self._config = inner, sweep, compose, loader, config
+        self._prepared: set[str] = set()
+        self._told: set[str] = set()
+
+    def setup(self, **_: Any) -> None:
+        """Nothing: `inner` is set up."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run a batch; a job's value is what a search goes by, none for a job that did not end.
+
+        Args:
+            job_overrides: a list a job.
+            initial_job_idx: the number of the first.
+        """
+        jobs, objectives, to_do = [], [], {}
+        self._sweep.expected = max(self._sweep.expected, len(job_overrides))
+        for overrides in job_overrides:
+            config = self._loader.load_sweep_config(self._config, list(overrides))
+            job = self._sweep.add(list(config.hydra.overrides.task))
+            jobs.append(job)
+            objectives.append(config.get("objective"))
+            if self._sweep.standing(job).status == "finished" or job.name in to_do:
+                continue
+            if (problem := self._problem(config)) is None:
+                to_do[job.name] = (job, overrides)
+            else:
+                self._refuse(job, problem)
+        for batch in self._batches(list(to_do.values())):
+            self._run(batch, initial_job_idx)
+        return [self._return(job, name) for job, name in zip(jobs, objectives, strict=True)]
+
+    def _refuse(self, job: Job, reason: str) -> None:
+        self._sweep.refused = True
+        job.reason, job.told = reason, True
+        tell(f"job {job.name}: {reason}")
+
+    def _warn(self, warning: str) -> None:
+        """Tell a tracker's failure, once for all jobs."""
+        if (what := warning.partition(" (")[0]) not in self._told:
+            self._told.add(what)
+            tell(warning)
+
+    def _prepare(self, plain: Mapping[str, Any], overrides: Sequence[str]) -> None:
+        """Make the trackers' stores, each once, and tell which variables of the environment they follow."""
+        loggers = repr(plain.get("logger"))
+        if loggers not in self._prepared:
+            told = prepare_loggers(plain, overrides)
+            if told and not plain.get("quiet"):
+                tell(as_line(told))
+            self._prepared.add(loggers)
+
+    def _problem(self, config: DictConfig) -> str | None:
+        """What is wrong with a job's options, found before any job begins; another machine may have its device."""
+        try:
+            plain = self._compose(config)
+            check_run(plain)
+            if _is_search(self._config) and plain.get("objective") is None:
+                return f"{_NO_OBJECTIVE}; type objective=NAME"
+            build({**plain, "device": "cpu"})
+            check_objective({**plain, "device": "cpu"})
+            self._prepare(plain, list(config.hydra.overrides.task))
+        except ConfigError as problem:
+            return str(problem)
+        return None
+
+    def _batches(self, jobs: list[Any]) -> Iterator[list[Any]]:
+        """All at once; as many as there are processors where a launcher would start every job together."""
+        at_once = len(jobs)
+        if type(self._inner).__name__ == "LocalLauncher":
+            at_once = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        for first in range(0, len(jobs), max(1, at_once)):
+            yield jobs[first : first + at_once]
+
+    def _run(self, jobs: list[Any], number: int) -> None:
+        """Launch jobs; where one takes its worker and with it the others down, those are launched again."""
+        if not jobs:
+            return
+        try:
+            returns = self._inner.launch([list(overrides) for _, overrides in jobs], number)
+        except Exception as problem:  # of the launcher: the jobs themselves never raise
+            self._lost(jobs, number, problem)
+            return
+        for (job, _), done in zip(jobs, returns, strict=True):
+            code, reason = done.return_value
+            job.reason = reason if code else None
+            if code == 2:
+                self._refuse(job, reason or _DIED)
+            elif not code and reason:
+                self._warn(reason)
+
+    def _lost(self, jobs: list[Any], number: int, problem: Exception) -> None:
+        states = [self._sweep.standing(job).status for job, _ in jobs]
+        left = [(one, status) for one, status in zip(jobs, states, strict=True) if status not in ("finished", "failed")]
+        began = [one for one, status in left if status == "running"]
+        if type(problem).__name__ not in ("TerminatedWorkerError", "BrokenProcessPool"):
+            chosen = self._config.hydra.runtime.choices["hydra/launcher"]
+            for (job, _), _status in left:
+                job.reason = (
+                    f"{_ELSEWHERE} ({cause(problem)})"
+                    if began
+                    else f"hydra/launcher={chosen}: cannot start the jobs ({cause(problem)})"
+                )
+        elif len(jobs) == 1:
+            jobs[0][0].reason = _DIED
+        else:
+            alone = began or [one for one, _ in left]  # to find the one that dies
+            for one in alone:
+                self._run([one], number)
+            self._run([one for one, _ in left if one not in alone], number)
+
+    def _return(self, job: Job, objective: str | None) -> JobReturn:
+        done = JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED)
+        done.return_value = None
+        standing = self._sweep.standing(job)
+        if objective is not None and standing.status == "finished":
+            done.return_value = standing.metrics.get(objective)
+            if standing.failed and objective in standing.metrics and not counts_success(objective):
+                done.return_value = math.nan  # the mean over the other seeds would praise options that fail
+            if done.return_value is None:
+                self._refuse(
+                    job, f"objective={objective}: it has no value at the end; choose one of {_known(standing)}"
+                )
+        return done
+
+
+def _known(standing: Standing) -> str:
+    return ", ".join(name for name, value in standing.metrics.items() if value is not None)
+
+
+def _is_search(config: DictConfig) -> bool:
+    """Whether the sweeper goes by what the jobs reach; Hydra's own does not."""
+    return not str(OmegaConf.select(config, "hydra.sweeper._target_")).startswith("hydra._internal.")
+
+
+def _check_search(config: DictConfig, compose: Compose) -> None:
+    """Refuse a search that has nothing to go by, before it tries anything.
+
+    Raises:
+        ConfigError: with what to type.
+    """
+    if not _is_search(config):
+        return
+    directions = OmegaConf.select(config, "hydra.sweeper.direction")
+    if OmegaConf.is_list(directions) and len(directions) != 1:
+        raise ConfigError("hydra.sweeper.direction: a search goes by one metric; type minimize or maximize")
+    try:
+        plain = compose(config)
+        known = metric_names({**plain, "device": "cpu"})
+    except (ConfigError, OmegaConfBaseException):
+        return  # an option that only the search itself sets: each of its jobs is checked
+    if plain.get("objective") is None:
+        raise ConfigError(f"{_NO_OBJECTIVE}; type objective=NAME, one of {', '.join(known)}")
+    check_objective({**plain, "device": "cpu"})
+
+
+@contextlib.contextmanager
+def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
+    """Within it, Hydra's sweepers get a `SweepLauncher` around the launcher that was chosen.
+
+    Raises:
+        ConfigError: when the launcher's package is not installed.
+    """
+    original, original_sweeper = Plugins.instantiate_launcher, Plugins.instantiate_sweeper
+
+    def with_search(self: Plugins, **given: Any) -> Sweeper:
+        _check_search(given["config"], compose)
+        sweeper = original_sweeper(self, **given)
+        search: Any = getattr(sweeper, "sweeper", None)
+        if type(search).__name__ == "OptunaSweeperImpl":
+            hparams_search.few_words()
+            if not search.storage and not search.study_name:
+                # Without a place to keep it, a search that is typed again would begin again.
+                search.storage, search.study_name = f"sqlite:///{sweep.path.absolute()}/study.db", "search"
+            if search.storage and search.study_name:
+                sweep.expected = search.n_trials
+                hparams_search.go_on_searching(search)
+        return sweeper
+
+    def ours(self: Plugins, hydra_context: Any, task_function: TaskFunction, config: DictConfig) -> Launcher:
+        target = str(config.hydra.launcher.get("_target_"))
+        if not target.startswith("hydra._internal.") and not messages.found(target):
+            raise messages.not_installed(f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}", target)
+        inner = original(self, hydra_context, task_function, config)
+        return SweepLauncher(inner, sweep, compose, hydra_context.config_loader, config)
+
+    # On the class: Hydra sends the one instance to other processes.
+    with (
+        patch.object(Plugins, "instantiate_launcher", ours),
+        patch.object(Plugins, "instantiate_sweeper", with_search),
+    ):
+        yield
