@@ -12,7 +12,7 @@ from typing import Any
 from hydra._internal.utils import get_args_parser
 
 from prefrl_cli.cli import hydra_options
-from prefrl_cli.cli.command import REFUSED, run_command, version
+from prefrl_cli.cli.command import REFUSED, exit_code, run_command, version
 from prefrl_cli.cli.help import help_text
 from prefrl_cli.config import messages, trust
 from prefrl_cli.config import overrides as typed_text
@@ -100,7 +100,7 @@ def run_hydra(arguments: list[str]) -> int:
         if (folder := _sweep_to_resume(typed.overrides)) is not None:
             return resume_sweep(folder, typed.overrides, typed.config_dir)
         if not typed.multirun:
-            return call_hydra(arguments, lambda config: run_job(plain_options(config), task_overrides()))
+            return call_hydra(arguments, lambda config: exit_code(run_job(plain_options(config), task_overrides())))
         return run_sweep(arguments, typed)
 
 
@@ -167,7 +167,7 @@ def resume(arguments: Sequence[str]) -> int:
     options = [text for text in arguments if not text.startswith(("resume=", "experiment="))]
     options.insert(0, f"experiment={config['experiment']}")
     if new is not None and (named or Path(new).resolve() != folder.resolve()):
-        return branch(folder, named and named[1], Path(new), {**changed, "output_dir": new}, options)
+        return exit_code(branch(folder, named and named[1], Path(new), {**changed, "output_dir": new}, options))
     if named:
         raise not_in_place(*named)
-    return resume_run(folder, changed, options, extend="steps" in typed)
+    return exit_code(resume_run(folder, changed, options, extend="steps" in typed))
