@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import kill_and_resume
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -78,9 +79,11 @@ def test_every_experiment_goes_on_exactly(experiment, here, monkeypatch):
     monkeypatch.undo()
     monkeypatch.chdir(here)
     last: list = []
-    monkeypatch.setattr(
-        runner, "draw", lambda algorithm, log, _: last.append(algorithm.figures(log.history(), log.living))
-    )
+
+    def figures(algorithm, log, _):
+        last.append(algorithm.figures(log.history(), np.array(log.living)))
+
+    monkeypatch.setattr(runner, "draw", figures)
     quick = {"oprl_maze": 4, "tutorial/oprl_maze": 60}.get(experiment, 12)
     config, overrides = kill_and_resume.config_of(
         experiment, f"steps={quick}", f"checkpoint.every={quick // 4}", f"evaluation.every={quick // 3}"
@@ -273,8 +276,12 @@ def test_a_stored_file_allows_itself_no_code(monkeypatch, capsys):
     path = Path("run", "config.yaml")
     config = yaml.safe_load(path.read_text())
     config["allow_targets"], config["teacher"]["_target_"] = ["subprocess"], "subprocess.Popen"
-    path.write_text(yaml.safe_dump(config))
     capsys.readouterr()
+    path.write_text(yaml.safe_dump(config))  # beside the choice that the record names
+    assert main(["resume=run"]) == 2
+    assert "teacher.choice=closest: its class is given too; " in capsys.readouterr().err
+    del config["teacher"]["choice"]
+    path.write_text(yaml.safe_dump(config))
     assert main(["resume=run"]) == 2
     assert "teacher._target_=subprocess.Popen: only " in capsys.readouterr().err
     path.write_text("!!python/object/apply:os.system ['touch touched']")
