@@ -101,8 +101,10 @@ def test_every_experiment_goes_on_exactly(experiment, here, monkeypatch):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(*place, dying)
             run_or_resume(config, overrides, Path("killed"))
-    assert read_status(Path("killed"))["status"] == "running"
+        status = read_status(Path("killed"))
+        assert status["status"] == ("finished" if place[1] == "draw" else "running") and not status.get("charts")
     assert run_or_resume(config, overrides, Path("killed")) == 0
+    assert read_status(Path("killed"))["charts"] is True
     assert kill_and_resume.differences(Path("whole"), Path("killed")) == []
     assert len(last) == 2 and repr(last[0]) == repr(last[1])
     assert json.loads(Path("killed", "summary.json").read_text())["train_seconds"] > 0
