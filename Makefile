@@ -26,9 +26,9 @@ $(STAMP): pyproject.toml requirements.lock
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[dev]' -c requirements.lock
 	touch $@
 
-# Every table and chart of the README's results, anew: it says how long that takes, and goes on when it is stopped.
+# Every table and chart of docs/results.md, anew: it says how long that takes, and goes on when it is stopped.
 studies: $(STAMP)
-	$(VENV)/bin/prefrl-study all --jobs 2 --readme README.md
+	$(VENV)/bin/prefrl-study all --jobs 2 --readme docs/results.md
 
 studies-quick: $(STAMP)
 	$(VENV)/bin/prefrl-study all --quick --jobs 2

@@ -34,6 +34,12 @@ class _RewardLearning:
 
     A subclass says what the loss of `states` is: `_loss(states, step)`, the mean or the sum, `[R]`.
 
+    Args:
+        batch: states of a step.
+        initial_states: states of the evaluation before training.
+        final_states: states of every later evaluation.
+        mse_divisor: the squared error of the answers is divided by it; the notebook divides by 5.
+
     Attributes:
         examples: the first few items of the last evaluation, a column `[R, K]` a name.
     """
