@@ -1,10 +1,16 @@
-"""Writes docs/options.md from `conf/` and the signatures that it names: `python docs/make_options.py`."""
+"""Writes what pages repeat from the code: `python docs/make_pages.py`; tests/test_pages.py says whether it is current.
+
+docs/options.md is made whole, from `conf/` and the signatures that it names; docs/design.md gets the rooms of the package,
+docs/results.md the commands of the studies' rows, each between its markers.
+"""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +19,64 @@ import yaml
 from prefrl_cli.config.choices import GROUPS, choices, conf_folder, target
 from prefrl_cli.config.options import MISSING, describe, signature
 from prefrl_cli.core.option_types import show
+from prefrl_cli.files.texts import markdown_code
+from prefrl_cli.study.file import load
 
-PAGE = Path(__file__).parent / "options.md"
+DOCS = Path(__file__).parent
 BEGIN = """\
 # Options
 
-Made from the code by `python docs/make_options.py`; a test compares them. A group is chosen by `GROUP=CHOICE`, its options
+Made from the code by `python docs/make_pages.py`; a test compares them. A group is chosen by `GROUP=CHOICE`, its options
 are typed as `GROUP.OPTION=VALUE`. `prefrl-train experiment=oprl_maze --cfg job` prints every value that a run would have.
 """
 
 
-def page() -> str:
-    """The whole page."""
+def pages() -> dict[str, str]:
+    """Each page that repeats something from the code, as it has to be."""
+    return {"options.md": options(), "design.md": design(), "results.md": results()}
+
+
+def design() -> str:
+    """The page with a line for each room of the package: what its `__init__.py` says."""
+    package = Path(DOCS.parent, "prefrl_cli")
+    rooms = sorted(path.parent for path in package.glob("*/__init__.py"))
+    lines = [f"{path.name + '/':<15} {_says(path / '__init__.py')}" for path in rooms]
+    text = "\n".join(["```text", "prefrl_cli/", *(f"  {line}" for line in lines), "```"])
+    return _between(_page("design.md"), "rooms", lambda _: text)
+
+
+def _says(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def results() -> str:
+    """The page with the commands of today's studies; tables and charts are what they were."""
+    page = _page("results.md")
+    for name in choices("study"):
+        rows = [f"# {markdown_code(row.name)}\n{markdown_code(row.command)}" for row in load(name).rows]
+        block = "\n".join(["```text", *rows, "```"])
+        page = _between(
+            page,
+            f"study {name}",
+            lambda text, block=block: re.sub(r"```text\n.*?```", lambda _: block, text, flags=re.S),
+        )
+    return page
+
+
+def _between(page: str, name: str, change: Callable[[str], str]) -> str:
+    """The page with what stands between the markers of a name changed."""
+    begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
+    before, _, rest = page.partition(begin)
+    inside, _, after = rest.partition(end)
+    return f"{before}{begin}{change(inside)}{end}{after}"
+
+
+def _page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def options() -> str:
+    """Every experiment, group, choice and option."""
     parts = [BEGIN, _experiments(), _root()]
     parts += [_group(group) for group in (*GROUPS, "logger") if choices(group)]
     return "\n".join(parts)
@@ -120,4 +172,5 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for name, text in pages().items():
+        (DOCS / name).write_text(text, encoding="utf-8")
