@@ -1,7 +1,7 @@
 """Writes what pages repeat from the code: `python docs/make_pages.py`; tests/test_pages.py says whether it is current.
 
-docs/options.md is made whole, from `conf/` and the signatures that it names; docs/design.md gets the rooms of the package,
-docs/results.md the commands of the studies' rows, each between its markers.
+docs/options.md is made whole, from `conf/` and the signatures that it names; docs/design.md gets the rooms of the
+package, docs/results.md the commands of the studies' rows, each between its markers.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ DOCS = Path(__file__).parent
 BEGIN = """\
 # Options
 
-Made from the code by `python docs/make_pages.py`; a test compares them. A group is chosen by `GROUP=CHOICE`, its options
-are typed as `GROUP.OPTION=VALUE`. `prefrl-train experiment=oprl_maze --cfg job` prints every value that a run would have.
+Made from the code by `python docs/make_pages.py`; a test compares them. A group is chosen by `GROUP=CHOICE`, its
+options are typed as `GROUP.OPTION=VALUE`. `prefrl-train experiment=oprl_maze --cfg job` prints every value that a run
+would have.
 """
 
 
@@ -83,8 +84,8 @@ def options() -> str:
 
 
 def _experiments() -> str:
-    lines = ["## Experiments", "", "| `experiment=` | |", "| --- | --- |"]
-    lines += [f"| `{name}` | {_description('experiment', name)} |" for name in choices("experiment")]
+    lines = ["## Experiments", "", "| experiment | what it is |", "| --- | --- |"]
+    lines += [f"| `experiment={name}` | {_description('experiment', name)} |" for name in choices("experiment")]
     return "\n".join([*lines, ""])
 
 
