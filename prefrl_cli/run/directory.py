@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 STATUS, LOG = "status.json", "train.log"
 
 _OF_A_STATUS = {"status", "step", "reason", "started", "ended"}
+_ADDED = {"failed_seeds", "charts"}  # since version 0.4
 
 
 def in_the_way(path: Path) -> str | None:
@@ -66,7 +67,7 @@ def half_begun(path: Path) -> bool:
         said = json.loads(found) if found else dict.fromkeys(_OF_A_STATUS, 0)  # made, and not written yet
     except (UnreadableError, ValueError, RecursionError):
         return False
-    return isinstance(said, dict) and said.keys() == _OF_A_STATUS and said["step"] == 0
+    return isinstance(said, dict) and said.keys() - _ADDED == _OF_A_STATUS and said["step"] == 0
 
 
 Status = Literal["running", "finished", "failed", "interrupted"]
