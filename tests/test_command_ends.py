@@ -1,5 +1,6 @@
 """How commands end: with the work, or with a line that says why; in any shell, under any name."""
 
+import ast
 import importlib
 import os
 import re
@@ -244,6 +245,8 @@ def test_every_command_has_a_version_and_runs_as_a_module(name, tmp_path):
     assert function == "main"
     done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, cwd=tmp_path)
     assert re.fullmatch(r"prefrl \d+\.\d+\.\d+\n", done.stdout) and (done.returncode, done.stderr) == (0, "")
+    last = ast.parse(Path(importlib.import_module(module).__file__).read_text(encoding="utf-8")).body[-1]
+    assert ast.unparse(last).startswith("if __name__ == '__main__':")  # what follows would not be there yet
 
 
 def test_one_name_for_all_commands(capsys):

@@ -25,7 +25,7 @@ def runs(tmp_path_factory):
         patch.setattr(runner, "draw", lambda *_: None)
         for experiment, options in (("oprl_maze", MAZE), ("rewardnet_prefs", ["steps=4"])):
             config, overrides = kill_and_resume.config_of(experiment, *options)
-            assert run_or_resume(config, overrides, folder / experiment) == 0
+            assert run_or_resume(config, overrides, folder / experiment) == "finished"
     return folder
 
 
@@ -106,7 +106,7 @@ def test_an_earlier_checkpoint_and_a_damaged_one(runs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("typed", "line"),
     [
-        (["RUN", "env.size=12"], "env.size=12: the networks of the run do not fit (parameters ["),
+        (["RUN", "env.size=12"], "env.size=12: the networks of the run do not fit (optimizer.flat [3, "),
         (["RUN", "env.siz=12"], "env.siz: the run has no such option; did you mean size?"),
         (["RUN", "env.size=-1"], "env.size=-1: must be"),
         (["RUN", "env=maze"], "env=maze: a run keeps its env"),
