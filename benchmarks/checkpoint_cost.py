@@ -59,7 +59,7 @@ def cost(experiment: str, seeds: int, steps: int, every: int) -> tuple[Times, Ti
             folder = Path(place, "run")
             # Several values of one option: the last counts.
             options = [f"num_seeds={seeds}", f"steps={steps}", f"checkpoint.every={every}"]
-            if run_or_resume(*config_of(experiment, *options), folder):
+            if run_or_resume(*config_of(experiment, *options), folder) != "finished":
                 raise RuntimeError(f"{experiment} failed")
             size = max(path.stat().st_size for path in folder.glob("checkpoints/*.pt"))
             return training, saves, writes, size

@@ -59,7 +59,7 @@ def start(config: Mapping[str, Any], overrides: list[str], folder: Path) -> int:
     code = 70
     try:
         sys.stdout.flush()
-        code = run_or_resume(config, overrides, folder)
+        code = int(run_or_resume(config, overrides, folder) != "finished")
     except BaseException as problem:
         print(f"child: {type(problem).__name__}: {problem}", file=sys.stderr)
     finally:

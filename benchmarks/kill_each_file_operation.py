@@ -25,6 +25,7 @@ from typing import Any
 
 import kill_and_resume
 
+from prefrl_cli.cli.command import exit_code
 from prefrl_cli.cli.train import resume
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.files import write
@@ -140,7 +141,7 @@ def operations(config: Config, overrides: list[str], folder: Path) -> int:
         pwrite = os.pwrite
         whole = folder / "checkpoints" / "step_000004.pt"
         Disk(0, "killed", lambda number: None if whole.exists() else pwrite(handle, f"{number}".encode(), 0))
-        return run_or_resume(config, overrides, folder)
+        return exit_code(run_or_resume(config, overrides, folder))
 
     if in_a_child(work):
         raise RuntimeError(f"{folder}: did not end well")
@@ -152,7 +153,7 @@ def disturbed(config: Config, overrides: list[str], folder: Path, at: int, how: 
 
     def work() -> int:
         Disk(at, how)
-        return run_job({**config, "output_dir": str(folder)}, overrides)
+        return exit_code(run_job({**config, "output_dir": str(folder)}, overrides))
 
     code = in_a_child(work)
     if code not in (0, 1, 2, -signal.SIGKILL):
@@ -166,7 +167,7 @@ def disturbed(config: Config, overrides: list[str], folder: Path, at: int, how: 
         elif "type its own command again" in str(problem) or "holds no run" in str(problem):
             went_on = "claimed"
             try:
-                ended = run_job({**config, "output_dir": str(folder)}, overrides)
+                ended = exit_code(run_job({**config, "output_dir": str(folder)}, overrides))
             except ConfigError as other:
                 return went_on, str(other)
         else:

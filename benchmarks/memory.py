@@ -46,7 +46,7 @@ RUNS = {
 
 def _run(experiment: str, options: list[str], folder: str, answer: object) -> None:
     config, overrides = config_of(experiment, *FAST, *options)
-    code = run_or_resume(config, overrides, Path(folder, "run"))
+    code = int(run_or_resume(config, overrides, Path(folder, "run")) != "finished")
     # Not ru_maxrss, which begins at that of the process that started this one.
     peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     answer.send((code, 1024.0 * int(peak[1]) if peak else 0.0))  # type: ignore[attr-defined]

@@ -256,7 +256,7 @@ def only_built(monkeypatch):
     def run_job(config, overrides):
         build(config)
         built.append(overrides)
-        return 0
+        return "finished"
 
     monkeypatch.setattr(lifecycle, "run_job", run_job)
     monkeypatch.setattr(messages, "require", lambda _: None)  # as if all were installed

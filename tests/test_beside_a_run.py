@@ -62,12 +62,12 @@ def test_a_run_that_is_killed_while_it_draws_draws_the_same_later(monkeypatch):
     def dying(*_):
         raise Killed
 
-    assert run_or_resume(CONFIG, OVERRIDES, Path("whole")) == 0
+    assert run_or_resume(CONFIG, OVERRIDES, Path("whole")) == "finished"
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(runner, "draw", dying)
         run_or_resume(CONFIG, OVERRIDES, Path("killed"))
     assert read_status(Path("killed"))["status"] == "finished"
-    assert run_or_resume(CONFIG, OVERRIDES, Path("killed")) == 0
+    assert run_or_resume(CONFIG, OVERRIDES, Path("killed")) == "finished"
     assert kill_and_resume.differences(Path("whole"), Path("killed")) == []
 
 

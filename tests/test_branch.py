@@ -36,7 +36,7 @@ def here(tmp_path, monkeypatch):
 
 
 def run(folder="run"):
-    assert run_or_resume(CONFIG, OVERRIDES, Path(folder)) == 0
+    assert run_or_resume(CONFIG, OVERRIDES, Path(folder)) == "finished"
     return Path(folder)
 
 
@@ -264,7 +264,7 @@ def test_the_report_pools_a_branch_with_its_like():
     assert main([checkpoint, "output_dir=runs/same", "quiet=true"]) == 0
     assert main([checkpoint, "output_dir=runs/other", "optimizer.lr=0.01", "quiet=true"]) == 0
     config, overrides = kill_and_resume.config_of("addition_linear", *RUN, "optimizer.lr=0.01")
-    assert run_or_resume(config, overrides, Path("runs/fresh")) == 0
+    assert run_or_resume(config, overrides, Path("runs/fresh")) == "finished"
     found = configurations(load([Path("runs")]))
     assert sorted(sorted(one.path.name for one in each.runs) for each in found) == [
         ["fresh"], ["other"], ["same", "whole"],

@@ -67,7 +67,7 @@ def made(tmp_path_factory):
     config, overrides = kill_and_resume.config_of("oprl_maze", "num_seeds=2", "steps=4", "checkpoint.every=2")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "draw", lambda *_: None)
-        assert run_or_resume(config, overrides, run) == 0
+        assert run_or_resume(config, overrides, run) == "finished"
     (run / "checkpoints" / "step_000004.pt").unlink()
     status = json.loads((run / "status.json").read_text())
     (run / "status.json").write_text(json.dumps({**status, "status": "interrupted", "step": 2}))

@@ -25,7 +25,7 @@ def runs(tmp_path_factory):
         patch.setattr(runner, "draw", lambda *_: None)
         for experiment, options in (("oprl_maze", MAZE), ("rewardnet_prefs", ["steps=4"])):
             config, overrides = kill_and_resume.config_of(experiment, *options)
-            assert run_or_resume(config, overrides, folder / experiment) == 0
+            assert run_or_resume(config, overrides, folder / experiment) == "finished"
     return folder
 
 

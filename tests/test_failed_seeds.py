@@ -76,12 +76,12 @@ def test_the_others_end_as_without_it(experiment, part, undrawn, monkeypatch, ca
     options = ["num_seeds=3", "seed=5", "evaluation.every=2", *SIZES.get(experiment, ["steps=6"])]
     options = [one for one in options if not one.startswith("episodes")]
     config, overrides = kill_and_resume.config_of(experiment, *options)
-    assert run_or_resume(config, overrides, Path("whole")) == 0
+    assert run_or_resume(config, overrides, Path("whole")) == "finished"
     steps = config["steps"]
     at, value, early = (steps // 2, np.nan, True) if part == 0 else (steps, np.inf, False)
     poison(monkeypatch, 6, at, part, value, early)
     capfd.readouterr()
-    assert run_or_resume(config, overrides, Path("spoilt")) == 0
+    assert run_or_resume(config, overrides, Path("spoilt")) == "finished"
     told = capfd.readouterr().err
     failed = at + early
     assert re.fullmatch(rf"step {failed}: .* for seed 6; try a smaller .*; 2 of 3 seeds go on\n", told)
@@ -102,7 +102,7 @@ def test_the_others_end_as_without_it(experiment, part, undrawn, monkeypatch, ca
 def test_its_charts_are_drawn(experiment, monkeypatch, capfd):
     size = {"oprl_maze": ["steps=4", "env.size=4", "env.horizon=12"]}.get(experiment, ["steps=6"])
     poison(monkeypatch, 1, 2, 0, np.nan)
-    assert run_or_resume(*kill_and_resume.config_of(experiment, "num_seeds=2", *size), Path("run")) == 0
+    assert run_or_resume(*kill_and_resume.config_of(experiment, "num_seeds=2", *size), Path("run")) == "finished"
     assert read_status(Path("run"))["charts"] is True
     assert len(list(Path("run", "charts").iterdir())) >= 6
     assert capfd.readouterr().err.count("\n") == 1
@@ -129,7 +129,7 @@ def test_a_kill_after_a_failure_changes_no_byte(undrawn, monkeypatch):
     config, overrides = kill_and_resume.config_of(
         "rewardnet_mse", "optimizer=sgd", "optimizer.lr=0.01", "steps=40", "num_seeds=12", "checkpoint.every=2"
     )
-    assert run_or_resume(config, overrides, Path("whole")) == 0
+    assert run_or_resume(config, overrides, Path("whole")) == "finished"
     assert 1 <= len(read_status(Path("whole"))["failed_seeds"]) < 12
     original = Checkpoints.save
 
@@ -147,7 +147,7 @@ def test_a_kill_after_a_failure_changes_no_byte(undrawn, monkeypatch):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(Checkpoints, "save", dying)
             run_or_resume(config, overrides, Path("killed"))
-    assert run_or_resume(config, overrides, Path("killed")) == 0
+    assert run_or_resume(config, overrides, Path("killed")) == "finished"
     assert kill_and_resume.differences(Path("whole"), Path("killed")) == []
     assert read_status(Path("whole"))["failed_seeds"] == read_status(Path("killed"))["failed_seeds"]
 
@@ -185,7 +185,7 @@ def maze(undrawn, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         poison(patch, 1, 2, 0, np.nan)
         config = kill_and_resume.config_of("oprl_maze", "num_seeds=4", "steps=4", "env.size=4", "evaluation.every=1")
-        assert run_or_resume(*config, Path("runs", "maze")) == 0
+        assert run_or_resume(*config, Path("runs", "maze")) == "finished"
     capsys.readouterr()
     return Path("runs", "maze")
 
@@ -225,7 +225,7 @@ def test_a_run_of_it_alone_counts_the_same(maze, monkeypatch):
         config = kill_and_resume.config_of(
             "oprl_maze", "num_seeds=1", "seed=9", "steps=4", "env.size=4", "evaluation.every=1"
         )
-        assert run_or_resume(*config, Path("runs", "alone")) == 1
+        assert run_or_resume(*config, Path("runs", "alone")) == "failed"
     (one,) = results(load([Path("runs")])).experiments[0].configurations
     assert (one.failed, one.unfinished) == ([1, 9], [])
     assert one.scores["solved"][one.seeds.index(9)] == 0 and np.isnan(one.scores["epic_distance"][one.seeds.index(9)])

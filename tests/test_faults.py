@@ -39,7 +39,7 @@ def told(capsys):
 
 def test_a_full_disk_at_a_checkpoint(monkeypatch, capsys):
     """The limit on a file's size stands for it: the system refuses to write, half-way through the file."""
-    assert run_or_resume(CONFIG, OVERRIDES, Path("whole")) == 0
+    assert run_or_resume(CONFIG, OVERRIDES, Path("whole")) == "finished"
     original = Checkpoints.save
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -58,17 +58,17 @@ def test_a_full_disk_at_a_checkpoint(monkeypatch, capsys):
     capsys.readouterr()
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", full)
-        assert run_or_resume(CONFIG, OVERRIDES, Path("run")) == 1
+        assert run_or_resume(CONFIG, OVERRIDES, Path("run")) == "failed"
     assert "step 6: run: cannot be written: File too large" in told(capsys)
     assert read_status(Path("run"))["status"] == "failed"
     assert sorted(os.listdir("run/checkpoints")) == ["last", "step_000003.pt"]
-    assert run_or_resume(CONFIG, OVERRIDES, Path("run")) == 0
+    assert run_or_resume(CONFIG, OVERRIDES, Path("run")) == "finished"
     assert kill_and_resume.differences(Path("whole"), Path("run")) == []
 
 
 def test_a_full_disk_at_every_write(monkeypatch, capsys):
     """Nothing at all can be written from some step on, not even the status."""
-    assert run_or_resume(CONFIG, OVERRIDES, Path("whole")) == 0
+    assert run_or_resume(CONFIG, OVERRIDES, Path("whole")) == "finished"
     capsys.readouterr()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     original = MetricsLog.add
@@ -84,11 +84,11 @@ def test_a_full_disk_at_every_write(monkeypatch, capsys):
             code = run_or_resume(CONFIG, OVERRIDES, Path("run"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert code == 1
+    assert code == "failed"
     assert "step 8: run: cannot be written" in told(capsys)
     assert read_status(Path("run"))["status"] == "running"  # as it was: no process holds it, so it can be resumed
     assert Path("run", "metrics.csv").read_text().count("\n") >= 1 + 2 * 8
-    assert run_or_resume(CONFIG, OVERRIDES, Path("run")) == 0
+    assert run_or_resume(CONFIG, OVERRIDES, Path("run")) == "finished"
     assert kill_and_resume.differences(Path("whole"), Path("run")) == []
 
 
@@ -101,7 +101,7 @@ def test_a_run_directory_that_is_deleted(monkeypatch, capsys):
             shutil.rmtree("run")
 
     monkeypatch.setattr(MetricsLog, "add", deleting)
-    assert run_or_resume(CONFIG, OVERRIDES, Path("run")) == 1
+    assert run_or_resume(CONFIG, OVERRIDES, Path("run")) == "failed"
     assert "the run directory run is gone, so nothing more can be written" in told(capsys)
     assert not Path("run").exists()
 
@@ -138,7 +138,7 @@ def stopped_early(monkeypatch, *options, folder="run"):
 
     with monkeypatch.context() as patch:
         patch.setattr(MetricsLog, "add", fails)
-        assert run_or_resume(*kill_and_resume.config_of(*options, *OPTIONS), Path(folder)) == 1
+        assert run_or_resume(*kill_and_resume.config_of(*options, *OPTIONS), Path(folder)) == "failed"
 
 
 def test_a_checkpoint_of_other_options_is_not_given_up(monkeypatch, capsys):
@@ -208,7 +208,7 @@ def test_a_folder_whose_name_is_no_text(capsys):
     name = os.fsdecode(b"\xff")
     assert train.main(["experiment=addition_linear", *OPTIONS, f"output_dir='{name}'"]) == 2
     assert "output_dir='\\udcff': must be a word or null" in told(capsys)
-    assert run_or_resume(CONFIG, OVERRIDES, Path("run")) == 0
+    assert run_or_resume(CONFIG, OVERRIDES, Path("run")) == "finished"
     Path("run").rename(name)
     assert train.main([f"resume={name}", "steps=14"]) == 0
     assert "run: \\udcff" in Path(name, "train.log").read_text()

@@ -13,15 +13,15 @@ from torch import Tensor
 from prefrl_cli.config.choices import choices
 from prefrl_cli.core.networks import Parameters
 from prefrl_cli.core.option_types import ConfigError
-from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.env.maze import Maze
+from prefrl_cli.policy.distributions import Categorical
 from prefrl_cli.policy.exploration import Exploration
 from prefrl_cli.policy_update.group_baseline import Baseline, GroupBaseline, episode_advantages
 from prefrl_cli.preference.queries import UniformTrajectories
 from prefrl_cli.preference.teacher import Progress
-from prefrl_cli.reward_model.shaping import AdditiveShaping, NoShaping, PotentialShaping, Shaped
+from prefrl_cli.reward_model.shaping import AdditiveShaping, NoShaping, PotentialShaping
 
 R, B, T, S, A = 2, 4, 5, 6, 3
 BASELINES: tuple[Baseline, ...] = ("leave_one_out", "standardised")
@@ -36,7 +36,7 @@ class Table:
     def __call__(self, states: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.parameters.views[0].log_softmax(-1)
         rows = torch.arange(len(states)).view(-1, *[1] * (states.dim() - 1))
-        return logits[rows, states], torch.full(states.shape, math.nan)  # a value that is used would show
+        return Categorical(logits[rows, states]), torch.full(states.shape, math.nan)  # a value that is used would show
 
 
 class Ascent:
@@ -63,11 +63,11 @@ def batch(seed: int = 0) -> Trajectories:
 
 
 def improve(
-    update: GroupBaseline, some: Trajectories, shaped: Shaped, rate: float = 0.0
+    update: GroupBaseline, some: Trajectories, rewards: Tensor, steps: Tensor | None = None, rate: float = 0.0
 ) -> tuple[Table, Ascent, Tensor]:
     policy = Table(torch.randn(len(some.states), S, A, generator=torch.Generator().manual_seed(9)))
     optimizer: Any = Ascent(policy.parameters, rate)
-    loss = update(policy, optimizer, some, Store(1), lambda _: shaped, PhiloxStreams(range(len(some.states))))
+    loss = update(policy, optimizer, some, rewards, steps, PhiloxStreams(range(len(some.states))))
     return policy, optimizer, loss
 
 
@@ -113,7 +113,7 @@ def test_against_plain_loops(baseline: Baseline, with_steps: bool, silent: bool)
     rewards = some.rewards * (1e-3 if silent else 1.0)  # far below the floor of the standard deviation
     steps = torch.randn(R, B, T, generator=torch.Generator().manual_seed(4)) if with_steps else None
     update = GroupBaseline(baseline, 5, 0.1, 0.9, 0.03, 0.2, 4.0)
-    policy, _, loss = improve(update, some, Shaped(rewards, steps), rate=2.0)
+    policy, _, loss = improve(update, some, rewards, steps, rate=2.0)
     for r in range(R):
         expected, logits = plain(some, rewards, steps, baseline, 5, 2.0, r)
         assert float(loss[r]) == pytest.approx(expected, abs=1e-5)
@@ -139,7 +139,7 @@ def test_the_gradient_of_one_step_by_hand() -> None:
     rewards, lengths = torch.tensor([[[1.0], [0.0]]]), torch.ones(1, 2, dtype=torch.int64)
     some = Trajectories(states, actions, rewards, lengths, states[..., 0])
     update = GroupBaseline("leave_one_out", 1, 0.2, 1.0, 0.0, 0.1, 1.0)
-    _, optimizer, loss = improve(update, some, Shaped(rewards))
+    _, optimizer, loss = improve(update, some, rewards)
     gradient = optimizer.gradients[0][0, : S * A].view(S, A)
     torch.testing.assert_close(gradient[0], torch.tensor([-0.5, 0.0, 0.5]))
     assert gradient[1:].eq(0).all() and float(loss) == 0.0  # the two advantages cancel
@@ -155,7 +155,7 @@ def test_what_shaping_does() -> None:
     for name, shaping in (
         ("none", NoShaping()), ("potential", PotentialShaping(2.0, 0.9)), ("additive", AdditiveShaping(5.0))
     ):  # fmt: skip
-        shaped = Shaped(shaping(some, lambda states: process[states]))
+        shaped = shaping(some, lambda states: process[states])
         gradients[name] = improve(update, some, shaped)[1].gradients[0]
     torch.testing.assert_close(gradients["potential"], gradients["none"], rtol=0, atol=1e-6)
     assert not torch.allclose(gradients["additive"], gradients["none"], atol=1e-3)

@@ -117,7 +117,7 @@ def test_a_run_that_was_killed_before_it_had_begun_begins_again(files, capsys):
             "prefrl-train: resume=d: this run was stopped before it had begun;"
             " type its own command again, with output_dir=d\n"
         )
-    assert run_or_resume(CONFIG, OVERRIDES, Path("d")) == 0
+    assert run_or_resume(CONFIG, OVERRIDES, Path("d")) == "finished"
     assert read_status(Path("d"))["status"] == "finished"
     assert list(Path("d").glob(".*.part")) == []
 
@@ -238,7 +238,7 @@ def test_a_file_system_without_locks(number, monkeypatch, here):
     assert is_held(Path("lock")) is None
     with _alone(f"sqlite:///{here}/mlflow.db") as folder:
         assert folder == here
-    assert run_or_resume(CONFIG, OVERRIDES, Path("run")) == 0
+    assert run_or_resume(CONFIG, OVERRIDES, Path("run")) == "finished"
     with pytest.raises(ConfigError, match="holds a run already"):
         RunDirectory.claim(Path("run"), exact=True)
     make(HALF_BEGUN[2])  # another machine may be about to begin

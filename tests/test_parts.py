@@ -14,7 +14,7 @@ from torch import Tensor
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories, draw_pairs, draw_places, draw_subsets
-from prefrl_cli.policy.distributions import entropy
+from prefrl_cli.policy.distributions import Categorical
 from prefrl_cli.policy_update.advantages import discounted_returns, generalised_advantages, standardise
 from prefrl_cli.preference.loss import bradley_terry
 from prefrl_cli.preference.teacher import Closest, Progress, Return, judge
@@ -103,8 +103,8 @@ def test_bradley_terry_stays_finite_where_a_probability_rounds_to_zero() -> None
 def test_entropy() -> None:
     logs = numbers(R, B, 4).log_softmax(-1)
     expected = torch.distributions.Categorical(logits=logs).entropy()
-    torch.testing.assert_close(entropy(logs), expected)
-    assert float(entropy(torch.full((4,), 0.25).log())) == pytest.approx(math.log(4))
+    torch.testing.assert_close(Categorical(logs).entropy(), expected)
+    assert float(Categorical(torch.full((4,), 0.25).log()).entropy()) == pytest.approx(math.log(4))
 
 
 def trajectories() -> tuple[Trajectories, Tensor, list[list[int]]]:

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.core.networks import Parameters
-from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.policy.distributions import Categorical
 from prefrl_cli.policy_update.ppo import PPO
-from prefrl_cli.reward_model.shaping import Shaped
 
 R, B, T, S, A = 2, 3, 5, 6, 3
 CLIP, DISCOUNT, TRACE, VALUE, BONUS, LEAST, UNIT = 0.1, 0.9, 0.8, 0.7, 0.03, 0.2, 4.0
@@ -29,10 +28,10 @@ class Table:
         start = torch.randn(R, S, A + 1, generator=torch.Generator().manual_seed(9))
         self.parameters = Parameters([start])
 
-    def __call__(self, states: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, states: Tensor) -> tuple[Categorical, Tensor]:
         outputs = self.parameters.views[0]
         rows = torch.arange(len(states)).view(-1, *[1] * (states.dim() - 1))
-        return outputs[..., :-1].log_softmax(-1)[rows, states], outputs[..., -1][rows, states]
+        return Categorical(outputs[..., :-1].log_softmax(-1)[rows, states]), outputs[..., -1][rows, states]
 
 
 class Descent:
@@ -101,7 +100,7 @@ def test_against_plain_loops(minibatches: int) -> None:
     policy = Table()
     optimizer: Any = Descent(policy.parameters)
     update = PPO(4, minibatches, CLIP, DISCOUNT, TRACE, VALUE, BONUS, LEAST, UNIT)
-    loss = update(policy, optimizer, some, Store(1), lambda _: Shaped(some.rewards, steps), PhiloxStreams(range(R)))
+    loss = update(policy, optimizer, some, some.rewards, steps, PhiloxStreams(range(R)))
     for r in range(R):
         expected, outputs = plain(some, steps, 4, minibatches, r)
         assert float(loss[r]) == pytest.approx(expected, rel=1e-4)

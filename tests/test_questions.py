@@ -115,9 +115,9 @@ def test_ties_alone_leave_the_step_advantage_at_zero() -> None:
     played = experiment._play(3, 0.0, "here")
     rewards = experiment.reward_model.step_rewards(played.states, played.actions)
     assert rewards.abs().amax((1, 2)).min() > 0  # it is not silent: the policy has moved away from where both began
-    assert not experiment._shape(played).advantages.any()
+    assert not experiment._shape(played)[1].any()
     experiment._preferences._items["label"][0] = 1.0  # one preference of the first seed
-    advantages = experiment._shape(played).advantages
+    _, advantages = experiment._shape(played)
     assert advantages[0].any() and not advantages[1].any()
 
 

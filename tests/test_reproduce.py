@@ -20,7 +20,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "draw", lambda *_: None)
     config, overrides = kill_and_resume.config_of("addition_linear", "steps=6", "evaluation.every=2")
-    assert run_or_resume(config, overrides, Path("run")) == 0
+    assert run_or_resume(config, overrides, Path("run")) == "finished"
     return Path("run")
 
 

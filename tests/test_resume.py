@@ -65,7 +65,7 @@ def killed_at(monkeypatch, place, folder, *, number=1):
 
 
 def whole(folder="whole"):
-    assert begin(folder) == 0
+    assert begin(folder) == "finished"
     return Path(folder)
 
 
@@ -88,7 +88,7 @@ def test_every_experiment_goes_on_exactly(experiment, here, monkeypatch):
     config, overrides = kill_and_resume.config_of(
         experiment, f"steps={quick}", f"checkpoint.every={quick // 4}", f"evaluation.every={quick // 3}"
     )
-    assert run_or_resume(config, overrides, Path("whole")) == 0
+    assert run_or_resume(config, overrides, Path("whole")) == "finished"
     for place, number in (((runner, "due"), 1), ((runner, "due"), quick - 1), ((runner, "draw"), 1)):
         calls, original = [], getattr(*place)
 
@@ -103,7 +103,7 @@ def test_every_experiment_goes_on_exactly(experiment, here, monkeypatch):
             run_or_resume(config, overrides, Path("killed"))
         status = read_status(Path("killed"))
         assert status["status"] == ("finished" if place[1] == "draw" else "running") and not status.get("charts")
-    assert run_or_resume(config, overrides, Path("killed")) == 0
+    assert run_or_resume(config, overrides, Path("killed")) == "finished"
     assert read_status(Path("killed"))["charts"] is True
     assert kill_and_resume.differences(Path("whole"), Path("killed")) == []
     assert len(last) == 2 and repr(last[0]) == repr(last[1])
@@ -221,7 +221,7 @@ def test_a_finished_run_refuses_and_more_steps_extend_it(capsys):
 @pytest.mark.parametrize(("steps", "said"), [(12, True), (13, False), (None, False)])
 def test_an_ended_schedule_is_told_when_a_run_is_extended(steps, said, capsys):
     config = {**CONFIG, "optimizer": {**CONFIG["optimizer"], "steps": steps}}
-    assert run_or_resume(config, OVERRIDES, Path("run")) == 0
+    assert run_or_resume(config, OVERRIDES, Path("run")) == "finished"
     capsys.readouterr()
     assert main(["resume=run", "steps=14"]) == 0
     line = (

@@ -22,7 +22,7 @@ from prefrl_cli.core.option_types import CountOrZero, Items
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.core.trajectories import Trajectories, draw_pairs, draw_subsets, trajectory_fields
+from prefrl_cli.core.trajectories import Trajectories, draw_pairs, trajectory_fields
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.env.rollout import rollout
 from prefrl_cli.policy.actor_critic import ActorCritic
@@ -40,7 +40,7 @@ from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions
 from prefrl_cli.reward_model.reward_update import RewardUpdate
-from prefrl_cli.reward_model.shaping import AdditiveShaping, NoShaping, PotentialShaping, Shaped, StepAdvantage
+from prefrl_cli.reward_model.shaping import AdditiveShaping, NoShaping, PotentialShaping, StepAdvantage
 
 
 class OPRL:
@@ -130,10 +130,14 @@ class OPRL:
         metrics = {"return": new.returns.mean(-1), "success": (new.returns > 0).float().mean(-1)}
         fits = self._reward_update.due(step, self._questions.asked) and self._reward_update.updates
         if fits and len(self._preferences.count):  # empty only where the budget is 0
-            metrics["reward_loss"] = self._fit()
+            count = self._preferences.count
+            metrics["reward_loss"] = self._reward_update.fit(
+                self.streams, count, self._reward_loss, self.reward_optimizer
+            )
         if step >= self._policy_start:
+            batch = self._policy_update.batch(new, self._trajectories, self.streams)
             metrics["policy_loss"] = self._policy_update(
-                self.policy, self.policy_optimizer, new, self._trajectories, self._shape, self.streams
+                self.policy, self.policy_optimizer, batch, *self._shape(batch), self.streams
             )
         if self._render_every and step and step % self._render_every == 0:
             self._remember(self._play(1, 0.0, "policy"))
@@ -153,39 +157,27 @@ class OPRL:
     @torch.no_grad()
     def _log_probabilities(self) -> Tensor:
         states = torch.arange(self.env.num_states, device=self.streams.device)
-        return self.policy(states.expand(len(self.streams.seeds), -1))[0]
+        return self.policy(states.expand(len(self.streams.seeds), -1))[0].log_probabilities
 
     def _remember(self, new: Trajectories) -> None:
         self._trajectories.add({**new.fields(), "score": self._questions.score(new)})
 
-    def _fit(self) -> Tensor:
-        """Fit the process reward model to kept preferences; the mean loss `[R]`, NaN for a seed without any."""
-        of = self._reward_update
-        places, exists = draw_subsets(
-            self.streams, "reward_batch", self._preferences.count, of.updates, of.batch, of.keep
-        )
-        total = torch.zeros(len(self.streams.seeds), device=self.streams.device)
-        for number in range(of.updates):
-            batch = self._preferences.get(places[:, number])
-            loss = self._loss(
-                margins(self.reward_model, batch), batch["label"][:, None], exists[:, number, None].float()
-            )
-            self.reward_optimizer.step(loss.sum(1))  # each member has parameters and a loss of its own
-            total += loss.detach().mean(1)
-        mean = total / of.updates
-        return torch.where(self._preferences.count > 0, mean, torch.nan)
+    def _reward_loss(self, indices: Tensor, mask: Tensor) -> Tensor:
+        """The loss `[R, M]` of each member on kept preferences; see `RewardUpdate.fit`."""
+        batch = self._preferences.get(indices)
+        return self._loss(margins(self.reward_model, batch), batch["label"][:, None], mask[:, None].float())
 
-    def _shape(self, trajectories: Trajectories) -> Shaped:
-        """The environment's rewards with the learned process reward worked in."""
+    def _shape(self, trajectories: Trajectories) -> tuple[Tensor, Tensor | None]:
+        """The environment's rewards with the learned process reward worked in, and step advantages, `[R, B, T]`."""
         with torch.no_grad():
             rewards = self._shaping(trajectories, self.reward_model)
             if not self._shaping.step_weight:
-                return Shaped(rewards)
+                return rewards, None
             mask = trajectories.mask
             steps = self.reward_model.step_rewards(trajectories.states, trajectories.actions)
             steps = standardise(steps.flatten(1), mask.flatten(1), 1e-6, floor=True).view_as(mask)
             informed = self._questions.informed()[:, None, None]
-            return Shaped(rewards, torch.where(informed, self._shaping.step_weight * steps, 0.0))
+            return rewards, torch.where(informed, self._shaping.step_weight * steps, 0.0)
 
     def evaluate(self) -> dict[str, Tensor]:
         """What is known now, `[R]` each; success over the episodes so far."""

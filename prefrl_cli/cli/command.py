@@ -17,6 +17,11 @@ from prefrl_cli.files.texts import shown
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 
+def exit_code(ended: str) -> int:
+    """The exit code of a run that ended so: finished or failed."""
+    return FAILED if ended == "failed" else 0
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaint is one line, and that knows `--version`."""
 

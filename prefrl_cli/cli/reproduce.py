@@ -95,12 +95,13 @@ def reproduce(arguments: Sequence[str]) -> int:
     if before is None:  # a record that does not hold what was changed; as it was extended it can be repeated
         before = [({**config, "steps": end}, end) for end in _ends(old, config.get("steps"))]
     parts = [*before, (config, None)]
-    code = run_job(parts[0][0], again, claimed=claimed.append, until=parts[0][1])
+    ended = run_job(parts[0][0], again, claimed=claimed.append, until=parts[0][1])
     for options, until in parts[1:]:  # a run is evaluated where it ends, and then went on
-        code = code or resume_run(claimed[0], options, again, extend=True, until=until)
+        if ended != "failed":
+            ended = resume_run(claimed[0], options, again, extend=True, until=until)
     new = claimed[0]
-    if code:
-        return code
+    if ended == "failed":
+        return DIFFERENT
     for step in () if repeated else _changed_on_the_way(old):
         print(f"note: its options were changed at step {shown(step, 20)}; this repeats the last ones from step 0")
     difference, rows = first_difference(metrics, new / "metrics.csv")

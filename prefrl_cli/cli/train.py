@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefrl_cli.cli.command import REFUSED, run_command, version
+from prefrl_cli.cli.command import REFUSED, exit_code, run_command, version
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.texts import typed_path
 
@@ -84,7 +84,7 @@ def run_hydra(arguments: list[str]) -> int:
         if (folder := _sweep_to_resume(typed.overrides)) is not None:
             return resume_sweep(folder, typed.overrides, typed.config_dir)
         if not typed.multirun:
-            return call_hydra(arguments, lambda config: run_job(plain_options(config), task_overrides()))
+            return call_hydra(arguments, lambda config: exit_code(run_job(plain_options(config), task_overrides())))
         return run_sweep(arguments, typed)
 
 
@@ -164,10 +164,10 @@ def resume(arguments: Sequence[str]) -> int:
     options = [text for text in arguments if not text.startswith(("resume=", "experiment="))]
     options.insert(0, f"experiment={config['experiment']}")
     if new is not None and (named or Path(new).resolve() != folder.resolve()):
-        return branch(folder, named and named[1], Path(new), {**changed, "output_dir": new}, options)
+        return exit_code(branch(folder, named and named[1], Path(new), {**changed, "output_dir": new}, options))
     if named:
         raise not_in_place(*named)
-    return resume_run(folder, changed, options, extend="steps" in typed)
+    return exit_code(resume_run(folder, changed, options, extend="steps" in typed))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from prefrl_cli.core.environment import FiniteEnvironment
 from prefrl_cli.core.networks import Network, at
 from prefrl_cli.core.option_types import Layers, Units
 from prefrl_cli.core.streams import Streams
+from prefrl_cli.policy.distributions import Categorical
 
 
 class ActorCritic:
@@ -34,7 +35,7 @@ class ActorCritic:
         self._network = Network(streams, "init/policy", env.num_states, [hidden] * layers, outputs, zero_head=zero_head)
         self.parameters, self.sizes = self._network.parameters, self._network.sizes
 
-    def __call__(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities `[R, ..., A]` and values `[R, ...]` of states `[R, ...]`."""
+    def __call__(self, states: Tensor) -> tuple[Categorical, Tensor]:
+        """The distribution over actions and the values `[R, ...]` of states `[R, ...]`."""
         outputs = at(self._network, self._observe(states))
-        return outputs[..., :-1].log_softmax(-1), outputs[..., -1]
+        return Categorical(outputs[..., :-1].log_softmax(-1)), outputs[..., -1]

@@ -1,24 +1,25 @@
-"""Distributions over actions."""
+"""Distributions over actions, as a policy gives them."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple
 
 from torch import Tensor
 
 
-class Policy(Protocol):
-    """Log-probabilities `[R, ..., A]` and values `[R, ...]` of states."""
+class Categorical(NamedTuple):
+    """A choice among A actions in each state.
 
-    def __call__(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Both, for states `[R, ...]`."""
+    Attributes:
+        log_probabilities: `[R, ..., A]`.
+    """
 
+    log_probabilities: Tensor
 
-def log_probability(log_probabilities: Tensor, actions: Tensor) -> Tensor:
-    """Of the actions `[...]` that were taken, out of `[..., A]`: `[...]`."""
-    return log_probabilities.gather(-1, actions[..., None]).squeeze(-1)
+    def log_probability(self, actions: Tensor) -> Tensor:
+        """Of the actions `[R, ...]` that were taken: `[R, ...]`."""
+        return self.log_probabilities.gather(-1, actions[..., None]).squeeze(-1)
 
-
-def entropy(log_probabilities: Tensor) -> Tensor:
-    """Entropy in nats of `[..., A]`: `[...]`."""
-    return -(log_probabilities.exp() * log_probabilities).sum(-1)
+    def entropy(self) -> Tensor:
+        """In nats, `[R, ...]`."""
+        return -(self.log_probabilities.exp() * self.log_probabilities).sum(-1)

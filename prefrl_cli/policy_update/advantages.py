@@ -1,11 +1,29 @@
-"""Returns and advantages: pure functions of `[R, B, T]` tensors, and what a policy update is handed."""
+"""Returns and advantages: pure functions of `[R, B, T]` tensors; and what a policy update needs of a policy."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+
+class Distribution(Protocol):
+    """Actions in states `[R, ...]`, as a policy chooses them."""
+
+    def log_probability(self, actions: Tensor) -> Tensor:
+        """Of the actions `[R, ...]` that were taken: `[R, ...]`."""
+
+    def entropy(self) -> Tensor:
+        """In nats, `[R, ...]`."""
+
+
+class Policy(Protocol):
+    """Chooses actions and values states."""
+
+    def __call__(self, states: Tensor) -> tuple[Distribution, Tensor]:
+        """The distribution over actions and the values `[R, ...]` of states `[R, ...]`."""
 
 
 def discounted_returns(rewards: Tensor, discount: float) -> Tensor:

@@ -12,9 +12,7 @@ from prefrl_cli.core.option_types import Fraction, NotNegative, Positive, Repeat
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.policy.distributions import Policy, entropy, log_probability
-from prefrl_cli.policy_update.advantages import clipped_gain, discounted_returns, standardise
-from prefrl_cli.reward_model.shaping import Shape
+from prefrl_cli.policy_update.advantages import Policy, clipped_gain, discounted_returns, standardise
 
 Baseline = Literal["leave_one_out", "standardised"]
 
@@ -66,23 +64,32 @@ class GroupBaseline:
         self._baseline, self.epochs, self.clip, self.discount = baseline, epochs, clip, discount
         self._entropy_weight, self._least_deviation, self._unit = entropy_weight, least_deviation, reward_unit
 
+    def batch(self, new: Trajectories, kept: Store, streams: Streams) -> Trajectories:
+        """What is learned from: the episodes just played."""
+        return new
+
     def __call__(
-        self, policy: Policy, optimizer: Optimizer, new: Trajectories, kept: Store, shape: Shape, streams: Streams
+        self,
+        policy: Policy,
+        optimizer: Optimizer,
+        batch: Trajectories,
+        rewards: Tensor,
+        step_advantages: Tensor | None,
+        streams: Streams,
     ) -> Tensor:
-        """Improve the policy; the mean loss `[R]` of the epochs."""
+        """Improve the policy; the mean loss `[R]` of the epochs. Arguments as for `PPO`."""
         with torch.no_grad():
-            before = log_probability(policy(new.states)[0], new.actions)  # [R, B, T]
-            shaped = shape(new)
-            returns = discounted_returns(shaped.rewards / self._unit, self.discount)[..., 0].contiguous()
+            before = policy(batch.states)[0].log_probability(batch.actions)  # [R, B, T]
+            returns = discounted_returns(rewards / self._unit, self.discount)[..., 0].contiguous()
             advantages = episode_advantages(returns, self._baseline, self._least_deviation)[..., None]
-            if shaped.advantages is not None:
-                advantages = advantages + shaped.advantages
-            shares = new.mask / new.mask.sum((1, 2), keepdim=True)
+            if step_advantages is not None:
+                advantages = advantages + step_advantages
+            shares = batch.mask / batch.mask.sum((1, 2), keepdim=True)
         total = torch.zeros_like(returns[:, 0])
         for _ in range(self.epochs):
-            log_probabilities, _ = policy(new.states)
-            ratio = (log_probability(log_probabilities, new.actions) - before).exp()
-            each = -clipped_gain(ratio, advantages, self.clip) - self._entropy_weight * entropy(log_probabilities)
+            chosen, _ = policy(batch.states)
+            ratio = (chosen.log_probability(batch.actions) - before).exp()
+            each = -clipped_gain(ratio, advantages, self.clip) - self._entropy_weight * chosen.entropy()
             loss = (each * shares).flatten(1).sum(-1)
             optimizer.step(loss)
             total += loss.detach()

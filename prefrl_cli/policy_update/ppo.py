@@ -13,9 +13,7 @@ from prefrl_cli.core.option_types import Fraction, NotNegative, Positive, Repeat
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.policy.distributions import Policy, entropy, log_probability
-from prefrl_cli.policy_update.advantages import clipped_gain, generalised_advantages, standardise
-from prefrl_cli.reward_model.shaping import Shape
+from prefrl_cli.policy_update.advantages import Policy, clipped_gain, generalised_advantages, standardise
 
 
 class PPO:
@@ -51,31 +49,48 @@ class PPO:
         self._value_weight, self._entropy_weight = value_weight, entropy_weight
         self._least_deviation, self._unit = least_deviation, reward_unit
 
+    def batch(self, new: Trajectories, kept: Store, streams: Streams) -> Trajectories:
+        """What is learned from: the episodes just played."""
+        return new
+
     def __call__(
-        self, policy: Policy, optimizer: Optimizer, new: Trajectories, kept: Store, shape: Shape, streams: Streams
+        self,
+        policy: Policy,
+        optimizer: Optimizer,
+        batch: Trajectories,
+        rewards: Tensor,
+        step_advantages: Tensor | None,
+        streams: Streams,
     ) -> Tensor:
-        """Improve the policy; the mean loss `[R]` of the epochs."""
+        """Improve the policy; the mean loss `[R]` of the epochs.
+
+        Args:
+            policy: what is improved.
+            optimizer: of its parameters.
+            batch: what `batch` gave, `[R, B, T]`.
+            rewards: in place of the environment's, `[R, B, T]`.
+            step_advantages: added to the standardised advantages, `[R, B, T]`; none adds nothing.
+            streams: random numbers.
+        """
         with torch.no_grad():
-            log_probabilities, values = policy(new.states)
-            before = log_probability(log_probabilities, new.actions).flatten(1)  # [R, B * T]
-            mask = new.mask
-            shaped = shape(new)
-            rewards = shaped.rewards / self._unit
-            advantages = generalised_advantages(rewards, values, mask, self.discount, self.trace)
+            chosen, values = policy(batch.states)
+            before = chosen.log_probability(batch.actions).flatten(1)  # [R, B * T]
+            mask = batch.mask
+            advantages = generalised_advantages(rewards / self._unit, values, mask, self.discount, self.trace)
             targets = (advantages + values).flatten(1)
-            mask, states, actions = mask.flatten(1), new.states.flatten(1), new.actions.flatten(1)
+            mask, states, actions = mask.flatten(1), batch.states.flatten(1), batch.actions.flatten(1)
             advantages = standardise(advantages.flatten(1), mask, self._least_deviation, floor=True)
-            if shaped.advantages is not None:
-                advantages = advantages + shaped.advantages.flatten(1)
+            if step_advantages is not None:
+                advantages = advantages + step_advantages.flatten(1)
         total = torch.zeros_like(mask[:, 0])
-        batch = (states, actions, before, advantages, targets, mask)
-        for states, actions, before, advantages, targets, share in self._parts(streams, batch):
-            log_probabilities, values = policy(states)
-            ratio = (log_probability(log_probabilities, actions) - before).exp()
+        whole = (states, actions, before, advantages, targets, mask)
+        for states, actions, before, advantages, targets, share in self._parts(streams, whole):
+            chosen, values = policy(states)
+            ratio = (chosen.log_probability(actions) - before).exp()
             each = (
                 self._value_weight * (values - targets).square()
                 - clipped_gain(ratio, advantages, self.clip)
-                - self._entropy_weight * entropy(log_probabilities)
+                - self._entropy_weight * chosen.entropy()
             )
             loss = (each * share).sum(-1)
             optimizer.step(loss)

@@ -10,9 +10,7 @@ from prefrl_cli.core.option_types import Fraction, NotNegative, Repeats
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories, draw_places
-from prefrl_cli.policy.distributions import Policy, entropy, log_probability
-from prefrl_cli.policy_update.advantages import discounted_returns, standardise
-from prefrl_cli.reward_model.shaping import Shape
+from prefrl_cli.policy_update.advantages import Policy, discounted_returns, standardise
 
 
 class Replay:
@@ -38,26 +36,34 @@ class Replay:
         self.updates, self.discount = updates, discount
         self._value_weight, self._entropy_weight = value_weight, entropy_weight
 
+    def batch(self, new: Trajectories, kept: Store, streams: Streams) -> Trajectories:
+        """What is learned from: random kept trajectories, one a step."""
+        return Trajectories.of(kept.get(draw_places(streams, "replay", kept.count, self.updates)))
+
     def __call__(
-        self, policy: Policy, optimizer: Optimizer, new: Trajectories, kept: Store, shape: Shape, streams: Streams
+        self,
+        policy: Policy,
+        optimizer: Optimizer,
+        batch: Trajectories,
+        rewards: Tensor,
+        step_advantages: Tensor | None,
+        streams: Streams,
     ) -> Tensor:
-        """Improve the policy; the mean loss `[R]` of the steps."""
-        drawn = Trajectories.of(kept.get(draw_places(streams, "replay", kept.count, self.updates)))
-        shaped = shape(drawn)
-        masks = drawn.mask
-        shares = masks / drawn.lengths[..., None]  # a step's share of the mean over its trajectory
-        returns = standardise(discounted_returns(shaped.rewards, self.discount), masks, 1e-8)  # [R, updates, T]
+        """Improve the policy; the mean loss `[R]` of the steps. Arguments as for `PPO`."""
+        masks = batch.mask
+        shares = masks / batch.lengths[..., None]  # a step's share of the mean over its trajectory
+        returns = standardise(discounted_returns(rewards, self.discount), masks, 1e-8)  # [R, updates, T]
         total = torch.zeros(len(streams.seeds), device=streams.device)
         for number in range(self.updates):
-            states, actions, share, target = (of[:, number] for of in (drawn.states, drawn.actions, shares, returns))
-            log_probabilities, values = policy(states)
+            states, actions, share, target = (of[:, number] for of in (batch.states, batch.actions, shares, returns))
+            chosen, values = policy(states)
             advantages = target - values.detach()
-            if shaped.advantages is not None:
-                advantages = advantages + shaped.advantages[:, number]
+            if step_advantages is not None:
+                advantages = advantages + step_advantages[:, number]
             each = (
                 self._value_weight * (values - target).square()
-                - log_probability(log_probabilities, actions) * advantages
-                - self._entropy_weight * entropy(log_probabilities)
+                - chosen.log_probability(actions) * advantages
+                - self._entropy_weight * chosen.entropy()
             )
             loss = (each * share).sum(-1)
             optimizer.step(loss)

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from prefrl_cli.core.environment import FiniteEnvironment
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.env.maze import Maze
 from prefrl_cli.preference.queries import Disagreement, Entropy, KCenter, UniformTrajectories, segments
 from prefrl_cli.preference.questions import Model, Pairs, margins
 from prefrl_cli.preference.teacher import Teacher
@@ -34,7 +34,7 @@ class Questions:
 
     def __init__(
         self,
-        env: Maze,
+        env: FiniteEnvironment,
         streams: Streams,
         teacher: Teacher,
         queries: UniformTrajectories | Disagreement | Entropy | KCenter,

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-from prefrl_cli.reward_model.explicit import ProcessReward
-from prefrl_cli.reward_model.implicit import ImplicitReward
 
-Model = ProcessReward | ImplicitReward
+class Model(Protocol):
+    """A learned reward, as questions need it: M members give each step a reward."""
+
+    members: int
+
+    def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Each member's rewards `[R, M, ...]` of taking `actions` `[R, ...]` in `states` `[R, ...]`."""
+
 
 Pairs = dict[str, Tensor]  # `[R, Q, 2, ...]` each: what a store holds, of the first and second of a question
 

@@ -1,0 +1,1 @@
+"""Runs in, one page and one table out; never imports torch."""

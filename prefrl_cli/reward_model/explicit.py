@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -14,7 +14,16 @@ from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.reward_model.ensemble import Asks, Combine, combine, default_members
 
-Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+class Chosen(Protocol):
+    """What a policy chooses in states `[R, ...]`."""
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """Of every action, `[R, ..., A]`."""
+
+
+Policy = Callable[[Tensor], tuple[Chosen, Tensor]]
 
 
 class ProcessReward:

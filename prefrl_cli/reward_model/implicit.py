@@ -84,7 +84,7 @@ class ImplicitReward:
     @torch.no_grad()
     def follow(self, policy: Policy) -> None:
         """Take the policy that acted as the reference."""
-        self._reference, _ = policy(self._states)
+        self._reference = policy(self._states)[0].log_probabilities
 
     def state(self) -> dict[str, Any]:
         """What changes while training beside the parameters: the reference."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,18 +71,3 @@ class PotentialShaping:
         potential = process(trajectories.states) * trajectories.mask
         following = torch.cat([potential[..., 1:], torch.zeros_like(potential[..., :1])], -1)
         return trajectories.rewards + self.weight * (self.discount * following - potential)
-
-
-class Shaped(NamedTuple):
-    """What a shaping makes of trajectories.
-
-    Attributes:
-        rewards: `[R, B, T]`, in place of the environment's.
-        advantages: `[R, B, T]`, added to the standardised advantages; none adds nothing.
-    """
-
-    rewards: Tensor
-    advantages: Tensor | None = None
-
-
-Shape = Callable[[Trajectories], Shaped]

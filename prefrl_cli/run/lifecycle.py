@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefrl_cli.cli.command import FAILED
 from prefrl_cli.config.options import check_run
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.run import training
-from prefrl_cli.run.directory import STATUS, RunDirectory, read_status
+from prefrl_cli.run.directory import STATUS, RunDirectory, Status, read_status
 from prefrl_cli.run.outputs import note_start
 from prefrl_cli.run.training import ready, schedule_over, take_up, train
 
@@ -42,7 +41,7 @@ def not_in_place(run: Path, checkpoint: Path) -> ConfigError:
 
 def branch(
     origin: Path, checkpoint: Path | None, new: Path, config: Mapping[str, Any], overrides: Sequence[str]
-) -> int:
+) -> Status:
     """Begin a run in a new folder where a checkpoint of another run stands; nothing in that run's folder changes.
 
     Args:
@@ -53,7 +52,7 @@ def branch(
         overrides: what was typed for them.
 
     Returns:
-        The exit code of training.
+        How training ended.
 
     Raises:
         ConfigError: for a checkpoint that is not there or does not fit, and where no step is left to train.
@@ -116,7 +115,7 @@ def run_job(
     folder: Path | None = None,
     claimed: Callable[[Path], object] = lambda _: None,
     until: int | None = None,
-) -> int:
+) -> Status:
     """Check everything, claim a run directory, train.
 
     Args:
@@ -127,7 +126,7 @@ def run_job(
         until: stop after this step, as if interrupted.
 
     Returns:
-        0, or 1 when training failed.
+        How it ended: finished or failed, or interrupted where `until` was reached.
 
     Raises:
         ConfigError: for a wrong option; nothing has been written then.
@@ -147,7 +146,7 @@ def run_job(
         return train(algorithm, run, directory, config, overrides, threads, until=until)
 
 
-def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: Path) -> int:
+def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: Path) -> Status:
     """Bring the run of a folder to its end, whatever became of it before: what a job of a sweep does.
 
     An absent or empty folder begins a run. An interrupted or failed one, or one whose process is gone, goes on from
@@ -161,7 +160,7 @@ def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: P
         folder: the run's own.
 
     Returns:
-        0 when the run is finished, now or before; 1 when training failed (the reason is in `status.json`).
+        Finished, now or before; or failed (the reason is in `status.json`).
 
     Raises:
         ConfigError: for a wrong option, or when another process trains in the folder; one line, nothing is written.
@@ -169,7 +168,7 @@ def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: P
             is marked.
     """
     if is_done(folder):
-        return 0
+        return "finished"
     if not (folder / STATUS).exists() or not (folder / "config.yaml").exists():
         run, algorithm, threads = ready(config)
         with contextlib.closing(RunDirectory.claim(folder, exact=True)) as directory:
@@ -190,7 +189,7 @@ def resume_run(
     *,
     extend: bool = False,
     until: int | None = None,
-) -> int:
+) -> Status:
     """Go on with a run; see `run_or_resume`, which has the same arguments and results.
 
     Args:
@@ -240,7 +239,7 @@ def resume_run(
         )
 
 
-def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, MetricsLog], quiet: bool) -> int:
+def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, MetricsLog], quiet: bool) -> Status:
     """Draw the charts of a finished run."""
     from prefrl_cli.run import runner
     from prefrl_cli.run.progress import Console
@@ -250,6 +249,6 @@ def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, 
     with trained[1] as log:
         runner.draw_or_tell(algorithm, log, directory, partial(console.line, error=True))
     if not directory.drawn:
-        return FAILED
+        return "failed"
     console.line(f"charts: {directory.charts}")
-    return 0
+    return "finished"

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prefrl_cli.cli.command import FAILED
 from prefrl_cli.config.build import build, build_loggers, check_objective
 from prefrl_cli.config.choices import updated_flat
 from prefrl_cli.config.options import check_run
@@ -153,8 +152,8 @@ def train(
     ran: Any = None,
     origin: Path | None = None,
     until: int | None = None,
-) -> int:
-    """Train in a claimed folder; the exit code.
+) -> Status:
+    """Train in a claimed folder; how it ended: finished, failed, or interrupted where `until` was reached.
 
     Args:
         algorithm: where it begins.
@@ -198,7 +197,7 @@ def train(
     except runner.Stopped:
         if signals.caught is None:
             _mark(directory, "interrupted", algorithm.step, f"stopped after step {until}")
-            return 0
+            return "interrupted"
         message = (
             f"interrupted at step {algorithm.step}; to go on type prefrl-train resume={as_typed(str(directory.path))}"
         )
@@ -217,7 +216,7 @@ def train(
                 console.line(line, shown=False)
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())
         return _stop(directory, console, algorithm.step, f"step {algorithm.step}: {reason}")
-    return 0
+    return "finished"
 
 
 def _cannot_write(directory: RunDirectory, problem: OSError) -> str:
@@ -233,8 +232,8 @@ def _mark(directory: RunDirectory, status: Status, step: int, reason: str) -> No
         directory.write_status(status, step, reason)
 
 
-def _stop(directory: RunDirectory, console: Console, step: int, reason: str) -> int:
+def _stop(directory: RunDirectory, console: Console, step: int, reason: str) -> Status:
     _mark(directory, "failed", step, reason)
     seen = f"; see {directory.path / 'train.log'}" if directory.path.is_dir() else ""
     console.line(f"prefrl-train: {reason}{seen}", error=True)
-    return FAILED
+    return "failed"

@@ -24,7 +24,7 @@ from prefrl_cli.sweep.directory import read_json
 _LOOK = 0.5  # seconds from one look at the sweep's process to the next
 _LONGEST_WAIT = 60.0  # seconds for a process that a killed sweep has left to write its checkpoint
 
-Run = Callable[[Mapping[str, Any], Sequence[str], Path], int]
+Run = Callable[[Mapping[str, Any], Sequence[str], Path], str]
 
 
 def run_sweep_job(
@@ -36,7 +36,7 @@ def run_sweep_job(
         plain: gives the options.
         overrides: of the job.
         folder: its run directory, absolute.
-        run: starts or resumes a run in a folder.
+        run: starts or resumes a run in a folder, and says how it ended.
         parent: the process of the sweep.
 
     Returns:
@@ -55,7 +55,7 @@ def run_sweep_job(
             set_aside(folder)
         # A sweep has a line of its own; what a job says is in its train.log.
         with _ending_with(parent), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = run(plain(), overrides, folder)
+            ended = run(plain(), overrides, folder)
     except ConfigError as problem:
         return 2, str(problem)
     except KeyboardInterrupt:
@@ -66,13 +66,13 @@ def run_sweep_job(
         with contextlib.suppress(OSError):  # a name that is too long, or a full disk: the line below says it
             write_whole(folder.parent / f"{folder.name}.error.log", traceback.format_exc(), sync=False)
         return 1, " ".join(f"{type(problem).__name__}: {problem}".split())
-    if not code:
+    if ended == "finished":
         return 0, next(
             (line for line in said.getvalue().splitlines() if LEFT_OUT in line or line.startswith(WARNING)), None
         )
     if not read_json(folder / "status.json").get("reason"):
-        return code, (said.getvalue().strip().splitlines() or ["see its train.log"])[-1]
-    return code, None
+        return 1, (said.getvalue().strip().splitlines() or ["see its train.log"])[-1]
+    return 1, None
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from prefrl_cli.cli.command import INTERRUPTED
 from prefrl_cli.config import overrides as typed_text
 from prefrl_cli.config import trust
 from prefrl_cli.config.compose import hydra_main, plain_options, task_overrides
@@ -123,7 +123,7 @@ def _sweep(arguments: list[str], sweep: Sweep, *, quiet: bool) -> int:
     except KeyboardInterrupt as problem:
         if not folder.exists():  # no job had begun
             raise
-        number = getattr(problem, "exit_code", INTERRUPTED) - 128
+        number = getattr(problem, "exit_code", 128 + signal.SIGINT) - 128
         again = f"prefrl-train resume={as_typed(str(folder))}"
         said = f"sweep interrupted; to go on type the same command again, or {again}"
         raise Interrupted(number, said) from None
