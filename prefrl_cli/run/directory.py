@@ -10,16 +10,13 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.files.lock import LOCK, hold, is_held
 from prefrl_cli.files.read import UnreadableError, not_plain, read, read_json, tail
 from prefrl_cli.files.write import append_to, clear_parts, is_part, make_folder, write_whole
-
-if TYPE_CHECKING:
-    pass
 
 STATUS, LOG = "status.json", "train.log"
 
