@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STATUS, LOG = "status.json", "train.log"
 
 _OF_A_STATUS = {"status", "step", "reason", "started", "ended"}
-_ADDED = {"failed_seeds", "charts"}  # since version 0.4
+_ADDED = {"failed_seeds", "charts"}  # not in older records
 
 
 def in_the_way(path: Path) -> str | None:
