@@ -21,7 +21,7 @@ from prefrl_cli.files.write import append_to, clear_parts, is_part, make_folder,
 STATUS, LOG = "status.json", "train.log"
 
 _OF_A_STATUS = {"status", "step", "reason", "started", "ended"}
-_ADDED = {"failed_seeds", "charts"}  # since version 0.4
+_ADDED = {"failed_seeds", "charts"}  # not in older records
 
 
 def in_the_way(path: Path) -> str | None:
