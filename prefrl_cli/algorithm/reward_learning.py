@@ -158,8 +158,8 @@ class _RewardLearning:
             "states": chosen,
             "actions": actions,
             "curve": curve,
-            "true": true[:, ::every],
-            "predicted": predicted[:, ::every],
+            "true": true[:, ::every].contiguous(),  # a view would keep the whole range in memory
+            "predicted": predicted[:, ::every].contiguous(),
             "answers": self.env.answer(some),
             "greedy": self._answer(some),
         }
