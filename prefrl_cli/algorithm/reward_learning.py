@@ -118,7 +118,7 @@ class _RewardLearning:
         metrics["answer_error"] = (answers - greedy).abs().mean(1)
         true, predicted = self._whole_range()
         metrics["reward_error"] = (predicted - true).abs().mean(1)
-        for name in ("loss", "evaluation_mse", "answer_error", "reward_error"):  # what has overflowed is far away
+        for name in ("loss", "evaluation_mse", "answer_error", "reward_error"):  # overflowed: infinitely far away
             metrics[name] = metrics[name].nan_to_num(torch.inf, torch.inf, -torch.inf)
         if self.step == 0:
             self._before = self._snapshot()

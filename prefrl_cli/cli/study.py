@@ -220,7 +220,7 @@ class _Line:
         self._shown = True
 
     def close(self) -> None:
-        """Leave the line as it stands."""
+        """End the line."""
         if self._shown:
             _show("\n")
 
@@ -230,7 +230,7 @@ class _Line:
         return f"{self._name}: {states.count('finished')} of {len(states)} done{failed}{self._left()}"
 
     def _left(self) -> str:
-        """The time that the rest takes where it goes on as since the start."""
+        """The time that the rest takes at the speed so far."""
         shares = [(job.work, job.before, job.share()) for job in self._rows]
         done = sum(work * max(now - before, 0.0) for work, before, now in shares)
         left = sum(work * (1.0 - now) for work, _, now in shares)
