@@ -4,10 +4,10 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 EXPERIMENT ?= oprl_maze
 
-.PHONY: train test check lint types studies studies-quick lock clean
+.PHONY: train test check lint types pages studies studies-quick lock clean
 
 train: $(STAMP)
-	$(VENV)/bin/prefrl-train experiment=$(EXPERIMENT) $(OPTIONS)
+	$(VENV)/bin/prefrl-train experiment=$(EXPERIMENT) num_seeds=16 $(OPTIONS)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n auto --dist loadfile
@@ -20,6 +20,10 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(VENV)/bin/mypy
+
+# What pages repeat from the code: options, rooms, commands of studies.
+pages: $(STAMP)
+	$(VENV)/bin/python docs/make_pages.py
 
 $(STAMP): pyproject.toml requirements.lock
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
