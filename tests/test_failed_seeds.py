@@ -259,7 +259,7 @@ def test_a_study_says_so(maze):
 
 
 def test_a_sweep_says_so(maze):
-    with Sweep(Path("runs"), []) as sweep:
+    with Sweep(Path("sweep"), []) as sweep:
         job = sweep.add(["a=1"])
         maze.rename(sweep.folder(job))
         standing = sweep.standing(job)

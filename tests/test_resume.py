@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import kill_and_resume
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -78,9 +79,11 @@ def test_every_experiment_goes_on_exactly(experiment, here, monkeypatch):
     monkeypatch.undo()
     monkeypatch.chdir(here)
     last: list = []
-    monkeypatch.setattr(
-        runner, "draw", lambda algorithm, log, _: last.append(algorithm.figures(log.history(), log.living))
-    )
+
+    def figures(algorithm, log, _):
+        last.append(algorithm.figures(log.history(), np.array(log.living)))
+
+    monkeypatch.setattr(runner, "draw", figures)
     quick = {"oprl_maze": 4, "tutorial/oprl_maze": 60}.get(experiment, 12)
     config, overrides = kill_and_resume.config_of(
         experiment, f"steps={quick}", f"checkpoint.every={quick // 4}", f"evaluation.every={quick // 3}"
@@ -98,8 +101,10 @@ def test_every_experiment_goes_on_exactly(experiment, here, monkeypatch):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(*place, dying)
             run_or_resume(config, overrides, Path("killed"))
-    assert read_status(Path("killed"))["status"] == "running"
+        status = read_status(Path("killed"))
+        assert status["status"] == ("finished" if place[1] == "draw" else "running") and not status.get("charts")
     assert run_or_resume(config, overrides, Path("killed")) == "finished"
+    assert read_status(Path("killed"))["charts"] is True
     assert kill_and_resume.differences(Path("whole"), Path("killed")) == []
     assert len(last) == 2 and repr(last[0]) == repr(last[1])
     assert json.loads(Path("killed", "summary.json").read_text())["train_seconds"] > 0
@@ -273,8 +278,12 @@ def test_a_stored_file_allows_itself_no_code(monkeypatch, capsys):
     path = Path("run", "config.yaml")
     config = yaml.safe_load(path.read_text())
     config["allow_targets"], config["teacher"]["_target_"] = ["subprocess"], "subprocess.Popen"
-    path.write_text(yaml.safe_dump(config))
     capsys.readouterr()
+    path.write_text(yaml.safe_dump(config))  # beside the choice that the record names
+    assert main(["resume=run"]) == 2
+    assert "teacher.choice=closest: its class is given too; " in capsys.readouterr().err
+    del config["teacher"]["choice"]
+    path.write_text(yaml.safe_dump(config))
     assert main(["resume=run"]) == 2
     assert "teacher._target_=subprocess.Popen: only " in capsys.readouterr().err
     path.write_text("!!python/object/apply:os.system ['touch touched']")

@@ -317,5 +317,5 @@ def test_the_record_of_someone_elses_sweep_runs_nothing(override, here, capsys):
     record = {"overrides": ["experiment=addition_linear", override], "flags": [], "finished": False}
     (here / "sweep.yaml").write_text(yaml.safe_dump(record))
     assert main([f"resume={here}"]) == 2
-    assert f"has {override}; type the sweep's own command again" in capsys.readouterr().err
+    assert f"sweep.yaml: a file may not set {override}; type the sweep's own command again" in capsys.readouterr().err
     assert [path.name for path in here.iterdir()] == ["sweep.yaml"]

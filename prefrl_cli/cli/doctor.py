@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefrl_cli.cli.command import FAILED, REFUSED, run_command
+from prefrl_cli.cli.command import FAILED, REFUSED, run_command, version
 
 USAGE = """\
 prefrl-doctor: whether prefrl works on this machine, and a seed is a seed.
@@ -26,6 +26,10 @@ library of matrix products, whether one seed alone gives bit for bit what it
 gives among others (tried on odd sizes), disk and memory. `!!` marks what is
 wrong, with its cure; `--` what is left out, as you may want it. Writes nothing.
 Exit code 0 when all is well, 1 when something is wrong, 2 for an argument.
+
+  --version   say which version of prefrl this is
+
+PREFRL_TRACEBACK=1 prefrl-doctor ... shows where an error comes from.
 """
 _WIDTH = 80
 _NEEDED_DISK, _NEEDED_MEMORY = 1 << 30, 1 << 30  # bytes
@@ -69,13 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when all is well, 1 when something is wrong, 2 for a wrong argument.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if "--help" in arguments or "-h" in arguments:
-        print(USAGE, end="")
-        return 0
     return run_command("prefrl-doctor", lambda: _examine(arguments))
 
 
 def _examine(arguments: Sequence[str]) -> int:
+    if "--help" in arguments or "-h" in arguments:
+        print(USAGE, end="")
+        return 0
+    if "--version" in arguments:
+        print(version())
+        return 0
     if arguments:
         print(f"prefrl-doctor: {arguments[0]!r}: takes no argument; see prefrl-doctor --help", file=sys.stderr)
         return REFUSED
@@ -211,3 +218,7 @@ def _version(package: str) -> Any:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

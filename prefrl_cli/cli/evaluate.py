@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prefrl_cli.cli.command import run_command
+from prefrl_cli.cli.command import run_command, version
 from prefrl_cli.config.options import MISSING, Option, check_value
 from prefrl_cli.core.option_types import ConfigError, Count, show
 from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 USAGE = """\
-prefrl-evaluate: try what a run has learned with other random numbers, or in
-another environment. Nothing is trained, and nothing is written into the run.
+prefrl-evaluate: what a run has learned, with other random numbers or in another
+environment. Nothing is trained, and nothing is written into the run.
 
 usage: prefrl-evaluate RUN_DIR [OPTION=VALUE ...] [--json FILE]
 
@@ -40,6 +40,9 @@ options:
   threads=N           processor threads; they change no result
   allow_targets=[...] packages of your own that the run's config may use
   --json FILE         the values of each seed as well
+  --version           say which version of prefrl this is
+
+PREFRL_TRACEBACK=1 prefrl-evaluate ... shows where an error comes from.
 """
 _OPTIONS = ("seed", "threads", "device", "allow_targets")
 _DAMAGED = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError)  # what another's state raises
@@ -75,13 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, 2 for a wrong argument, 130 on Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if "--help" in arguments or "-h" in arguments:
-        print(USAGE, end="")
-        return 0
     return run_command("prefrl-evaluate", lambda: _answer(arguments))
 
 
 def _answer(arguments: Sequence[str]) -> int:
+    if "--help" in arguments or "-h" in arguments:
+        print(USAGE, end="")
+        return 0
+    if "--version" in arguments:
+        print(version())
+        return 0
     from prefrl_cli.cli.reproduce import is_option
     from prefrl_cli.config.overrides import overrides
 
@@ -195,7 +201,8 @@ def table(
         was = f"{before[name]:.4g}" if name in before else ""
         mean, (low, high) = one["mean"], one["ci95"]
         if mean is not None:
-            lines.append(f"  {name:<22}{was:>12}{mean:>12.4g}  [{low:.4g}, {high:.4g}]")
+            interval = f"[{low:.4g}, {high:.4g}]" if low == low else "-"  # one seed has none
+            lines.append(f"  {name:<22}{was:>12}{mean:>12.4g}  {interval}")
     return lines
 
 
@@ -230,3 +237,7 @@ def _without_file(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
     if place + 1 >= len(texts):
         raise ConfigError("--json: which file? type --json FILE")
     return texts[:place] + texts[place + 2 :], Path(texts[place + 1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -12,6 +12,7 @@ from prefrl_cli.core.option_types import ConfigError, show, suggest
 
 _COMMANDS = {
     "train": "learn rewards and policies from preferences; all else begins here",
+    "evaluate": "what a run has learned, with other random numbers or elsewhere",
     "report": "statistics, learning curves and comparisons of runs, on one page",
     "reproduce": "run a run again from its own record, and compare",
     "study": "runs that answer one question together, as a table and a chart",

@@ -9,25 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import get_args_parser
-
-from prefrl_cli.cli import hydra_options
 from prefrl_cli.cli.command import REFUSED, exit_code, run_command, version
-from prefrl_cli.cli.help import help_text
-from prefrl_cli.config import messages, trust
-from prefrl_cli.config import overrides as typed_text
-from prefrl_cli.config.compose import call_hydra, one_line_errors, only_check, plain_options, task_overrides
-from prefrl_cli.config.options import Run, check_value, signature
-from prefrl_cli.config.overrides import as_meant, change, overrides
-from prefrl_cli.config.trust import check_trackers
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.texts import typed_path
-from prefrl_cli.run import directory
-from prefrl_cli.run.directory import STATUS, half_begun
-from prefrl_cli.run.lifecycle import branch, named_checkpoint, not_in_place, resume_run, run_job
-from prefrl_cli.run.outputs import LATEST, latest
-from prefrl_cli.run.provenance import chosen_trackers, stored_config
-from prefrl_cli.sweep.start import resume_sweep, run_sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,21 +40,14 @@ def _answer(arguments: list[str]) -> int:
         print("prefrl-train: which experiment? type prefrl-train experiment=NAME, or --help", file=sys.stderr)
         print(text.experiment_list(), file=sys.stderr)
         return REFUSED
-    pass
-    from prefrl_cli.files.texts import typed_path
+    from prefrl_cli.config.overrides import as_meant  # --help does without what takes long to import
     from prefrl_cli.run.directory import RECORD
 
     arguments = as_meant(arguments)
     folder = typed_resume(arguments)
     if folder is not None and not (typed_path(folder) / RECORD).is_file():
         return resume(arguments)
-    pass
-
     return run_hydra(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
 
 
 def run_hydra(arguments: list[str]) -> int:
@@ -85,6 +62,13 @@ def run_hydra(arguments: list[str]) -> int:
     Raises:
         ConfigError: for a wrong option.
     """
+    from prefrl_cli.cli import hydra_options
+    from prefrl_cli.cli.help import help_text
+    from prefrl_cli.config import messages, trust
+    from prefrl_cli.config.compose import call_hydra, one_line_errors, only_check, plain_options, task_overrides
+    from prefrl_cli.run.lifecycle import run_job
+    from prefrl_cli.sweep.start import resume_sweep, run_sweep
+
     messages.check_dashes(arguments)
     typed = _parse(arguments)
     if typed.help:  # as a beginning of it
@@ -106,6 +90,8 @@ def run_hydra(arguments: list[str]) -> int:
 
 def _parse(arguments: list[str]) -> Any:
     """The flags, by Hydra's own parser, whose usage message is longer than a line."""
+    from hydra._internal.utils import get_args_parser
+
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -118,8 +104,11 @@ def _parse(arguments: list[str]) -> Any:
 
 
 def _sweep_to_resume(overrides: list[str]) -> Path | None:
-    typed = [text.partition("=")[2] for text in overrides if typed_text.option(text) == "resume"]
-    return folder if typed and ((folder := typed_path(typed[-1])) / directory.RECORD).is_file() else None
+    from prefrl_cli.config.overrides import option
+    from prefrl_cli.run.directory import RECORD
+
+    typed = [text.partition("=")[2] for text in overrides if option(text) == "resume"]
+    return folder if typed and ((folder := typed_path(typed[-1])) / RECORD).is_file() else None
 
 
 def typed_resume(arguments: Sequence[str]) -> str | None:
@@ -142,6 +131,14 @@ def resume(arguments: Sequence[str]) -> int:
         ConfigError: for a folder that holds no run, a finished one, or an option that is not allowed.
         Interrupted: as for any run.
     """
+    from prefrl_cli.config.options import Run, check_value, signature
+    from prefrl_cli.config.overrides import change, overrides
+    from prefrl_cli.config.trust import check_trackers
+    from prefrl_cli.run.directory import STATUS, half_begun
+    from prefrl_cli.run.lifecycle import branch, named_checkpoint, not_in_place, resume_run
+    from prefrl_cli.run.outputs import LATEST, latest
+    from prefrl_cli.run.provenance import chosen_trackers, stored_config
+
     wanted = typed_resume(arguments)
     typed = overrides([text for text in arguments if not text.startswith("resume=")])
     experiment = typed.pop("experiment", None)
@@ -171,3 +168,7 @@ def resume(arguments: Sequence[str]) -> int:
     if named:
         raise not_in_place(*named)
     return exit_code(resume_run(folder, changed, options, extend="steps" in typed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

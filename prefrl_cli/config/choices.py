@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from prefrl_cli.core.option_types import ConfigError, show, suggest
 
 PARTS = (
@@ -211,6 +209,7 @@ def _nearest(group: str, names: tuple[str, ...], options: Mapping[str, Any]) -> 
     """The choice whose values the record's are most like; the first wins a tie."""
     if len(names) == 1:
         return names[0]
+    import yaml  # --help does without
 
     def same(name: str) -> int:
         path = conf_folder() / group / f"{name}.yaml"

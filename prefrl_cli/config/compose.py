@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from prefrl_cli.config import hydra_compat as hydra_compat  # it makes Hydra read files as we want them read
 from prefrl_cli.config import messages, trust
 from prefrl_cli.config.build import build
 from prefrl_cli.config.choices import choices, conf_folder, named

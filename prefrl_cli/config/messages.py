@@ -6,21 +6,25 @@ import importlib.util
 import os
 import re
 from collections.abc import Sequence
-
-import yaml
-from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
+from typing import TYPE_CHECKING
 
 from prefrl_cli.config.choices import GROUPS, choice_error, choices
 from prefrl_cli.config.options import Run, signature
 from prefrl_cli.core.option_types import ConfigError, show
-from prefrl_cli.logger.logger import Tracker
+
+if TYPE_CHECKING:
+    import yaml
+
+    from prefrl_cli.logger.logger import Tracker
 
 _TYPED = "{}: options are typed NAME=VALUE, such as env.size=12; lists as 'optimizer.betas=[0.9,0.99]'"
 
 
 def one_line(problem: Exception) -> str:
     """What Hydra or OmegaConf complain of, in our words where a person can cause it easily."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+
     if isinstance(problem, MissingConfigException) and "/" in (problem.missing_cfg_file or ""):
         group, _, name = str(problem.missing_cfg_file).rpartition("/")
         if group.startswith("hydra/") and name.partition("_")[0] in EXTRAS:

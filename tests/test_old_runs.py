@@ -1,0 +1,102 @@
+"""Runs of an earlier version, whose records name classes that have moved since: they resume, repeat and are reported.
+
+`tests/old_runs` was written by commit e3d99ca: every experiment on two seeds and a few steps, and a sweep of two jobs.
+"""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from prefrl_cli.cli import report, reproduce, train
+from prefrl_cli.report.configurations import configurations
+from prefrl_cli.report.runs import load
+from prefrl_cli.run import runner
+
+OLD = Path(__file__).parent / "old_runs"
+RUNS = sorted(path.name for path in OLD.iterdir() if (path / "status.json").is_file())
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    shutil.copytree(OLD, tmp_path / "old")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "draw", lambda *_: None)
+    return tmp_path
+
+
+def values(folder):
+    """Rows of metrics.csv by column, for the columns that an old run has."""
+    with Path(folder, "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+
+
+def assert_close(one, other, rows):
+    """Processors differ in the last bits, which grow with the steps: so the first rows alone."""
+    mine, theirs = values(one), values(other)
+    for name in set(mine) & set(theirs):
+        np.testing.assert_allclose(theirs[name][:rows], mine[name][:rows], rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_all_are_there():
+    names = {yaml.safe_load((OLD / name / "config.yaml").read_text())["experiment"] for name in RUNS}
+    assert len(RUNS) == len(names) == 8
+    assert all("_target_" in (OLD / name / "config.yaml").read_text() for name in RUNS)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_finished_run_is_extended(name, here, capsys):
+    status = json.loads(Path("old", name, "status.json").read_text())
+    before = values(f"old/{name}")
+    assert train.main([f"resume=old/{name}", f"steps={status['step'] + 2}", "quiet=true"]) == 0, capsys.readouterr().err
+    after = values(f"old/{name}")
+    shared = set(before) & set(after)
+    assert {"step", "seed"} < shared and len(after["step"]) == len(before["step"]) + 4
+    for column in shared - {"step", "seed"}:
+        np.testing.assert_array_equal(after[column][: len(before[column])], before[column], err_msg=column)
+    assert "_target_" not in Path("old", name, "config.yaml").read_text()  # it names choices from now on
+
+
+def test_an_interrupted_run_goes_on(here, capsys):
+    folder = Path("old", "oprl_maze")
+    (folder / "checkpoints" / "step_000004.pt").unlink()
+    status = json.loads((folder / "status.json").read_text())
+    (folder / "status.json").write_text(json.dumps({**status, "status": "interrupted", "step": 2}))
+    (folder / "summary.json").unlink()
+    assert train.main([f"resume={folder}", "quiet=true"]) == 0, capsys.readouterr().err
+    assert_close(OLD / "oprl_maze", folder, 8)
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 4
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_is_repeated(name, here, capsys):
+    code = reproduce.main([f"old/{name}", "output_dir=again", "quiet=true"])
+    said = capsys.readouterr().out
+    assert (code, said.partition(" ")[0].partition(",")[0].strip(":")) in ((0, "identical"), (1, "different")), said
+    assert_close(f"old/{name}", "again", 4)
+
+
+def test_a_sweep_goes_on(here, capsys):
+    jobs = [path for path in Path("old", "sweep").iterdir() if path.is_dir()]
+    shutil.rmtree(jobs[0])
+    assert train.main(["resume=old/sweep", "quiet=true"]) == 0, capsys.readouterr().err
+    assert json.loads((jobs[0] / "status.json").read_text())["status"] == "finished"
+
+
+def test_they_are_reported_with_what_is_run_now(here, capsys):
+    """Old and new runs of the same options are one configuration."""
+    assert train.main(["resume=old/oprl_maze", "steps=5", "quiet=true"]) == 0
+    (old,) = [run for run in load([OLD / "oprl_maze"])]
+    (new,) = [run for run in load([Path("old/oprl_maze")])]
+    assert old.status == new.status == "finished", (old.reason, new.reason)
+    differ = {name for name in {**old.options, **new.options} if old.options.get(name) != new.options.get(name)}
+    assert differ == {"steps"}
+    assert len(configurations([run for run in load([Path("old")]) if run.status == "finished"])) == len(RUNS) + 2
+    assert report.main(["old", "-o", "page"]) == 0, capsys.readouterr().err
+    page = Path("page", "report.html").read_text()
+    assert "unreadable" not in page and "NoShaping" not in page
