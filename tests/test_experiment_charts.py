@@ -127,7 +127,8 @@ def test_reliability_pools_the_pairs_of_all_seeds_and_shows_each() -> None:
 def test_a_reward_learned_from_preferences_has_the_chart_too() -> None:
     import direct
 
-    experiment = direct.notebook_prefs([81, 5], steps=1, initial=10, final=40)
+    experiment = direct.notebook_prefs([81, 5], steps=1, initial=40, final=40)
+    experiment.evaluate()
     before = str(experiment.state()["streams"])
     pictures = experiment.figures({"loss": np.ones((1, 2))}, np.ones(2, dtype=bool))
     assert str(experiment.state()["streams"]) == before and "80 held-out pairs" in pictures["reliability"].note

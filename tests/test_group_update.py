@@ -188,7 +188,8 @@ def test_a_seed_alone_and_among_others(name: str) -> None:
 
 def test_it_learns_from_the_sparse_reward() -> None:
     experiment = direct.ppo_maze(
-        range(4), env=Maze(4), hidden=32, policy_update=GroupBaseline(), shaping=NoShaping(), criterion=Progress(Maze(4)),
+        range(4), env=Maze(4), hidden=32, policy_update=GroupBaseline(), shaping=NoShaping(),
+        criterion=Progress(Maze(4)),
         queries=UniformTrajectories(), exploration=Exploration(),
     )  # fmt: skip
     first, *_, last = [experiment.update()["return"] for _ in range(25)]
