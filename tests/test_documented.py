@@ -194,7 +194,7 @@ def test_a_person_extends_prefrl_as_the_page_says(tmp_path, monkeypatch, capsys)
     (part,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     for path, content in (
         ("my_conf/experiment/big_maze.yaml", experiment),
-        ("my_conf/teacher/nearest.yaml", "_target_: my_package.Nearest\nties: skip\n"),
+        ("my_conf/criterion/nearest.yaml", "_target_: my_package.Nearest\nsize: 16\n"),
         ("my_package.py", part),
     ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -208,6 +208,6 @@ def test_a_person_extends_prefrl_as_the_page_says(tmp_path, monkeypatch, capsys)
     finally:
         sys.modules.pop("my_package", None)
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert config["teacher"]["_target_"] == "my_package.Nearest" and config["env"]["size"] == 16
+    assert config["criterion"]["_target_"] == "my_package.Nearest" and config["env"]["size"] == 16
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["metrics"]["labels_used"]["mean"] > 0
