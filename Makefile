@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 EXPERIMENT ?= oprl_maze
+SEEDS ?= 16
 
-.PHONY: train test check lint types pages studies studies-quick lock clean
+.PHONY: train test check lint types studies studies-quick lock clean
 
 train: $(STAMP)
-	$(VENV)/bin/prefrl-train experiment=$(EXPERIMENT) num_seeds=16 $(OPTIONS)
+	$(VENV)/bin/prefrl-train experiment=$(EXPERIMENT) num_seeds=$(SEEDS) $(OPTIONS)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n auto --dist loadfile
@@ -22,6 +23,7 @@ types: $(STAMP)
 	$(VENV)/bin/mypy
 
 # What pages repeat from the code: options, rooms, commands of studies.
+.PHONY: pages
 pages: $(STAMP)
 	$(VENV)/bin/python docs/make_pages.py
 
