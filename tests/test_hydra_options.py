@@ -51,6 +51,8 @@ REFUSED = [
     ("hydra.searchpath=[file://nowhere]", "file://nowhere is not there; type a folder that is"),
     ("-m hydra.searchpath=[nowhere] seed=0,1", "file://nowhere is not there; type a folder that is"),
     ("--cfg job hydra.searchpath=[pkg://nowhere]", "pkg://nowhere is not there; type a folder that is"),
+    ("-m seed=range(1e9)", "seed=range(1e9): the sweep has 1,000,000,000 jobs; 100,000 at most"),
+    ("-m seed=range(400) optimizer.lr=range(0,1,1e-3)", "the sweep has 400,000 jobs; 100,000 at most"),
     ("-m hydra.launcher={} seed=0,1", "a sweep needs one"),
     ("-m hydra.sweeper=null seed=0,1", "a sweep needs one"),
     ("-m hydra.sweeper.max_batch_size=0 seed=0,1", "must be a whole number of 1 or more"),
