@@ -29,6 +29,9 @@ def check_parts(
     Raises:
         ValueError: naming the option and what to type.
     """
+    for name in ("observation_space", "action_space", *FiniteEnvironment.__annotations__):
+        if not hasattr(env, name):
+            raise ValueError(f"env={type(env).__name__}: has no {name}, which oprl needs; see docs/extending.md")
     keep = reward_update.keep
     for name, value, most, limit in (
         ("episodes", episodes, memory, "algorithm.memory"),
