@@ -72,6 +72,14 @@ def test_every_room_has_a_layer():
     assert len(ROOMS) + len(top) <= 20
 
 
+def test_files_that_the_documents_name_are_there():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"]:
+        for name in re.findall(
+            r"`((?:prefrl_cli|benchmarks|tests|conf)/[\w/.-]+\.\w+)`", page.read_text(encoding="utf-8")
+        ):
+            assert (ROOT / name).is_file(), f"{page.name}: {name}"
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent != PACKAGE], ids=lambda path: room_of(path))
 def test_imports_go_down(path):
     assert wrong(room_of(path), path.read_text(encoding="utf-8")) == [], path
