@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
-from prefrl_cli.charts.figures import Figure, History
+from prefrl_cli.algorithm.oprl_snapshots import Snapshots
+from prefrl_cli.charts.figures import Figure, History, Learned
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
 from prefrl_cli.core.option_types import CountOrZero, Items
@@ -116,6 +117,7 @@ class OPRL:
         self._questions = Questions(env, streams, teacher, queries, keep)
         self._preferences = self._questions.answered
         self._success = torch.zeros(len(streams.seeds), 0, device=streams.device)
+        self._snapshots = Snapshots(env, len(streams.seeds), queries.segment or env.horizon)
         self.step = 0
         self.examples: dict[str, Tensor] = {}
 
@@ -127,6 +129,7 @@ class OPRL:
         self.reward_model.follow(self.policy)
         if self._queries.due(step):
             self._questions.ask(self._trajectories, self.reward_model)
+            self._snapshots.add_questions(step + 1, self._preferences, self.reward_model)
         metrics = {"return": new.returns.mean(-1), "success": (new.returns > 0).float().mean(-1)}
         fits = self._reward_update.due(step, self._questions.asked) and self._reward_update.updates
         if fits and len(self._preferences.count):  # empty only where the budget is 0
@@ -134,6 +137,7 @@ class OPRL:
             metrics["reward_loss"] = self._reward_update.fit(
                 self.streams, count, self._reward_loss, self.reward_optimizer
             )
+        self._snapshots.add(step + 1, new, self.reward_model)
         if step >= self._policy_start:
             batch = self._policy_update.batch(new, self._trajectories, self.streams)
             metrics["policy_loss"] = self._policy_update(
@@ -226,31 +230,25 @@ class OPRL:
         margin = differences(rewards, fresh.lengths[rows, pairs])
         return Predictions(margin, label, (first != second).float())  # a tie is no preference, whatever `ties` says
 
+    @torch.no_grad()
     def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
         """The charts of this experiment, by file name; see `Algorithm.figures`."""
-        greedy = self.greedy_episode()
-        states = torch.arange(self.env.num_states, device=self.streams.device)
-        with torch.no_grad():
-            process_reward = self.reward_model(states.expand(len(self.streams.seeds), -1))
         before = self.streams.state()  # drawing leaves no trace
         chances, labels, weights = self._held_out().arrays()
         self.streams.restore(before)
-        return oprl_figures.figures(
-            history,
-            held_out=(chances, labels, weights * living[:, None]),
-            living=living,
-            episodes=self._episodes,
-            goal_reward=self.env.goal_reward,
-            seeds=list(self.streams.seeds),
-            walls=self.env.walls,
-            start=self.env.start,
-            goal=self.env.goal,
-            process_reward=process_reward.cpu().numpy(),
-            policy=self.probabilities().cpu().numpy(),
-            visited=greedy.states[:, 0].cpu().numpy(),
-            lengths=greedy.lengths[:, 0].cpu().numpy(),
-            last=greedy.last[:, 0].cpu().numpy(),
+        seed = oprl_figures.median_seed(history, living)
+        greedy, goal_steps = self.greedy_episode(), self._snapshots.goal_steps(self.step)
+        learned = Learned(
+            seed=oprl_figures.seed_words(self.streams.seeds[seed], living),
+            success=self._success[seed].cpu().numpy(),
+            labels=int(self._questions.used[seed]),
+            policy=self.probabilities()[seed].cpu().numpy(),
+            rewards=self._snapshots.rewards(seed, self.step, self.reward_model),
+            states=torch.cat([greedy.states[seed, 0, : greedy.lengths[seed, 0]], greedy.last[seed]]).cpu().numpy(),
+            questions=self._snapshots.questions(seed),
         )
+        charts = oprl_figures.figures(history, goal_steps, (chances, labels, weights * living[:, None]), self._episodes)
+        return charts | self.env.figures(learned)
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
@@ -280,11 +278,13 @@ class OPRL:
             "reference": self.reward_model.state(),
             "trajectories": self._trajectories.state(),
             "preferences": self._preferences.state(),
+            "snapshots": self._snapshots.state(),
             "streams": self.streams.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is of other sizes."""
+        state = {"snapshots": {}, **state}  # older checkpoints have none
         counted = {"step": int, "asked": int, "labels_used": self._questions.used}
         counted["success"] = Field((len(self.streams.seeds), None), self._success.dtype)
         check_state(dict.fromkeys(self.state(), object) | counted, state)
@@ -295,4 +295,5 @@ class OPRL:
         self.reward_model.restore(state["reference"])
         self._trajectories.restore(state["trajectories"])
         self._preferences.restore(state["preferences"])
+        self._snapshots.restore(state["snapshots"])
         self.streams.restore(state["streams"])

@@ -39,6 +39,7 @@ class _RewardLearning:
     """
 
     _loss_label = ""
+    _seen = "labels"
 
     def __init__(
         self,
@@ -168,7 +169,8 @@ class _RewardLearning:
         )
         for name in _LEARNED:
             after[name] = np.where(living.reshape(-1, *[1] * (after[name].ndim - 1)), after[name], np.nan)
-        return reward_figures(history, before, after, self._loss_label)
+        x_label = f"steps of {self._batch} {self._seen} each"
+        return reward_figures(history, before, after, self._loss_label, x_label)
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
@@ -207,6 +209,7 @@ class RewardRegression(_RewardLearning):
     """Fit the reward model to the known reward by squared error, summed over a batch (the notebook's second part)."""
 
     _loss_label = "sum of squared errors of a batch"
+    _seen = "rewards"
 
     def _loss(self, states: Tensor, step: int | None) -> Tensor:
         actions = self.env.draw_actions(self.streams, "actions", states.shape[1])

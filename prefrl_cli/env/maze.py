@@ -9,7 +9,9 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from prefrl_cli.charts.figures import Figure, Learned
 from prefrl_cli.core.option_types import Limits, Positive, Seed
+from prefrl_cli.env.maze_figures import maze_figures
 from prefrl_cli.env.maze_layouts import layout as walls_of
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left: the tutorial's numbering
@@ -61,6 +63,10 @@ class Maze:
     def observe(self, states: Tensor) -> Tensor:
         """What models see of states `[...]`: their numbers, or one-hot vectors `[..., S]`."""
         return one_hot(states, self.num_states).float() if self.observation == "one_hot" else states
+
+    def figures(self, learned: Learned) -> dict[str, Figure]:
+        """What one seed learned here, as charts by file name."""
+        return maze_figures(self, learned)
 
     def _transitions(self) -> np.ndarray:
         rows, columns = np.divmod(np.arange(self.num_states), self.size)
