@@ -17,7 +17,7 @@ from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.preference.questions import Model, margins
 
-_QUESTIONS = 2  # kept at each of these updates
+_QUESTIONS = 1  # kept at each of these updates
 
 
 class RewardModel(Model, Protocol):

@@ -7,7 +7,6 @@ global state; a person's own matplotlibrc is set aside while a chart is drawn.
 from __future__ import annotations
 
 import io
-import math
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +19,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Sheet
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+from PIL import Image
 
+from prefrl_cli.charts.animation import animate
 from prefrl_cli.charts.figures import Array, Curves, Figure, Line, MazeAnimation, Panel
-from prefrl_cli.charts.grid import animate, mazes_sheet
+from prefrl_cli.charts.grid import mazes_sheet
 from prefrl_cli.files.write import write_whole
 from prefrl_cli.stats.aggregates import moving_mean, quantiles
 
@@ -87,9 +88,11 @@ def write(sheet: Sheet, png: Path, svg: Path) -> None:
     """Write a sheet twice; it must have been made, and be written, inside `style`."""
     sheet.set_dpi(150)
     # The canvases' own methods: savefig draws everything once more before each file.
-    raster: Any = FigureCanvasAgg(sheet)  # print_png and print_svg have no types
+    raster: Any = FigureCanvasAgg(sheet)  # its methods have no types
+    raster.draw()
+    pixels = np.ascontiguousarray(np.asarray(raster.buffer_rgba())[..., :3])  # nothing is transparent
     content = io.BytesIO()
-    raster.print_png(content, metadata={"Software": None}, pil_kwargs={"compress_level": 4})
+    Image.fromarray(pixels).save(content, "PNG", dpi=(150, 150), compress_level=4)
     write_whole(png, content.getbuffer(), sync=False)
     sheet.set_layout_engine("none")  # it was laid out just now
     vector: Any = FigureCanvasSVG(sheet)
@@ -113,24 +116,22 @@ def curves_sheet(figure: Curves) -> Sheet:
     rows = figure.rows or tuple(pairs)
     width = 8.0 if max(rows) == 1 else 12.8
     height = 4.9 if len(rows) == 1 else 0.9 + 3.15 * len(rows)  # two by two are 16:9
-    sheet = Sheet(
-        figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.02, hspace=0.04)
-    )
-    sheet.suptitle(figure.title, x=0.012, ha="left", fontsize=17, fontweight="bold")
-    parts = math.lcm(max(rows), *rows)
-    places = sheet.add_gridspec(len(rows), parts)
+    sheet = Sheet(figsize=(width, height))
+    caption = textwrap.fill(_caption(figure), int(13.5 * width))
+    low = 0.17 + 0.2 * (1 + caption.count("\n"))
+    high = (height - 0.6 - low) / len(rows)  # of a row, in inches
+    sheet.text(0.15 / width, 1 - 0.15 / height, figure.title, va="top", fontsize=17, fontweight="bold")
+    sheet.text(0.15 / width, (low - 0.07) / height, caption, va="top", fontsize=11, color=GREY)
     panels = iter(figure.panels)
     for row, number in enumerate(rows):
-        span = parts // (number if figure.rows else max(rows))  # of panels two by two the last may stand alone
-        beside = [
-            (sheet.add_subplot(places[row, place * span : (place + 1) * span]), panel)
-            for place, panel in zip(range(number), panels, strict=False)
-        ]
-        legend_rows = [_draw_panel(axes, panel) for axes, panel in beside]
-        for axes, panel in beside:
-            axes.set_title(panel.title, pad=8 + 18 * max(legend_rows))  # at one height along a row
-    caption = textwrap.fill(_caption(figure), int(13.5 * width))
-    sheet.supxlabel(caption, x=0.012, ha="left", fontsize=11, color=GREY)
+        wide = width / (number if figure.rows else max(rows))  # of panels two by two the last may stand alone
+        beside = [(sheet.add_axes((0, 0, 1, 1)), panel) for _, panel in zip(range(number), panels, strict=False)]
+        legend = 0.25 * max(_draw_panel(axes, panel) for axes, panel in beside)
+        for place, (axes, panel) in enumerate(beside):
+            axes.set_title(panel.title, pad=8 + 72 * legend)  # at one height along a row
+            left, under = place * wide + 1.0, low + (len(rows) - 1 - row) * high + 0.62
+            up = high - 1.04 - legend
+            axes.set_position((left / width, under / height, (wide - 1.2) / width, up / height))
     return sheet
 
 
@@ -179,6 +180,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> int:
         label = panel.mark_label if place == 0 else ""
         axes.axvline(position, color=INK, linestyle=(0, (1, 1.2)), linewidth=1.6, zorder=2.5, label=label or None)
     if panel.x_scale == "log":
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:,.0f}")
     if panel.x_range is not None:
         margin = 0.02 * (panel.x_range[1] - panel.x_range[0])

@@ -73,9 +73,9 @@ def maze_figures(maze: Maze, learned: Learned) -> dict[str, Figure]:
 
 
 def _questions(maze: Maze, learned: Learned, where: dict[str, Any]) -> Mazes:
-    updates = sorted({one.update for one in learned.questions})
-    shown = [updates[place] for place in sorted({0, len(updates) // 2, len(updates) - 1})]
-    panels = [panel for one in learned.questions if one.update in shown for panel in _pair(maze, one)]
+    last = len(learned.questions) - 1
+    shown = np.unique(np.linspace(0, last, _MOMENTS).round().astype(int))
+    panels = [panel for number in shown for panel in _pair(maze, learned.questions[number])]
     return Mazes(
         title="Which of two paths is better? Questions, answers, and what the model expected",
         panels=tuple(panels),
