@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.core.streams import Streams
+from prefrl_cli.core.trajectories import Trajectories, draw_pairs
 from prefrl_cli.env.maze import Maze
+from prefrl_cli.preference.criterion import Progress, Return
+from prefrl_cli.preference.questions import differences
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions, calibration_error, epic_distance, spearman
@@ -23,6 +26,32 @@ def success(episodes: Tensor) -> dict[str, Tensor]:
         return {}
     last = episodes[:, -max(1, count // 10) :].mean(1)
     return {"success_last": last, "success_mean": episodes.mean(1), "solved": (last >= 0.9).float()}
+
+
+@torch.no_grad()
+def predictions(
+    fresh: Trajectories,
+    criterion: Return | Progress,
+    reward_model: ProcessReward | ImplicitReward,
+    streams: Streams,
+    number: int,
+) -> Predictions:
+    """What the model says of pairs of fresh episodes, and the answers that the criterion gives.
+
+    Args:
+        fresh: episodes that nothing was learned from.
+        criterion: which of two is better; a tie is no preference, whatever a teacher says of ties.
+        reward_model: predicts the answers.
+        streams: draw the pairs.
+        number: of pairs, K.
+    """
+    count = torch.full_like(fresh.lengths[:, 0], fresh.lengths.shape[1])
+    pairs = draw_pairs(streams, "evaluation", count, number)  # [R, K, 2]
+    rows = torch.arange(len(pairs), device=pairs.device)[:, None, None]
+    first, second = criterion(fresh)[rows, pairs].unbind(-1)
+    rewards = reward_model.step_rewards(fresh.states[rows, pairs], fresh.actions[rows, pairs])
+    margin = differences(rewards, fresh.lengths[rows, pairs])
+    return Predictions(margin, (first > second).float(), (first != second).float())
 
 
 def predicted_answers(held_out: Predictions) -> dict[str, Tensor]:

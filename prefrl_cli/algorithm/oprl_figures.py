@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,25 +11,33 @@ from prefrl_cli.algorithm.reliability_figure import reliability_figure
 from prefrl_cli.charts.figures import Array, Curves, Figure, History, Line, Panel
 from prefrl_cli.stats.aggregates import moving_mean
 
+if TYPE_CHECKING:
+    from prefrl_cli.reward_model.quality import Predictions
+
 _SMOOTHED_EPISODES = 20  # as the tutorial's charts
 
 
 def figures(
-    history: History, goal_steps: Array, held_out: tuple[Array, Array, Array], episodes: int
+    history: History, living: NDArray[np.bool_], goal_steps: Array, held_out: Predictions | None, episodes: int
 ) -> dict[str, Figure]:
     """Charts of OPRL over all seeds.
 
     Args:
         history: training metrics `[N, R]`, a row an update, and `evaluation/<name>` `[N + 1, R]`, the first row before
             training; NaN where there is no value.
+        living: the seeds that have not failed, `[R]`.
         goal_steps: mean steps of the successful episodes of an update, `[N, R]`; NaN where none was.
-        held_out: chances, labels and weights `[R, K]` of pairs to predict, see `reliability_figure`.
+        held_out: what the model said at the last evaluation; none before the first.
         episodes: played by each seed an update.
 
     Returns:
         Charts by file name: `training`, and `reliability` where it was measured.
     """
-    return {"training": _training(history, goal_steps, episodes)} | reliability_figure(*held_out)
+    charts: dict[str, Figure] = {"training": _training(history, goal_steps, episodes)}
+    if held_out is not None:
+        chances, labels, weights = held_out.arrays()
+        charts |= reliability_figure(chances, labels, weights * living[:, None])
+    return charts
 
 
 def median_seed(history: History, living: NDArray[np.bool_]) -> int:

@@ -12,12 +12,10 @@ from torch.nn.functional import logsigmoid
 
 from prefrl_cli.charts.figures import Question
 from prefrl_cli.core.environment import FiniteEnvironment
-from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.preference.questions import Model, margins
-
-_QUESTIONS = 1  # kept at each of these updates
+from prefrl_cli.preference.dataset import PreferenceDataset
+from prefrl_cli.preference.questions import Model
 
 
 class RewardModel(Model, Protocol):
@@ -28,10 +26,10 @@ class RewardModel(Model, Protocol):
 
 
 class Snapshots:
-    """Rewards and questions at the updates 1, 2, 4, 8, ..., or the first after each at which there are some.
+    """The rewards after the updates 1, 2, 4, 8, ..., and the first answered question of each seed from each of them on.
 
-    When one is taken depends on what was taken before and on nothing else: a run that is stopped and resumed, or
-    extended, has those of a run that never stopped. Tensors are kept, and nothing random is drawn.
+    Nothing depends on how many updates there will be, nor on other seeds: a run that is stopped and resumed, or
+    extended, has the snapshots of a run that never stopped. Nothing random is drawn.
 
     Args:
         env: gives the numbers of states and actions.
@@ -40,34 +38,51 @@ class Snapshots:
     """
 
     def __init__(self, env: FiniteEnvironment, replicas: int, steps: int) -> None:
-        self._replicas, self._states, many = replicas, env.num_states, (replicas, _QUESTIONS)
+        self._replicas, self._states = replicas, env.num_states
         self._fields = {
-            "states": Field((*many, 2, steps), torch.int64, env.num_states),
-            "actions": Field((*many, 2, steps), torch.int64, env.num_actions),
-            "lengths": Field((*many, 2), torch.int64, steps + 1),
-            "label": Field(many),
-            "chance": Field(many),
+            "update": Field((replicas,), torch.int64),
+            "states": Field((replicas, 2, steps), torch.int64, env.num_states),
+            "actions": Field((replicas, 2, steps), torch.int64, env.num_actions),
+            "lengths": Field((replicas, 2), torch.int64, steps + 1),
+            "label": Field((replicas,), torch.float32),
+            "chance": Field((replicas,), torch.float32),  # NaN where there is no question yet
         }
         self._rewards: dict[str, Tensor] = {}  # update -> [R, S, A]
-        self._questions: dict[str, dict[str, Tensor]] = {}  # update -> [R, K, ...] each
+        self._questions: dict[str, dict[str, Tensor]] = {}  # power of two -> [R, ...] each
         self._goal_steps = torch.zeros(replicas, 0)
 
     @torch.no_grad()
-    def add_questions(self, update: int, answered: Store, reward_model: RewardModel) -> None:
-        """Keep the newest questions, and how likely the model thinks each answer before it learns from it.
+    def add_question(self, update: int, answered: PreferenceDataset, reward_model: RewardModel) -> None:
+        """Keep a seed's newest question where it was answered at this update and is the first since the last 2 ** k.
 
         Args:
             update: counted from 1.
-            answered: the questions that are kept for learning.
+            answered: the answers that are kept.
             reward_model: before it learns from them.
         """
-        count = answered.count
-        if not _due(update, self._questions) or not len(count):
+        power = str(1 << update.bit_length() - 1)
+        if power not in self._questions:
+            self._questions[power] = self._no_question()
+        kept = self._questions[power]
+        if not len(answered.count):
             return
-        newest = count[:, None] - 1 - torch.arange(_QUESTIONS, device=count.device)
-        kept = {name: value for name, value in answered.get(newest.clamp(min=0)).items() if name in self._fields}
-        chance = logsigmoid(margins(reward_model, kept)).exp().mean(1)  # of the members
-        self._questions[str(update)] = {**kept, "chance": torch.where(newest >= 0, chance, torch.nan)}
+        newest = answered.get((answered.count - 1).clamp(min=0)[:, None])
+        answered_now = (answered.count > 0) & (newest.answered[:, 0] == update - 1)
+        new = answered_now & kept["chance"].isnan()
+        if bool(new.any()):
+            chance = logsigmoid(newest.return_differences(reward_model)).exp().mean(1)[:, 0]  # of the members
+            found = {name: value[:, 0] for name, value in newest.tensors().items()} | {"chance": chance}
+            found["update"] = torch.full_like(kept["update"], update)
+            for name, value in kept.items():
+                kept[name] = torch.where(new.view(-1, *[1] * (value.ndim - 1)), found[name], value)
+
+    def _no_question(self) -> dict[str, Tensor]:
+        return {
+            name: torch.full(
+                [size or 0 for size in field.shape], torch.nan if name == "chance" else 0, dtype=field.dtype
+            )
+            for name, field in self._fields.items()
+        }
 
     @torch.no_grad()
     def add(self, update: int, new: Trajectories, reward_model: RewardModel) -> None:
@@ -86,13 +101,14 @@ class Snapshots:
 
     def questions(self, seed: int) -> tuple[Question, ...]:
         """What one replica was asked, in order."""
-        several = []
-        for update, kept in self._questions.items():
-            columns = {name: value[seed].cpu().numpy() for name, value in kept.items()}
-            for place in np.flatnonzero(~np.isnan(columns["chance"])):  # NaN: there was no such question
-                item = {name: values[place] for name, values in columns.items()}
-                several.append(Question(**(item | {"update": int(update)})))
-        return tuple(several)
+        several = [
+            {name: value[seed].cpu().numpy() for name, value in kept.items()} for kept in self._questions.values()
+        ]
+        return tuple(
+            Question(**(item | {name: item[name].item() for name in ("update", "label", "chance")}))
+            for item in several
+            if not np.isnan(item["chance"])
+        )
 
     def goal_steps(self, updates: int) -> NDArray[np.floating]:
         """Mean steps of an update's successful episodes, `[updates, R]`; NaN where none was, or it was not noted."""
@@ -103,7 +119,11 @@ class Snapshots:
 
     def state(self) -> dict[str, Any]:
         """All of it."""
-        return {"rewards": dict(self._rewards), "questions": dict(self._questions), "goal_steps": self._goal_steps}
+        return {
+            "rewards": dict(self._rewards),
+            "questions": {power: dict(kept) for power, kept in self._questions.items()},
+            "goal_steps": self._goal_steps,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`, or from nothing, which older checkpoints hold; ValueError where it does not fit."""
@@ -115,7 +135,8 @@ class Snapshots:
             "goal_steps": Field((self._replicas, None)),
         }
         check_state(expected, state, "snapshots")
-        self._rewards, self._questions = dict(state["rewards"]), dict(state["questions"])
+        self._rewards = dict(state["rewards"])
+        self._questions = {power: dict(kept) for power, kept in state["questions"].items()}
         self._goal_steps = state["goal_steps"]
 
 

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Annotated, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -67,6 +68,10 @@ class Maze:
     def figures(self, learned: Learned) -> dict[str, Figure]:
         """What one seed learned here, as charts by file name."""
         return maze_figures(self, learned)
+
+    def diagnostics(self, states: Tensor) -> dict[str, Tensor]:
+        """The `distance` `[...]` of states `[...]`: shortest steps to the goal."""
+        return {"distance": torch.from_numpy(self.distance).to(states.device)[states]}
 
     def _transitions(self) -> np.ndarray:
         rows, columns = np.divmod(np.arange(self.num_states), self.size)
