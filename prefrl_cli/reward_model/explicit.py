@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from prefrl_cli.core.environment import FiniteEnvironment
@@ -55,6 +56,8 @@ class ProcessReward:
         queries: Asks | None = None,
     ) -> None:
         self._observe, self._space = env.observe, env.observation_space
+
+        self._states = torch.arange(env.num_states, device=streams.device).expand(len(streams.seeds), -1)
         members = default_members(members, queries)
         self._network = Network(
             streams, "init/reward_model", inputs_of(self._space), [hidden] * layers, 1,
@@ -74,6 +77,10 @@ class ProcessReward:
     def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Each member's rewards `[R, M, ...]` of steps."""
         return self._each(states)
+
+    def reward_table(self) -> Tensor:
+        """The reward of every state, `[R, S, 1]`, whatever the action."""
+        return self(self._states)[..., None]
 
     def _each(self, states: Tensor) -> Tensor:
         replicas = len(states)

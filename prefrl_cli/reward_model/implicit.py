@@ -79,9 +79,17 @@ class ImplicitReward:
 
     def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Each member's rewards `[R, M, ...]` of steps."""
-        rewards = self.beta * (self._log_probabilities() - self._reference[:, None])  # [R, M, S, A]
+        rewards = self._log_ratios()
         flat = (states * rewards.shape[-1] + actions).flatten(1)[:, None].expand(-1, self.members, -1)
         return rewards.flatten(2).gather(2, flat).view(len(states), self.members, *states.shape[1:])
+
+    def reward_table(self) -> Tensor:
+        """The reward of every action in every state, `[R, S, A]`."""
+        return combine(self._log_ratios(), self._combine)
+
+    def _log_ratios(self) -> Tensor:
+        """Of each member, times beta, `[R, M, S, A]`."""
+        return self.beta * (self._log_probabilities() - self._reference[:, None])
 
     @torch.no_grad()
     def follow(self, policy: Policy) -> None:
