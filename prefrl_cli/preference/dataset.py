@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -52,6 +55,32 @@ class Questions:
         self.answered = Store(keep, len(streams.seeds), fields)
         self.used = torch.zeros(len(streams.seeds), dtype=torch.int64, device=streams.device)
         self.asked = 0
+
+    @staticmethod
+    def read(state: Mapping[str, Any], replicas: int) -> dict[str, Tensor]:
+        """The questions and answers in the state of a whole algorithm, as a checkpoint has it.
+
+        Args:
+            state: the algorithm's.
+            replicas: R.
+
+        Returns:
+            `states`, `actions` `[R, N, 2, T]`, `lengths` `[R, N, 2]` and `label` `[R, N]`, 1 where the first is
+            preferred, 0 where the second is, 0.5 for a tie; the oldest first; and `there` `[R, N]`, whether a seed
+            has so many.
+
+        Raises:
+            KeyError, ValueError: for a state without preferences.
+        """
+        kept = state["preferences"]
+        rows = next(iter(kept["items"].values())).shape[0] if kept["items"] else replicas
+        store = Store(rows // replicas, replicas)
+        store.restore(kept)
+        if not len(store.count):
+            return {}
+        places = torch.arange(int(store.count.max()), device=store.count.device)
+        there = places < store.count[:, None]
+        return {**store.get(torch.where(there, places, 0)), "there": there}
 
     def score(self, trajectories: Trajectories) -> Tensor:
         """What the teacher goes by, `[R, B]`."""
