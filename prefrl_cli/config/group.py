@@ -14,7 +14,6 @@ from typing import Any
 from prefrl_cli.config.choices import GROUPS, choice_error, choices, conf_folder, not_set, of_any_group, target
 from prefrl_cli.config.options import MISSING, Option, check, mapping, signature
 from prefrl_cli.core.option_types import ConfigError, show
-from prefrl_cli.files.read import read_yaml
 
 
 class Group:
@@ -161,7 +160,9 @@ def make(name: str, /, *, seeds: Sequence[int] | None = None, **options: Any) ->
         ConfigError: for a choice or an option that does not exist, and for a part that is missing.
     """
     group, choice = of_any_group(name)
-    content = read_yaml(conf_folder() / group, f"{choice}.yaml")
+    from omegaconf import OmegaConf  # its YAML knows 1e-8 for a number, as Hydra's does
+
+    content: Any = OmegaConf.to_container(OmegaConf.load(conf_folder() / group / f"{choice}.yaml"), resolve=False)
     given = {key: value for key, value in content.items() if key not in ("defaults", "_target_")}
     node = Group(group, {"choice": choice, **given}, ())
     node.given = {key: value for key, value in given.items() if not (isinstance(value, str) and "${" in value)}
