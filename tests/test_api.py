@@ -280,7 +280,7 @@ def test_a_reward_model_is_that_of_its_seed(maze):
 
 
 def test_preferences_are_those_of_the_teacher(maze):
-    """A teacher of discounted returns that never errs prefers the shorter of two successes; whole episodes are asked."""
+    """A teacher that never errs prefers the shorter of two successes; whole episodes are asked about."""
     asked, world = maze.preferences, prefrl_cli.make("maze", **MAZE["env"])
     assert asked["states"].shape[:1] + asked["states"].shape[2:] == (3, 2, 40)
     np.testing.assert_array_equal(asked["there"].sum(1), maze.metrics["labels_used"][-1])
