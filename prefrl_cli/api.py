@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.config.group import make
-from prefrl_cli.core.option_types import ConfigError as OptionError
-from prefrl_cli.core.option_types import Failed, as_typed, show
+from prefrl_cli.core.option_types import ConfigError, Failed, as_typed, show
 from prefrl_cli.files.read import UnreadableError, flat, read_json, short
 from prefrl_cli.files.texts import shown, typed_path
 from prefrl_cli.report import notebook
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from prefrl_cli.report.notebook import Metrics
     from prefrl_cli.run.outputs import Learned
 
-__all__ = ["LoadedRun", "OptionError", "RunFailed", "load", "make", "runs", "train"]
+__all__ = ["ConfigError", "LoadedRun", "RunFailed", "load", "make", "runs", "train"]
 
 _OF_OTHERS = (AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError, ValueError)
 
@@ -62,7 +61,7 @@ def train(
         The run, read back from its folder.
 
     Raises:
-        OptionError: for a wrong option; nothing is written then.
+        ConfigError: for a wrong option; nothing is written then.
         RunFailed: when the run failed.
         KeyboardInterrupt: on Ctrl-C or a stopped kernel, once a checkpoint is written; the message names the run.
     """
@@ -85,7 +84,7 @@ def train(
     allowed = " ".join(text for text in typed if re.match(r"\+{0,2}allow_targets=", text))
     for package in config.get("allow_targets") or ():
         if str(package) not in re.findall(r"[\w.]+", allowed):
-            raise OptionError(f"allow_targets=[{show(package)}]: a file cannot allow code to run; give it to train()")
+            raise ConfigError(f"allow_targets=[{show(package)}]: a file cannot allow code to run; give it to train()")
     folders: list[Path] = []
     status = run_job(config, typed, claimed=folders.append)
     if status != "finished":
@@ -102,12 +101,12 @@ def load(path: str | os.PathLike[str], allow_targets: Sequence[str] = ()) -> Loa
             policy or a reward model runs their code.
 
     Raises:
-        OptionError: for a folder that holds no run, or one that cannot be read.
+        ConfigError: for a folder that holds no run, or one that cannot be read.
     """
     folder = typed_path(os.fspath(path))
     record = read_run(folder)
     if record.status not in STATUSES:
-        raise OptionError(f"{shown(folder)}: cannot be read as a run ({shown(record.reason)})")
+        raise ConfigError(f"{shown(folder)}: cannot be read as a run ({shown(record.reason)})")
     return LoadedRun(record, allow_targets)
 
 
@@ -119,11 +118,11 @@ def runs(folder: str | os.PathLike[str], allow_targets: Sequence[str] = ()) -> I
         allow_targets: as for `load`.
 
     Raises:
-        OptionError: for a folder that is not there.
+        ConfigError: for a folder that is not there.
     """
     top = typed_path(os.fspath(folder))
     if not top.is_dir():
-        raise OptionError(f"{shown(top)}: is no folder; type one that holds runs, such as outputs")
+        raise ConfigError(f"{shown(top)}: is no folder; type one that holds runs, such as outputs")
     for record in read_runs([top]):
         if record.status in STATUSES:
             yield LoadedRun(record, allow_targets)
@@ -183,7 +182,7 @@ class LoadedRun:
         where the second is, 0.5 for a tie; `there` `[R, N]`, whether a seed has so many.
 
         Raises:
-            OptionError: for an experiment that keeps none.
+            ConfigError: for an experiment that keeps none.
         """
         from prefrl_cli.preference.dataset import Questions
 
@@ -191,7 +190,7 @@ class LoadedRun:
             found = Questions.read(self._learned.state, len(self.seeds))
             return {name: values.cpu().numpy() for name, values in found.items()}
         except _OF_OTHERS as problem:
-            raise OptionError(f"{self.path}: keeps no preferences that can be read ({short(problem)})") from None
+            raise ConfigError(f"{self.path}: keeps no preferences that can be read ({short(problem)})") from None
 
     def policy(self, seed: int | None = None) -> LearnedPolicy:
         """What a seed's policy does: `policy(states)` gives actions.
@@ -200,7 +199,7 @@ class LoadedRun:
             seed: of training; none is the first that has not failed.
 
         Raises:
-            OptionError: for a seed that the run has not, or that has failed, and a run without a checkpoint.
+            ConfigError: for a seed that the run has not, or that has failed, and a run without a checkpoint.
         """
         from prefrl_cli.algorithm.learned import LearnedPolicy
 
@@ -230,7 +229,7 @@ class LoadedRun:
 
         algorithm, policy = self._learned.algorithm, self.policy(seed)
         if not isinstance(episodes, int) or not 1 <= episodes <= 10**6:
-            raise OptionError(f"episodes={show(episodes)}: must be a whole number between 1 and 1000000")
+            raise ConfigError(f"episodes={show(episodes)}: must be a whole number between 1 and 1000000")
         streams = algorithm.streams
         if random_seed is not None:
             streams = make("streams/philox", seeds=[random_seed] * len(self.seeds))
@@ -248,16 +247,16 @@ class LoadedRun:
         living = [one for one in self.seeds if one not in failed]
         chosen = living[0] if seed is None and living else seed
         if chosen in failed:
-            raise OptionError(f"seed={chosen}: failed in training; choose one of {show(living)}")
+            raise ConfigError(f"seed={chosen}: failed in training; choose one of {show(living)}")
         if chosen not in self.seeds:
-            raise OptionError(f"seed={show(chosen)}: the run has no such seed; choose one of {show(living)}")
+            raise ConfigError(f"seed={show(chosen)}: the run has no such seed; choose one of {show(living)}")
         return int(chosen)
 
     def _read(self, reader: Callable[[Path], Any]) -> Any:
         try:
             return reader(self.path)
         except UnreadableError as problem:
-            raise OptionError(f"{shown(self.path)}: {shown(problem)}") from None
+            raise ConfigError(f"{shown(self.path)}: {shown(problem)}") from None
 
     def __repr__(self) -> str:
         """The run in a line."""
@@ -268,7 +267,7 @@ class LoadedRun:
         """What a notebook shows: results with intervals, and charts."""
         try:
             summary = self.summary
-        except OptionError:
+        except ConfigError:
             summary = {}
         status = f"{self.status} at step {self.step}"
         return notebook.card(self.path, self.experiment, status, self.reason, self.seeds, self.failed_seeds, summary)
@@ -277,15 +276,15 @@ class LoadedRun:
 def _check(text: Any) -> None:
     """Refuse what only the command takes: flags, sweeps, Hydra's own options, runs that go on."""
     if not isinstance(text, str) or not text.lstrip("+~").partition("=")[0].isprintable():
-        raise OptionError(f"{show(text)}: options are typed NAME=VALUE, such as 'env.size=12'")
+        raise ConfigError(f"{show(text)}: options are typed NAME=VALUE, such as 'env.size=12'")
     name = text.lstrip("+~").partition("=")[0]
     if text.startswith("-"):
         cure = "for many runs type prefrl-train -m in a terminal, then runs(FOLDER) here"
-        raise OptionError(f"{show(text)}: is a flag of the command; {cure}")
+        raise ConfigError(f"{show(text)}: is a flag of the command; {cure}")
     if re.match(r"hydra([./@]|$)", name):
-        raise OptionError(f"{show(text)}: Hydra's own options are for the command; leave it out")
+        raise ConfigError(f"{show(text)}: Hydra's own options are for the command; leave it out")
     if name == "resume":
-        raise OptionError(f"{show(text)}: to go on with a run type prefrl-train {as_typed(text)} in a terminal")
+        raise ConfigError(f"{show(text)}: to go on with a run type prefrl-train {as_typed(text)} in a terminal")
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import prefrl_cli
-from prefrl_cli import OptionError, RunFailed
+from prefrl_cli import ConfigError, RunFailed
 from prefrl_cli.cli.evaluate import evaluate
 from prefrl_cli.config.overrides import as_overrides
 from prefrl_cli.run import progress, runner
@@ -115,7 +115,7 @@ def test_twice_in_one_process_beside_another_hydra(here):
         for number in (1, 2):
             run = prefrl_cli.train(experiment="addition_linear", steps=number, quiet=True, output_dir=f"run{number}")
             assert (run.status, run.step, run.path) == ("finished", number, Path(f"run{number}"))
-        with pytest.raises(OptionError, match="did you mean env.largest"):
+        with pytest.raises(ConfigError, match="did you mean env.largest"):
             prefrl_cli.train(experiment="addition_linear", env={"larges": 3})
         assert GlobalHydra.instance() is known
         assert hydra.compose("mine").a == 1
@@ -146,7 +146,7 @@ def test_in_a_thread(here):
     ],
 )
 def test_wrong_options(overrides, options, said, here):
-    with pytest.raises(OptionError) as problem:
+    with pytest.raises(ConfigError) as problem:
         prefrl_cli.train(overrides, **options)
     assert said in str(problem.value) and "\n" not in str(problem.value)
     assert not list(here.iterdir())
@@ -165,7 +165,7 @@ def test_a_failed_run(here, capsys):
     run = prefrl_cli.load("lost")
     assert (run.status, run.failed_seeds, run.summary) == ("failed", [0], {})
     assert run.reason in str(problem.value)
-    with pytest.raises(OptionError):
+    with pytest.raises(ConfigError):
         run.policy()
 
 
@@ -193,7 +193,7 @@ def test_an_experiment_of_ones_own(here):
     run = prefrl_cli.train(experiment="mine", config_dir="my conf", quiet=True)
     assert (run.experiment, run.step) == ("mine", 3)
     (folder / "evil.yaml").write_text(f"{text}allow_targets: [evil]\n")
-    with pytest.raises(OptionError, match="a file cannot allow code to run"):
+    with pytest.raises(ConfigError, match="a file cannot allow code to run"):
         prefrl_cli.train(experiment="evil", config_dir="my conf", quiet=True)
 
 
@@ -221,7 +221,7 @@ def test_a_table_for_pandas(maze, monkeypatch):
     assert table["step"][:4].tolist() == [0, 0, 0, 1] and table["seed"][:4].tolist() == [5, 6, 7, 5]
     np.testing.assert_array_equal(table["return"], maze.metrics["return"].ravel())
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(OptionError, match="^to_pandas: pandas is not installed; type pip install pandas$"):
+    with pytest.raises(ConfigError, match="^to_pandas: pandas is not installed; type pip install pandas$"):
         maze.metrics.to_pandas()
 
 
@@ -301,11 +301,11 @@ def test_the_addition_task(made):
     np.testing.assert_allclose(episodes.returns, 3 - 0.15 * abs(episodes.states[:, 0].sum(1) - episodes.actions[:, 0]))
     rewards = run.reward_model(1)([3, 4], np.arange(0, 19, 0.1))
     assert np.arange(0, 19, 0.1)[rewards.argmax()] == pytest.approx(answers[1], abs=1e-5)
-    with pytest.raises(OptionError, match="keeps no preferences"):
+    with pytest.raises(ConfigError, match="keeps no preferences"):
         run.preferences  # noqa: B018
     with pytest.raises(ValueError, match="give both"):
         run.reward_model()([1, 2])
-    with pytest.raises(OptionError, match=r"seed=9: the run has no such seed; choose one of \[0,1\]"):
+    with pytest.raises(ConfigError, match=r"seed=9: the run has no such seed; choose one of \[0,1\]"):
         run.policy(9)
 
 
@@ -316,7 +316,7 @@ def test_runs_of_a_folder(made, tmp_path):
     with pytest.warns(UserWarning, match="left out"):
         found = list(prefrl_cli.runs(tmp_path))
     assert [one.path for one in found] == [tmp_path / "a" / "maze"]
-    with pytest.raises(OptionError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is no folder"):
         next(prefrl_cli.runs(tmp_path / "none"))
 
 
@@ -332,7 +332,7 @@ def test_a_strangers_run_runs_nothing(made, tmp_path, monkeypatch):
     (run / "config.yaml").write_text(config)
     loaded = prefrl_cli.load(run)
     for ask in (loaded.policy, loaded.reward_model, loaded.rollout, lambda: loaded.preferences):
-        with pytest.raises(OptionError, match="only prefrl's own classes are allowed"):
+        with pytest.raises(ConfigError, match="only prefrl's own classes are allowed"):
             ask()
     with pytest.raises(SystemExit):  # allowed by the person who loads it
         prefrl_cli.load(run, allow_targets=["evil"]).policy()
@@ -406,7 +406,7 @@ def test_a_bar_below_a_notebooks_cell(here, monkeypatch, capsys):
     ],
 )
 def test_make_says_what_is_wrong(name, options, said):
-    with pytest.raises(OptionError) as problem:
+    with pytest.raises(ConfigError) as problem:
         prefrl_cli.make(name, **options)
     assert said in str(problem.value)
 

@@ -10,13 +10,10 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from prefrl_cli.config.choices import GROUPS, choices
 from prefrl_cli.core.option_types import LARGEST, ConfigError, Count, CountOrZero, Limits, Seed, show, suggest
-
-if TYPE_CHECKING:
-    pass
 
 MISSING = inspect.Parameter.empty
 
@@ -212,7 +209,7 @@ class Checkpoints:
     """Options under `checkpoint`."""
 
     every: CountOrZero = 50
-    keep: CountOrZero = 2
+    keep: Annotated[int, Limits(0, 1_000_000)] = 2
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Metrics(Mapping[str, NDArray[np.float64]]):
         """A table with a row for each step and seed: `step`, `seed`, and a column a metric.
 
         Raises:
-            OptionError: where pandas is not installed.
+            ConfigError: where pandas is not installed.
         """
         try:
             pandas = importlib.import_module("pandas")
