@@ -262,11 +262,7 @@ def test_a_policy_draws_what_it_says(maze):
 def test_a_reward_model_is_that_of_its_seed(maze):
     import torch
 
-    from prefrl_cli.run.outputs import learned
-    from prefrl_cli.run.provenance import stored_config
-
-    stored = stored_config(maze.path)
-    model = learned(maze.path, stored, stored).algorithm.reward_model
+    model = maze._learned.algorithm.reward_model  # of all seeds
     states, actions = torch.arange(36).expand(3, -1), torch.arange(36).expand(3, -1) % 4
     with torch.no_grad():
         steps, values = model.step_rewards(states, actions).numpy(), model(states).numpy()
