@@ -174,23 +174,28 @@ class LoadedRun:
         """The charts, PNG files, by their names."""
         return notebook.charts(self.path)
 
-    @property
+    @cached_property
     def preferences(self) -> dict[str, NDArray[Any]]:
-        """The questions and answers that the newest checkpoint keeps, the oldest first; all-zero past `there`.
+        """The questions that the newest checkpoint keeps answers to, the oldest first; what is past `there` is nothing.
 
-        `states`, `actions` `[R, N, 2, T]`, `lengths` `[R, N, 2]`, `label` `[R, N]`: 1 where the first is preferred, 0
-        where the second is, 0.5 for a tie; `there` `[R, N]`, whether a seed has so many.
+        `states`, `actions` `[R, N, 2, T]` and `lengths` `[R, N, 2]` of both; `label` `[R, N]`, the probability that the
+        first is preferred (0.5 for a tie), and its `weight`; the updates at which it was `asked` and `answered`, -1
+        where that was not noted; and `there` `[R, N]`, whether a seed has so many.
 
         Raises:
             ConfigError: for an experiment that keeps none.
         """
-        from prefrl_cli.preference.dataset import Questions
-
+        algorithm: Any = self._learned.algorithm
+        if not hasattr(algorithm, "preferences"):
+            raise ConfigError(f"{shown(self.path)}: {self.experiment} keeps no preferences")
         try:
-            found = Questions.read(self._learned.state, len(self.seeds))
-            return {name: values.cpu().numpy() for name, values in found.items()}
+            algorithm.restore(self._learned.state)
+            found = algorithm.preferences.all()
         except _OF_OTHERS as problem:
-            raise ConfigError(f"{self.path}: keeps no preferences that can be read ({short(problem)})") from None
+            raise ConfigError(f"{shown(self.path)}: its preferences cannot be read ({short(problem)})") from None
+        if found is None:
+            return {}
+        return {name: values.cpu().numpy() for name, values in {**found[0].tensors(), "there": found[1]}.items()}
 
     def policy(self, seed: int | None = None) -> LearnedPolicy:
         """What a seed's policy does: `policy(states)` gives actions.

@@ -408,7 +408,8 @@ def test_make_says_what_is_wrong(name, options, said):
 
 
 def test_make_takes_the_defaults_of_conf():
-    noisy, oracle = (prefrl_cli.make(f"teacher/{name}") for name in ("noisy", "oracle"))
+    criterion = prefrl_cli.make("criterion/discounted_return", env=prefrl_cli.make("maze"))
+    noisy, oracle = (prefrl_cli.make(f"teacher/{name}", criterion=criterion) for name in ("noisy", "oracle"))
     assert type(noisy) is type(oracle) and vars(noisy) != vars(oracle)
     assert prefrl_cli.make("ppo").clip == prefrl_cli.make("policy_update/ppo").clip
     maze = prefrl_cli.make("maze", size=12, layout="rooms")
