@@ -425,3 +425,14 @@ def test_a_persons_backend_counts_after_charts_were_drawn():
     variables = {**os.environ, "MPLBACKEND": "svg"}
     told = subprocess.run([sys.executable, "-c", command], cwd=ROOT, env=variables, capture_output=True, text=True)
     assert told.stdout == "svg\n", told.stderr
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in (ROOT / "tests" / "old_runs").rglob("status.json")))
+def test_runs_of_an_earlier_version(folder):
+    run = prefrl_cli.load(folder)
+    assert run.status == "finished" and run.metrics.steps[-1] == run.step and str(run.step) in run._repr_html_()
+    assert len(run.rollout(episodes=3).returns) == 3
+    if "maze" in run.experiment:
+        kept = run.preferences
+        np.testing.assert_array_equal(kept["there"].sum(1), run.metrics["labels_used"][-1])
+        assert set(kept["label"][kept["there"]].tolist()) <= {0.0, 0.5, 1.0}
