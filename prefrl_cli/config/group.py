@@ -1,4 +1,7 @@
-"""One group of a configuration: the class of its choice, or that its `_target_` names, with its options checked."""
+"""One group of a configuration: the class of its choice, or that its `_target_` names, with its options checked.
+
+And a part alone, for a loop of one's own.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefrl_cli.config.choices import GROUPS, choice_error, choices, not_set, target
+from prefrl_cli.config.choices import GROUPS, choice_error, choices, conf_folder, not_set, of_any_group, target
 from prefrl_cli.config.options import MISSING, Option, check, mapping, signature
 from prefrl_cli.core.option_types import ConfigError, show
 
@@ -163,3 +166,40 @@ def _find(group: str, wanted: Any, allow_targets: Sequence[str]) -> type:
 def is_optimizer(name: str) -> bool:
     """Whether a parameter is the group `optimizer` on some model's parameters."""
     return name == "optimizer" or name.endswith("_optimizer")
+
+
+def make(name: str, /, *, seeds: Sequence[int] | None = None, **options: Any) -> Any:
+    """Build one part, such as a maze, a teacher or an optimizer, for a loop of one's own.
+
+    Args:
+        name: a choice of `conf/`, such as `maze`; with its group, `teacher/noisy`, where several groups have one.
+        seeds: R of them, for parts that draw random numbers; `streams=` may be given in their place.
+        **options: its options, over those in `conf/`, and the parts that it works with, such as `env=`.
+
+    Returns:
+        The part; `help()` on it tells the shapes.
+
+    Raises:
+        ConfigError: for a choice or an option that does not exist, and for a part that is missing.
+    """
+    group, choice = of_any_group(name)
+    from omegaconf import OmegaConf  # its YAML knows 1e-8 for a number, as Hydra's does
+
+    content: Any = OmegaConf.to_container(OmegaConf.load(conf_folder() / group / f"{choice}.yaml"), resolve=False)
+    given = {key: value for key, value in content.items() if key not in ("defaults", "_target_")}
+    node = Group(group, {"choice": choice, **given}, ())
+    node.given = {key: value for key, value in given.items() if not (isinstance(value, str) and "${" in value)}
+    parts = {key: value for key, value in options.items() if key in node.allowed and is_part(node.allowed[key])}
+    if seeds is not None and "seeds" in node.allowed:
+        parts["seeds"] = tuple(seeds)
+    elif seeds is not None and "streams" in node.allowed:
+        parts.setdefault("streams", make("streams/philox", seeds=seeds))
+    elif seeds is not None:
+        raise ConfigError(f"seeds: {name} draws no random numbers; leave them out")
+    node.given |= {key: value for key, value in options.items() if key not in parts}
+    missing = [key for key, one in node.allowed.items() if one.default is MISSING and key not in {*parts, *node.given}]
+    if missing:
+        others = ", ".join("seeds=[0, 1]" if key in ("streams", "seeds") else f"{key}=..." for key in missing)
+        raise ConfigError(f"{name}: needs {', '.join(missing)}; type make({name!r}, {others})")
+    node.check(set(parts))
+    return node.build(parts)
