@@ -204,7 +204,7 @@ def test_parts_of_ones_own_go_with_ours(typed, extended, capsys):
         (
             "criterion: Given",
             "criterion",
-            "teacher.criterion: Busy does not say that it is handed in; write criterion: Given",
+            "teacher.criterion: Busy does not say that it is handed in;",
         ),
         ('{"distance": self.goal - states}', "{}", "criterion=progress: the environment tells no distance to a goal;"),
     ],
