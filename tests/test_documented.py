@@ -117,7 +117,7 @@ def test_it_does_what_it_says(text, here, capsys):
             assert started([*words, *FEWER, "output_dir=sweep"]) == 0, capsys.readouterr().err
             assert len(list(here.glob("sweep/*/summary.json"))) > 1
     elif words[0].startswith("PYTHONPATH=") or "my_conf" in words:
-        assert "my_conf/experiment/big_maze.yaml" in README  # test_layers.py runs it
+        assert "my_conf/experiment/big_maze.yaml" in README  # run by the test of "Extend" below
     elif text.startswith("'$' "):
         (line,) = re.findall(rf"^\$ {re.escape(shlex.join(words))}\n(.*)$", README, re.M)
         assert started(words) == 2 and capsys.readouterr().err == f"{line}\n"
@@ -143,7 +143,7 @@ def test_the_options_that_the_readme_names_in_its_tables(tmp_path, monkeypatch):
 
 
 def test_every_python_call_of_the_readme(here):
-    """Inline code that is a call; the blocks of Python are run in test_layers.py."""
+    """Inline code that is a call; the one block of Python is run by the test of "Extend" below."""
     known = {'Checkpoints.load(path, "cpu")': {"path": "outputs/oprl_maze/run/checkpoints/step_000002.pt"}}
     calls = set(re.findall(r"`([A-Za-z_][\w.]*\([^`]*\))`", README))
     assert calls == set(known), "a call that is not tried"
