@@ -95,6 +95,25 @@ def choice_error(group: str, name: str, names: Sequence[str] | None = None) -> C
     return ConfigError(f"{group}={show(name)}: there is no such {group}; {suggest(name, known, f'{group}=')}")
 
 
+def of_any_group(name: str) -> tuple[str, str]:
+    """The group and the choice that are meant by a choice's name, such as `maze`, or by both, `teacher/noisy`.
+
+    Raises:
+        ConfigError: where there is none, or several groups have it.
+    """
+    every = {f"{group}/{choice}": (group, choice) for group in GROUPS for choice in choices(group)}
+    if name in every:
+        return every[name]
+    fitting = [both for both, (_, choice) in every.items() if choice == name]
+    if len(fitting) == 1:
+        return every[fitting[0]]
+    if fitting:
+        raise ConfigError(f"{show(name)}: several groups have one; type {' or '.join(fitting)}")
+    group = name.partition("/")[0]
+    names = [both for both in every if both.startswith(f"{group}/")] or [choice for _, choice in every.values()]
+    raise ConfigError(f"{show(name)}: there is no such part; {suggest(name, sorted(set(names)))}")
+
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "prefrl_cli.algorithm.oprl.OPRL": ("oprl",),
     "prefrl_cli.algorithm.oprl.Exploration": ("falling", "none"),
