@@ -107,7 +107,8 @@ def test_it_does_what_it_says(text, here, capsys):
     if words[0] == "make":
         assert f"\n{words[1]}: " in (ROOT / "Makefile").read_text()
     elif words[:2] == ["pip", "install"]:
-        assert re.fullmatch(r"(prefrl|\.)\[(.*)\]", words[2])[2] in PROJECT["optional-dependencies"]
+        extra = re.fullmatch(r"(?:prefrl|\.)\[(.*)\]", words[2])
+        assert extra[1] in PROJECT["optional-dependencies"] if extra else words[2].isalpha()
     elif words[:2] == ["python", "-m"]:
         assert importlib.util.find_spec(f"{words[2]}.__main__") and f"prefrl-{words[3]}" in PROJECT["scripts"]
     elif words[0] == "python":
@@ -132,7 +133,7 @@ def test_it_does_what_it_says(text, here, capsys):
         assert json.loads(Path("new", "summary.json").read_text())["steps"] == 2
     elif words[0] == "prefrl":
         assert f"prefrl-{words[1]}" in PROJECT["scripts"]
-    elif len(words) == 1:
+    elif len(words) == 1 or words == ["prefrl-train", "resume="]:
         assert words[0] in PROJECT["scripts"]  # its name alone
     else:
         code = started([*words, *(["steps=4"] if "output_dir=new" in words else [])])
