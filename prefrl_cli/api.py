@@ -25,7 +25,7 @@ from prefrl_cli.run.provenance import stored_config
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from prefrl_cli.algorithm.learned import Episodes, LearnedPolicy, LearnedReward
+    from prefrl_cli.env.learned import Episodes, LearnedPolicy, LearnedReward
     from prefrl_cli.report.notebook import Metrics
     from prefrl_cli.run.outputs import Learned
 
@@ -206,13 +206,13 @@ class LoadedRun:
         Raises:
             ConfigError: for a seed that the run has not, or that has failed, and a run without a checkpoint.
         """
-        from prefrl_cli.algorithm.learned import LearnedPolicy
+        from prefrl_cli.env.learned import LearnedPolicy
 
         return LearnedPolicy(self._learned.algorithm, self._seed(seed))
 
     def reward_model(self, seed: int | None = None) -> LearnedReward:
         """What a seed has learned to reward: `reward_model(states, actions)` gives rewards; see `policy`."""
-        from prefrl_cli.algorithm.learned import LearnedReward
+        from prefrl_cli.env.learned import LearnedReward
 
         return LearnedReward(self._learned.algorithm, self._seed(seed))
 
@@ -230,7 +230,7 @@ class LoadedRun:
         Returns:
             States, actions and rewards, `[E, T]` each.
         """
-        from prefrl_cli.algorithm.learned import play
+        from prefrl_cli.env.learned import play
 
         algorithm, policy = self._learned.algorithm, self.policy(seed)
         if not isinstance(episodes, int) or not 1 <= episodes <= 10**6:

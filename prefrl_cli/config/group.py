@@ -115,7 +115,7 @@ def _lacks(part: type, annotation: Any) -> str | None:
         methods = [name for name, each in vars(protocol).items() if isinstance(each, types.FunctionType)]
         missing = [name for name in methods if not name.startswith("_") and not hasattr(part, name)]
         if missing:
-            return missing[0]
+            return str(missing[0])
     return None
 
 
