@@ -194,7 +194,7 @@ def test_parts_of_ones_own_go_with_ours(typed, extended, capsys):
         (
             "    def figures(",
             "    def pictures(",
-            "env=Corridor: has no figures, which implicit needs; see docs/extending.md",
+            "env=Corridor: has no figures, which oprl needs; see docs/extending.md",
         ),
         (
             '    time_limit = "end"',
