@@ -203,7 +203,7 @@ class OPRL:
         self.reward_model.restore(state["reference"])
 
     def greedy_episode(self) -> Trajectories:
-        """One episode a seed that takes the most probable action; of equals the first."""
+        """One episode a seed that takes the most probable action; the lowest index wins a tie."""
         best = one_hot(self.probabilities().argmax(-1), self.env.num_actions)
         return rollout(self.env, best, torch.zeros(len(best), 1, self.env.horizon))
 

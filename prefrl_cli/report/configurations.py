@@ -69,7 +69,9 @@ class Configuration:
                 differs = self._differences(run)
                 self.differing += bool(differs)
                 told = f"; the results differ: {differs}" if differs else ""
-                self.repeated.append(f"{seed_text(again)} of {run.path}: there already, left out{told}")
+                self.repeated.append(
+                    f"{seed_text(again)} of {run.path}: an earlier run has them, so these are left out{told}"
+                )
             self.seeds += [run.seeds[place] for place in places]
             self._taken.append((run, places))
             self.failed += [run.seeds[place] for place in places if run.seeds[place] in run.failed]

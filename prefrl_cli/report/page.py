@@ -201,7 +201,7 @@ def _experiment(experiment: Experiment) -> str:
 
 
 def _configurations(experiment: Experiment) -> str:
-    options = [_text(name).replace(".", ".<wbr>") for name in experiment.options]  # may break there on a telephone
+    options = [_text(name).replace(".", ".<wbr>") for name in experiment.options]  # may break there on a small screen
     head = [("", "k"), *((name, "k") for name in options), ("seeds", "n")]
     head += [("share of seeds that solve it", "n")] * (experiment.solved is not None)
     head += [(_words(experiment.headline), "n"), ("labels used", "n")][: 2 if _labels(experiment) else 1]

@@ -1,4 +1,4 @@
-"""`prefrl-train resume=RUN output_dir=NEW`: a run of its own that begins where a checkpoint of another one stands."""
+"""One run from its options to its end: begin it, go on with it, or branch a new one from its checkpoint."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Console:
             try:
                 print(text, file=sys.stderr if error else sys.stdout, flush=True)
             except OSError:
-                self.quiet = True  # whoever read along has left, or has no room for it; the run goes on
+                self.quiet = True  # the reader has gone, or the disk is full; the run goes on
                 silence(sys.stderr if error else sys.stdout)
 
 
@@ -85,7 +85,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave the bar as it stands."""
+        """End the bar where it is."""
         if self._bar is not None:
             self._bar.close()
 

@@ -157,7 +157,7 @@ def begin(algorithm: Algorithm, run: Run, directory: RunDirectory) -> tuple[Reco
 
 
 def evaluated(algorithm: Algorithm) -> dict[str, np.ndarray]:
-    """An evaluation's metrics, `[R]` each; what is no number is not for NumPy to tell."""
+    """An evaluation's metrics, `[R]` each; NumPy does not warn of what is no number."""
     with np.errstate(all="ignore"):
         return arrays(algorithm.evaluate())
 
