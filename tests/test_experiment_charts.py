@@ -21,7 +21,7 @@ def history(success: np.ndarray) -> dict[str, np.ndarray]:
     late = np.full_like(success, np.nan)
     late[3:] = 0.7
     names = {"return": 10 * success, "success": success, "reward_loss": late, "policy_loss": success - 1}
-    return names | {"evaluation/label_accuracy": accuracy}
+    return names | {"evaluation/preference_accuracy": accuracy}
 
 
 def oprl(success: np.ndarray, episodes: int = 10, **changes):
@@ -83,13 +83,13 @@ def test_training_charts_count_and_smooth_by_episodes(episodes: int, window: int
     assert f"{window * episodes} episodes" in sheet.note
 
 
-def test_label_accuracy_counts_from_before_training_and_is_left_out_where_it_was_not_measured() -> None:
+def test_preference_accuracy_counts_from_before_training_and_is_left_out_where_it_was_not_measured() -> None:
     success = np.ones((6, 3))
-    measured, chance = oprl(success)["label_accuracy"].panels[0].lines
+    measured, chance = oprl(success)["preference_accuracy"].panels[0].lines
     assert measured.x.tolist() == [0, 10, 20, 30, 40, 50, 60]
     assert (chance.style, chance.x.tolist(), chance.y.tolist()) == ("dashed", [0, 60], [[0.5], [0.5]])
     kept = history(success)
-    del kept["evaluation/label_accuracy"], kept["reward_loss"]
+    del kept["evaluation/preference_accuracy"], kept["reward_loss"]
     pictures = oprl(success, history=kept)
     assert set(pictures) == {"training", "maze", "episode"}
     assert np.isnan(pictures["training"].panels[2].lines[0].y).all()

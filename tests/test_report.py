@@ -19,6 +19,7 @@ from prefrl_cli.cli import report
 from prefrl_cli.report.configurations import configurations, varying
 from prefrl_cli.report.results import compare, results
 from prefrl_cli.report.runs import load, read_run
+from prefrl_cli.run.outputs import metric_of
 from prefrl_cli.stats.intervals import improvement
 
 
@@ -123,14 +124,14 @@ def test_comparisons_pair_the_seeds_that_are_shared(tmp_path):
     make_run(tmp_path / "b", seeds=4, first_seed=2, noise=1, env__size=9)
     make_run(tmp_path / "c", seeds=4, first_seed=50, env__size=10)
     a, b, c = configurations(load([tmp_path]))
-    paired = compare(a, b, "success_mean")
+    paired = compare(a, b, metric_of("success_mean", {}))
     assert paired.seeds == "4 shared of 6 and 4"
     assert paired.difference.value == pytest.approx(np.mean(a.scores["success_mean"][2:] - b.scores["success_mean"]))
-    assert compare(a, c, "success_mean").seeds == "6 and 4, not the same"
-    assert compare(a, b, "nothing") is None
+    assert compare(a, c, metric_of("success_mean", {})).seeds == "6 and 4, not the same"
+    assert compare(a, b, metric_of("nothing", {})) is None
     (experiment,) = results(load([tmp_path])).experiments
     assert len(experiment.comparisons["success_mean"]) == 3
-    lower = compare(a, b, "greedy_steps")
+    lower = compare(a, b, metric_of("greedy_steps", {}))
     steps = [a.scores["greedy_steps"][2:], b.scores["greedy_steps"]]
     assert lower.better.value == pytest.approx(improvement(-steps[0], -steps[1], True)[0])
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from prefrl_cli.charts.figures import Figure, History
     from prefrl_cli.core.exactness import Trained
+    from prefrl_cli.core.metric import Metric
     from prefrl_cli.core.optimizer import Optimizer
     from prefrl_cli.core.streams import Streams
 
@@ -26,6 +27,7 @@ class Algorithm(Protocol):
         streams: the random numbers of each seed.
         examples: the first few items of the last evaluation, a column `[R, K]` a name; may be empty.
         optimizers: of everything that is learned. They say which seeds' numbers are still finite.
+        metrics: what each number is that `update`, `evaluate` and `play` give; of others only the name is known.
     """
 
     steps: int
@@ -33,6 +35,7 @@ class Algorithm(Protocol):
     streams: Streams
     examples: dict[str, Tensor]
     optimizers: Sequence[Optimizer]
+    metrics: Sequence[Metric]
 
     def update(self) -> dict[str, Tensor]:
         """Train by one step; metrics by name, `[R]` each."""

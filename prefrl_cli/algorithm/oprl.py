@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
+from prefrl_cli.algorithm.metrics import OPRL_METRICS
 from prefrl_cli.charts.figures import Figure, History
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
@@ -108,15 +109,15 @@ class OPRL:
         self.policy, self.reward_model = policy, reward_model
         self._teacher, self._queries, self._reward_update = teacher, queries, reward_update
         self._shaping, self._policy_update, self._exploration = shaping, policy_update, exploration
-        self.policy_optimizer, self.reward_optimizer = policy_optimizer, reward_optimizer
-        self.optimizers = (policy_optimizer, reward_optimizer)
+        self.optimizers = self.policy_optimizer, self.reward_optimizer = policy_optimizer, reward_optimizer
+        self.metrics = (*OPRL_METRICS, *policy_update.metrics)
         self._episodes, self._policy_start, self._render_every = episodes, policy_start, render_every
         self._test_episodes, self._loss = test_episodes, loss or SoftTies()
         self._trajectories = Store(memory, len(streams.seeds), {**trajectory_fields(env), "score": Field(())})
         self._questions = Questions(env, streams, teacher, queries, keep)
         self._preferences = self._questions.answered
-        self._success = torch.zeros(len(streams.seeds), 0, device=streams.device)
-        self.step = 0
+        self.step, self._success = 0, torch.zeros(len(streams.seeds), 0, device=streams.device)
+        self._env_steps = torch.zeros(len(streams.seeds), dtype=torch.float64, device=streams.device)
         self.examples: dict[str, Tensor] = {}
 
     def update(self) -> dict[str, Tensor]:
@@ -127,24 +128,23 @@ class OPRL:
         self.reward_model.follow(self.policy)
         if self._queries.due(step):
             self._questions.ask(self._trajectories, self.reward_model)
-        metrics = {"return": new.returns.mean(-1), "success": (new.returns > 0).float().mean(-1)}
+        self._env_steps = self._env_steps + new.lengths.sum(-1)
+        episodes = torch.full_like(self._env_steps, self._episodes * (step + 1))
+        metrics = {"episodes": episodes, "env_steps": self._env_steps}
+        metrics |= {"return": new.returns.mean(-1), "success": (new.returns > 0).float().mean(-1)}
         fits = self._reward_update.due(step, self._questions.asked) and self._reward_update.updates
         if fits and len(self._preferences.count):  # empty only where the budget is 0
-            count = self._preferences.count
-            metrics["reward_loss"] = self._reward_update.fit(
-                self.streams, count, self._reward_loss, self.reward_optimizer
-            )
+            count, fit = self._preferences.count, self._reward_update.fit
+            metrics["reward_loss"] = fit(self.streams, count, self._reward_loss, self.reward_optimizer)
         if step >= self._policy_start:
             batch = self._policy_update.batch(new, self._trajectories, self.streams)
-            metrics["policy_loss"] = self._policy_update(
-                self.policy, self.policy_optimizer, batch, *self._shape(batch), self.streams
-            )
+            rewards = self._shape(batch)
+            metrics |= self._policy_update(self.policy, self.policy_optimizer, batch, *rewards, self.streams)
         if self._render_every and step and step % self._render_every == 0:
             self._remember(self._play(1, 0.0, "policy"))
         self._success = torch.cat([self._success, (new.returns > 0).float()], 1)
-        metrics["labels_used"] = self._questions.used.float()
         self.step += 1
-        return metrics
+        return metrics | {"labels_used": self._questions.used.float()}
 
     def _play(self, episodes: int, epsilon: float, purpose: str) -> Trajectories:
         drawn = self.streams.uniform(purpose, episodes, self.env.horizon)
@@ -275,6 +275,7 @@ class OPRL:
             "asked": self._questions.asked,
             "labels_used": self._questions.used,
             "success": self._success,
+            "env_steps": self._env_steps,
             "policy": self.policy_optimizer.state(),
             "reward_model": self.reward_optimizer.state(),
             "reference": self.reward_model.state(),
@@ -285,10 +286,11 @@ class OPRL:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is of other sizes."""
-        counted = {"step": int, "asked": int, "labels_used": self._questions.used}
+        counted = {"step": int, "asked": int, "labels_used": self._questions.used, "env_steps": self._env_steps}
+        state = {"env_steps": torch.full_like(self._env_steps, torch.nan), **state}  # earlier versions did not count
         counted["success"] = Field((len(self.streams.seeds), None), self._success.dtype)
         check_state(dict.fromkeys(self.state(), object) | counted, state)
-        self.step, self._success = state["step"], state["success"]
+        self.step, self._success, self._env_steps = state["step"], state["success"], state["env_steps"]
         self._questions.asked, self._questions.used = state["asked"], state["labels_used"]
         self.policy_optimizer.restore(state["policy"])
         self.reward_optimizer.restore(state["reward_model"])

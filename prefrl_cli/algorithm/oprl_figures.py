@@ -48,8 +48,8 @@ def figures(
         last: `[R]`, the state in which it ended.
 
     Returns:
-        Charts by file name: `training`, `label_accuracy` and `reliability` where they were measured, and of the seed in
-        the middle by success of all that have not failed `maze` and `episode`.
+        Charts by file name: `training`, `preference_accuracy` and `reliability` where they were measured, and of the
+        seed in the middle by success of all that have not failed `maze` and `episode`.
     """
     chosen = median_seed(history, living)
     size = len(walls)
@@ -67,9 +67,9 @@ def figures(
         policy=policy[chosen].reshape(size, size, 4),
     )
     charts: dict[str, Figure] = {"training": _training(history, episodes, goal_reward)}
-    accuracy = history.get("evaluation/label_accuracy")
+    accuracy = history.get("evaluation/preference_accuracy")
     if accuracy is not None and not np.isnan(accuracy).all():
-        charts["label_accuracy"] = _label_accuracy(accuracy, episodes)
+        charts["preference_accuracy"] = _preference_accuracy(accuracy, episodes)
     charts |= reliability_figure(*held_out)
     return charts | {"maze": picture, "episode": MazeAnimation(picture)}
 
@@ -106,7 +106,7 @@ def _training(history: History, episodes: int, goal_reward: float) -> Curves:
     return Curves("OPRL training", tuple(panels), note if window > 1 else f"Each point: {shown}.")
 
 
-def _label_accuracy(accuracy: Array, episodes: int) -> Curves:
+def _preference_accuracy(accuracy: Array, episodes: int) -> Curves:
     played = episodes * np.arange(len(accuracy))
     chance = Line(played[[0, -1]], np.full((2, 1), 0.5), "chance", "dashed")
     line = Line(played, accuracy, "reward model")

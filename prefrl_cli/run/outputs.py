@@ -1,23 +1,24 @@
-"""Names and ages of the runs in outputs/."""
+"""What runs leave: their names and ages in outputs/, and the metrics that they report."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from prefrl_cli.algorithm.metrics import axis_of_old_runs as axis_of_old_runs
+from prefrl_cli.algorithm.metrics import recorded
 from prefrl_cli.config.overrides import MOST_STARTED
+from prefrl_cli.core.metric import Metric
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.read import UnreadableError, read
 from prefrl_cli.files.write import append_to
 from prefrl_cli.run.directory import STATUS, TABLE, read_status
+from prefrl_cli.run.metrics_csv import current_names
 from prefrl_cli.run.provenance import stored_config
-
-if TYPE_CHECKING:
-    pass
 
 STARTED = ".started"  # in outputs/: the runs in the order of their start, which no clock tells for sure
 
@@ -120,3 +121,19 @@ def _is_name(text: str) -> bool:
     if text in ("", ".", "..") or Path(text).name != text or "\0" in text:
         return False
     return len(text.encode("utf-8", "replace")) <= _LONGEST_OF_ALL
+
+
+def declared(found: Any) -> dict[str, tuple[Metric, Mapping[str, Any]]]:
+    """The metrics of a `summary.json`, by the names that they have now: what each is, and what is said of it.
+
+    Args:
+        found: such as its `metrics`; what is no mapping of mappings holds nothing.
+    """
+    entries = {str(name)[:80]: one for name, one in found.items()} if isinstance(found, Mapping) else {}
+    given = {name: one for name, one in current_names(entries).items() if isinstance(one, Mapping)}
+    return {name: (recorded(name, one), one) for name, one in given.items()}
+
+
+def metric_of(name: str, known: Mapping[str, Metric]) -> Metric:
+    """What a metric is: as its record says, or as it was meant by a version whose record does not say it."""
+    return known.get(name) or recorded(name, {})

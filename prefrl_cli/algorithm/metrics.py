@@ -1,0 +1,102 @@
+"""The metrics of each algorithm, declared; what a policy update reports it declares itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefrl_cli.core.metric import Metric, by_name, from_declaration
+
+_PREFERENCES = Metric(
+    "preference_accuracy",
+    "share of held-out pairs",
+    "higher",
+    label="preferences predicted",
+    low=0.0,
+    high=1.0,
+    note="Share of the teacher's answers to pairs kept out of training that the reward model predicts.",
+)
+
+OPRL_METRICS = (
+    Metric("episodes", "episodes", low=0.0, role="axis", note="Played so far, without those of render_every."),
+    Metric("env_steps", "steps", label="environment steps", low=0.0, role="cost", note="Of these episodes."),
+    Metric("return", "reward of an episode", "higher"),
+    Metric("success", "share of episodes", "higher", headline=True, low=0.0, high=1.0, failed=0.0),
+    Metric("steps", "steps", "lower", low=0.0),
+    Metric("reward_loss", "nats", "lower"),
+    Metric("labels_used", "labels", label="labels used", low=0.0, role="cost"),
+    Metric(
+        "success_mean",
+        "share of episodes",
+        "higher",
+        headline=True,
+        label="success over all episodes",
+        low=0.0,
+        high=1.0,
+        failed=0.0,
+    ),
+    Metric(
+        "success_last",
+        "share of episodes",
+        "higher",
+        label="success over the last tenth",
+        low=0.0,
+        high=1.0,
+        failed=0.0,
+    ),
+    Metric(
+        "solved",
+        "share of seeds",
+        "higher",
+        low=0.0,
+        high=1.0,
+        failed=0.0,
+        binary=True,
+        role="verdict",
+        note="Solved: success of at least 0.9 over the last tenth of the episodes.",
+    ),
+    Metric("greedy_success", "share of seeds", "higher", low=0.0, high=1.0, failed=0.0, binary=True),
+    Metric("greedy_steps", "steps", "lower", low=0.0),
+    _PREFERENCES,
+    Metric("calibration_error", "probability", "lower", low=0.0, high=1.0),
+    Metric("epic_distance", "", "lower", label="EPIC distance", low=0.0, high=1.0),
+    Metric("distance_correlation", "rank correlation", "higher", low=-1.0, high=1.0),
+)
+
+REWARD_METRICS = (
+    Metric(**{**_PREFERENCES.declaration(), "name": _PREFERENCES.name, "headline": True}),
+    Metric("answer_error", "distance from a + b", "lower", low=0.0),
+    Metric("evaluation_mse", "squared distance from a + b", "lower", low=0.0),
+    Metric("reward_error", "distance from the true reward", "lower", low=0.0),
+    Metric("loss", "loss of a batch", "lower"),
+    Metric("theta_1", label="first weight of the linear reward"),
+    Metric("theta_2", label="second weight of the linear reward"),
+)
+
+_NEW_NAMES = {"label_accuracy": "preference_accuracy"}  # one quantity had two names
+_OF_OLD_RUNS = by_name((*OPRL_METRICS, *REWARD_METRICS))
+
+
+def axis_of_old_runs(options: Mapping[str, Any]) -> tuple[str, int] | None:
+    """What curves of a run are drawn over whose record does not hold it: its name, and how much of it a step is.
+
+    Args:
+        options: dotted name -> value.
+    """
+    number = options.get("algorithm.episodes")
+    return ("episodes", number) if type(number) is int and number > 0 else None
+
+
+def current_name(name: str) -> str:
+    """The name that a metric of an earlier version's record has now."""
+    return _NEW_NAMES.get(name, name)
+
+
+def recorded(name: str, given: Mapping[str, Any]) -> Metric:
+    """The metric of that name in a record: as it is declared there or, in an earlier version's, as it was meant.
+
+    Args:
+        name: as it is now, see `current_name`.
+        given: what the record says of it; see `from_declaration`.
+    """
+    return from_declaration(name, given, None if "direction" in given else _OF_OLD_RUNS.get(name))
