@@ -48,7 +48,8 @@ _MAZE = (
 )
 _PARTS = (
     *(f"queries={name}" for name in ("disagreement", "entropy", "k_center", "disagreement_k_center")),
-    *(f"teacher={name}" for name in ("progress", "noisy", "skip", "equal")),
+    "criterion=progress",
+    *(f"teacher={name}" for name in ("noisy", "skip", "equal")),
     *(f"loss={name}" for name in ("davidson", "rao_kupper", "skip")),
     *(f"optimizer={name}" for name in ("adamw", "rmsprop", "sgd")),
     "env.observation=one_hot",
@@ -256,7 +257,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=5, help="of cost")
     parser.add_argument("--steps", type=int, default=50, help="of cost; 50 is the whole run")
+    parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
     options = parser.parse_args(arguments)
+    if options.quick:
+        options.number, options.mode, options.rounds, options.steps = 5, options.mode or [""], 1, 2
     return whats[options.what](options)
 
 

@@ -208,8 +208,8 @@ def table(
         was = plain(before[name]) if name in before else ""
         mean, (low, high) = one["mean"], one["ci95"]
         if mean is not None:
-            interval = "" if math.isnan(low) else f"  [{plain(low)}, {plain(high)}]"
-            lines.append(f"  {name:<22}{was:>12}{plain(mean):>12}{interval}")
+            interval = f"[{plain(low)}, {plain(high)}]" if low == low else "-"  # one seed has none
+            lines.append(f"  {name:<22}{was:>12}{plain(mean):>12}  {interval}")
     return lines
 
 

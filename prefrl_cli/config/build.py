@@ -157,8 +157,6 @@ def prepare_loggers(config: Mapping[str, Any], overrides: Sequence[str] = ()) ->
     Returns:
         The variables of the environment that the trackers follow, as they are told.
     """
-    pass
-
     told = []
     for name, node in check_loggers(config, check_run(config)).items():
         found, lines = from_environment(name, node.target, node.given, overrides)
@@ -186,7 +184,6 @@ def build_loggers(
         overrides: what was typed; the environment's variables count for the rest.
         tell: told which of these count, in one line.
     """
-    pass
     from prefrl_cli.logger.logger import Trackers
 
     ready = dict(zip(_FOR_LOGGERS, (directory, run.experiment, dict(config)), strict=True))

@@ -10,13 +10,10 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from prefrl_cli.config.choices import GROUPS, choices
 from prefrl_cli.core.option_types import LARGEST, ConfigError, Count, CountOrZero, Limits, Seed, show, suggest
-
-if TYPE_CHECKING:
-    pass
 
 MISSING = inspect.Parameter.empty
 
@@ -92,8 +89,18 @@ def check_value(where: str, option: Option, value: Any) -> Any:
         raise ConfigError(f"{where}={show(value)}: must be {describe(option.annotation)}{size}{cure}") from None
 
 
+# Options of earlier versions, and what is typed today.
+MOVED = {
+    "teacher.criterion": "criterion=progress|return|discounted_return",
+    "teacher.discount": "criterion.discount=VALUE",
+    "teacher.ties": "criterion.ties=VALUE",
+}
+
+
 def unknown(where: str, name: str, allowed: Iterable[str], kind: str) -> ConfigError:
     """The error for a name that does not exist, with the nearest that does, or all of them."""
+    if where in MOVED and name not in allowed:
+        return ConfigError(f"{where}: is chosen apart from the teacher; type {MOVED[where]}")
     names = sorted(allowed)
     shown = where if where.isprintable() else repr(where)
     return ConfigError(f"{shown}: there is no such {kind}; {suggest(name, names, where.removesuffix(name))}")
@@ -212,7 +219,7 @@ class Checkpoints:
     """Options under `checkpoint`."""
 
     every: CountOrZero = 50
-    keep: CountOrZero = 2
+    keep: Annotated[int, Limits(0, 1_000_000)] = 2
 
 
 @dataclass(frozen=True)
