@@ -124,6 +124,17 @@ def test_reliability_pools_the_pairs_of_all_seeds_and_shows_each() -> None:
     assert reliability_figure(chances, labels, 0 * weights) == {}
 
 
+def test_reliability_joins_no_two_bins_and_says_how_many_pairs_each_bin_has() -> None:
+    chances = np.array([[0.05] * 8 + [0.95] * 9 + [0.55] * 2])
+    labels = (chances > 0.5).astype(float)
+    (sheet,) = reliability_figure(chances, labels, np.ones_like(chances)).values()
+    (one,) = sheet.panels
+    assert [line.style for line in one.lines] == ["bars", "dashed", "points"]
+    assert one.lines[2].x.tolist() == pytest.approx([0.05, 0.95])
+    assert "19 held-out pairs of 1 seed, in the ten bins 8, 0, 0, 0, 0, 2, 0, 0, 0, 9." in sheet.note
+    assert "A line would need 3 bins" in sheet.note
+
+
 def test_a_reward_learned_from_preferences_has_the_chart_too() -> None:
     import direct
 

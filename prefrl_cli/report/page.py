@@ -27,8 +27,9 @@ def page(found: Results) -> str:
     body = [
         "<h1>prefrl report</h1>",
         _summary(found),
+        _contents(found),
         _attention(found),
-        *(_experiment(one) for one in found.experiments),
+        *(f'<a id="{_anchor(place)}"></a>{_experiment(one)}' for place, one in enumerate(found.experiments)),
         _runs(found),
         METHOD,
     ]
@@ -39,6 +40,18 @@ def page(found: Results) -> str:
         f"<title>prefrl report</title><style>{STYLE}</style></head>\n<body>\n{chr(10).join(filter(None, body))}\n"
         "</body></html>\n"
     )
+
+
+def _anchor(place: int) -> str:
+    return f"experiment-{place + 1}"
+
+
+def _contents(found: Results) -> str:
+    """Links to the parts of the page."""
+    parts = [(_anchor(place), _text(one.name)) for place, one in enumerate(found.experiments)]
+    parts += [("runs", "All runs"), ("method", "How to read this")]
+    links = (f'<li><a href="#{anchor}">{words}</a></li>' for anchor, words in parts)
+    return f"<nav><ul>{''.join(links)}</ul></nav>"
 
 
 def _interval(estimate: Estimate) -> str:
@@ -275,4 +288,5 @@ def _runs(found: Results) -> str:
         seeds = _text(seed_text(run.seeds).split(" ", 1)[1]) if run.seeds else "–"
         row = [names.get(id(run), "–"), run.status, seeds, str(run.step), seconds]
         rows.append([*row, *([mark] if several else []), _path(run.path)])
-    return f"<h2>All runs</h2><details><summary>{_plural(len(rows), 'run')}</summary>{_table(head, rows)}</details>"
+    title = f'<h2 id="runs">All runs</h2><details><summary>{_plural(len(rows), "run")}</summary>'
+    return f"{title}{_table(head, rows)}</details>"

@@ -43,7 +43,7 @@ class Comparison:
     @property
     def same(self) -> bool:
         """Whether the two do not differ in a single seed, as far as can be seen."""
-        return tuple(self.better) == (0.5, 0.5, 0.5) and tuple(self.difference) == (0.0, 0.0, 0.0)
+        return np.allclose(self.better, 0.5, rtol=0, atol=1e-9) and not np.any(self.difference)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _cut(lines: list[Series]) -> tuple[list[Series], str]:
         there = line.x <= ends[-2]
         band = Band(*(part[there] for part in line.band))
         kept.append(Series(line.number, line.label, line.x[there], band))
-    return kept, f"; {long.label} goes on to {ends[-1]:,.0f}"
+    return kept, f"; {long.label} goes on to about {float(f'{ends[-1]:.2g}'):,.0f}"
 
 
 def _against(experiment: Experiment, metric: Metric, cost: Metric) -> str:
