@@ -14,7 +14,8 @@ from prefrl_cli.policy_update.group_baseline import GroupBaseline
 from prefrl_cli.policy_update.ppo import PPO
 from prefrl_cli.policy_update.replay import Replay
 from prefrl_cli.report.configurations import Configuration
-from prefrl_cli.report.results import compare, headline_of
+from prefrl_cli.report.results import compare, headline_of, results
+from prefrl_cli.report.runs import read_run
 from prefrl_cli.run.outputs import declared, metric_of
 from prefrl_cli.stats.intervals import share_interval
 from prefrl_cli.stats.summary import brackets, digits, record, summarise, value_text
@@ -73,7 +74,7 @@ def test_a_declaration_survives_a_record_and_a_hostile_one_does_not_pass():
     assert from_declaration("a", bad) == Metric("a")
     old = {"per_seed": [0.5], "mean": 0.5}
     found = declared({"label_accuracy": old, "solved": old, "mine": old, "wrong": [1]})
-    assert list(found) == ["preference_accuracy", "solved", "mine"]
+    assert list(found) == ["solved", "preference_accuracy", "mine"]
     assert found["solved"][0].binary and found["solved"][0].failed == 0.0 and found["mine"][0] == Metric("mine")
     assert declared([1]) == declared(None) == {}
 
@@ -83,6 +84,14 @@ def test_each_algorithm_has_one_headline_that_comes_first():
         evaluated = [metric.name for metric in several if metric.name not in ("success", "return", "steps")]
         assert headline_of(by_name(several), reversed(evaluated)) == name
     assert headline_of({}, ["a", "b"]) == "a" and headline_of({}, []) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "headline"), [("oprl_maze", "success_mean"), ("rewardnet_prefs", "preference_accuracy")]
+)
+def test_a_run_of_an_earlier_version_has_the_headline_that_it_had(name, headline):
+    (experiment,) = results([read_run(ROOT / "tests" / "old_runs" / name)]).experiments
+    assert experiment.headline == headline
 
 
 def test_a_share_of_seeds_has_wilsons_interval_wherever_it_is_said():

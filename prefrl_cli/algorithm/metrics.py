@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prefrl_cli.core.metric import Metric, by_name, from_declaration
@@ -69,8 +69,8 @@ REWARD_METRICS = (
     Metric("evaluation_mse", "squared distance from a + b", "lower", low=0.0),
     Metric("reward_error", "distance from the true reward", "lower", low=0.0),
     Metric("loss", "loss of a batch", "lower"),
-    Metric("theta_1", label="first weight of the linear reward"),
-    Metric("theta_2", label="second weight of the linear reward"),
+    Metric("theta_1", note="First weight of the linear reward."),
+    Metric("theta_2", note="Second weight of the linear reward."),
 )
 
 _NEW_NAMES = {"label_accuracy": "preference_accuracy"}  # one quantity had two names
@@ -90,6 +90,12 @@ def axis_of_old_runs(options: Mapping[str, Any]) -> tuple[str, int] | None:
 def current_name(name: str) -> str:
     """The name that a metric of an earlier version's record has now."""
     return _NEW_NAMES.get(name, name)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of an earlier version's record in the order of their declaration, the headline first."""
+    places = {name: place for place, name in enumerate(_OF_OLD_RUNS)}
+    return sorted(names, key=lambda name: places.get(name, len(places)))
 
 
 def recorded(name: str, given: Mapping[str, Any]) -> Metric:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prefrl_cli.algorithm.metrics import axis_of_old_runs as axis_of_old_runs
-from prefrl_cli.algorithm.metrics import recorded
+from prefrl_cli.algorithm.metrics import in_order, recorded
 from prefrl_cli.config.overrides import MOST_STARTED
 from prefrl_cli.core.metric import Metric
 from prefrl_cli.core.option_types import ConfigError, show
@@ -131,7 +131,8 @@ def declared(found: Any) -> dict[str, tuple[Metric, Mapping[str, Any]]]:
     """
     entries = {str(name)[:80]: one for name, one in found.items()} if isinstance(found, Mapping) else {}
     given = {name: one for name, one in current_names(entries).items() if isinstance(one, Mapping)}
-    return {name: (recorded(name, one), one) for name, one in given.items()}
+    names = given if any("direction" in one for one in given.values()) else in_order(given)
+    return {name: (recorded(name, given[name]), given[name]) for name in names}
 
 
 def metric_of(name: str, known: Mapping[str, Metric]) -> Metric:
