@@ -17,15 +17,17 @@ from torch.nn.functional import one_hot
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
 from prefrl_cli.algorithm.earlier_states import updated_state
 from prefrl_cli.algorithm.metrics import OPRL_METRICS
-from prefrl_cli.charts.figures import Figure, History
+from prefrl_cli.algorithm.oprl_parts import check_parts
+from prefrl_cli.algorithm.oprl_snapshots import Snapshots
+from prefrl_cli.charts.figures import Figure, History, Learned
+from prefrl_cli.core.environment import Discrete, FiniteEnvironment
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
 from prefrl_cli.core.option_types import CountOrZero, Items
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.core.trajectories import Trajectories, draw_pairs, trajectory_fields
-from prefrl_cli.env.maze import Maze
+from prefrl_cli.core.trajectories import Trajectories, trajectory_fields
 from prefrl_cli.env.rollout import rollout
 from prefrl_cli.policy.actor_critic import ActorCritic
 from prefrl_cli.policy.exploration import Exploration
@@ -37,7 +39,6 @@ from prefrl_cli.preference.criterion import Progress, Return
 from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies
 from prefrl_cli.preference.queries import Disagreement, Entropy, KCenter, UniformTrajectories
-from prefrl_cli.preference.questions import differences
 from prefrl_cli.preference.teacher import Teacher
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
@@ -63,7 +64,7 @@ class OPRL:
     def __init__(
         self,
         *,
-        env: Maze,
+        env: FiniteEnvironment,
         streams: Streams,
         policy: ActorCritic,
         reward_model: ProcessReward | ImplicitReward,
@@ -84,30 +85,7 @@ class OPRL:
         test_episodes: Items = 16,
         loss: SoftTies | SkipTies | RaoKupper | Davidson | None = None,
     ) -> None:
-        keep = reward_update.keep
-        for name, value, most, limit in (
-            ("episodes", episodes, memory, "algorithm.memory"),
-            ("queries.questions", queries.questions, keep, "reward_update.keep"),
-            ("reward_update.batch", reward_update.batch, keep, "reward_update.keep"),
-        ):
-            if value > most:
-                raise ValueError(f"{name}={value}: more than are kept; try {name}={most} or {limit}={value}")
-        if test_episodes < 2 or memory < 2:
-            name = "test_episodes" if test_episodes < 2 else "memory"
-            raise ValueError(f"{name}=1: a question needs two trajectories; try {name}=16")
-        if isinstance(policy_update, GroupBaseline) and episodes < 2:
-            raise ValueError("episodes=1: is measured against the others of a batch; try episodes=10")
-        if episodes * (queries.start + 1) < 2:
-            raise ValueError(f"queries.start={queries.start}: no two trajectories are kept then; try queries.start=1")
-        if isinstance(reward_model, ImplicitReward) and isinstance(shaping, AdditiveShaping | PotentialShaping):
-            raise ValueError("reward_model=implicit: rewards steps, not states; try reward_model=process")
-        if queries.needs_members and reward_model.members < 2:
-            raise ValueError("reward_model.members=1: no two disagree; try reward_model.members=3")
-        if (queries.segment or 0) > env.horizon:
-            raise ValueError(
-                f"queries.segment={queries.segment}: an episode has at most {env.horizon} steps;"
-                f" try queries.segment={env.horizon}"
-            )
+        check_parts(env, reward_model, queries, reward_update, shaping, policy_update, episodes, memory, test_episodes)
         self.env, self.streams, self.steps = env, streams, steps
         self.policy, self.reward_model = policy, reward_model
         self._criterion, self._teacher, self._queries, self._reward_update = criterion, teacher, queries, reward_update
@@ -117,10 +95,13 @@ class OPRL:
         self._episodes, self._policy_start, self._render_every = episodes, policy_start, render_every
         self._test_episodes, self._loss = test_episodes, loss or SoftTies()
         self._trajectories = Store(memory, len(streams.seeds), trajectory_fields(env))
-        self.preferences = PreferenceDataset(env, streams, queries.segment or env.horizon, keep, queries.budget)
+        self.preferences = PreferenceDataset(
+            env, streams, queries.segment or env.horizon, reward_update.keep, queries.budget
+        )
         self._held_out: Predictions | None = None
         self.step, self._success = 0, torch.zeros(len(streams.seeds), 0, device=streams.device)
         self._env_steps = torch.zeros(len(streams.seeds), dtype=torch.float64, device=streams.device)
+        self._snapshots = Snapshots(env, len(streams.seeds), queries.segment or env.horizon)
         self.examples: dict[str, Tensor] = {}
 
     def update(self) -> dict[str, Tensor]:
@@ -130,21 +111,24 @@ class OPRL:
         self._trajectories.add(new.fields())
         self.reward_model.follow(self.policy)
         self._ask(step)
+        self._snapshots.add_question(step + 1, self.preferences, self.reward_model)
+        success = self.env.success(new).float()  # [R, B]
         self._env_steps = self._env_steps + new.lengths.sum(-1)
         episodes = torch.full_like(self._env_steps, self._episodes * (step + 1))
         metrics = {"episodes": episodes, "env_steps": self._env_steps}
-        metrics |= {"return": new.returns.mean(-1), "success": (new.returns > 0).float().mean(-1)}
+        metrics |= {"return": new.returns.mean(-1), "success": success.mean(-1)}
         fits = self._reward_update.due(step, self.preferences.asked) and self._reward_update.updates
         if fits and len(self.preferences.count):  # empty before the first answer
             count, fit = self.preferences.count, self._reward_update.fit
             metrics["reward_loss"] = fit(self.streams, count, self._reward_loss, self.reward_optimizer)
+        self._snapshots.add(step + 1, new, self.reward_model)
         if step >= self._policy_start:
             batch = self._policy_update.batch(new, self._trajectories, self.streams)
             rewards = self._shape(batch)
             metrics |= self._policy_update(self.policy, self.policy_optimizer, batch, *rewards, self.streams)
         if self._render_every and step and step % self._render_every == 0:
             self._trajectories.add(self._play(1, 0.0, "policy").fields())
-        self._success = torch.cat([self._success, (new.returns > 0).float()], 1)
+        self._success = torch.cat([self._success, success], 1)
         self.step += 1
         return metrics | {"labels_used": self.preferences.used.float()}
 
@@ -195,7 +179,7 @@ class OPRL:
         greedy = self.greedy_episode()
         self._held_out = self._predicted()
         return {
-            "greedy_success": (greedy.returns > 0).float().squeeze(1),
+            "greedy_success": self.env.success(greedy).float().squeeze(1),
             "greedy_steps": greedy.lengths.float().squeeze(1),
             **oprl_evaluation.predicted_answers(self._held_out),
             **oprl_evaluation.reward_quality(self.env, self.reward_model, self.streams, self._policy_update.discount),
@@ -208,7 +192,7 @@ class OPRL:
         self.streams.restart("evaluation")
         fresh = self._play(episodes, 0.0, "evaluation")
         return {
-            "success": (fresh.returns > 0).float().mean(-1),
+            "success": self.env.success(fresh).float().mean(-1),
             "return": fresh.returns.mean(-1),
             "steps": fresh.lengths.float().mean(-1),
         }
@@ -228,42 +212,25 @@ class OPRL:
         """What the model says of pairs of fresh episodes, half of them of random actions, and the answers."""
         self.streams.restart("evaluation")
         fresh = Trajectories.join([self._play(self._test_episodes // 2, share, "evaluation") for share in (0.0, 1.0)])
-        count = torch.full_like(fresh.lengths[:, 0], fresh.lengths.shape[1])
-        pairs = draw_pairs(self.streams, "evaluation", count, 8 * self._test_episodes)  # [R, K, 2]
-        rows = torch.arange(len(pairs), device=pairs.device)[:, None, None]
-        first, second = self._criterion(fresh)[rows, pairs].unbind(-1)
-        with torch.no_grad():
-            rewards = self.reward_model.step_rewards(fresh.states[rows, pairs], fresh.actions[rows, pairs])
-        margin = differences(rewards, fresh.lengths[rows, pairs])
-        # A tie is no preference, whatever `ties` says.
-        return Predictions(margin, (first > second).float(), (first != second).float())
+        number = 8 * self._test_episodes
+        return oprl_evaluation.predictions(fresh, self._criterion, self.reward_model, self.streams, number)
 
+    @torch.no_grad()
     def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
         """The charts of this experiment, by file name; see `Algorithm.figures`."""
-        greedy = self.greedy_episode()
-        states = torch.arange(self.env.num_states, device=self.streams.device)
-        with torch.no_grad():
-            process_reward = self.reward_model(states.expand(len(self.streams.seeds), -1))
-        held_out = None
-        if self._held_out is not None:
-            chances, labels, weights = self._held_out.arrays()
-            held_out = (chances, labels, weights * living[:, None])
-        return oprl_figures.figures(
-            history,
-            held_out=held_out,
-            living=living,
-            episodes=self._episodes,
-            goal_reward=self.env.goal_reward,
-            seeds=list(self.streams.seeds),
-            walls=self.env.walls,
-            start=self.env.start,
-            goal=self.env.goal,
-            process_reward=process_reward.cpu().numpy(),
-            policy=self.probabilities().cpu().numpy(),
-            visited=greedy.states[:, 0].cpu().numpy(),
-            lengths=greedy.lengths[:, 0].cpu().numpy(),
-            last=greedy.last[:, 0].cpu().numpy(),
+        seed = oprl_figures.median_seed(history, living)
+        greedy, goal_steps = self.greedy_episode(), self._snapshots.goal_steps(self.step)
+        learned = Learned(
+            seed=oprl_figures.seed_words(self.streams.seeds[seed], living),
+            success=self._success[seed].cpu().numpy(),
+            labels=int(self.preferences.used[seed]),
+            policy=self.probabilities()[seed].cpu().numpy(),
+            rewards=self._snapshots.rewards(seed, self.step, self.reward_model),
+            states=torch.cat([greedy.states[seed, 0, : greedy.lengths[seed, 0]], greedy.last[seed]]).cpu().numpy(),
+            questions=self._snapshots.questions(seed),
         )
+        charts = oprl_figures.figures(history, living, goal_steps, self._held_out, self._episodes)
+        return charts | self.env.figures(learned)
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
@@ -275,7 +242,7 @@ class OPRL:
 
     def _rows(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Rows of the batches of features that the policy and the reward model see; none where states are numbers."""
-        if not self.env.observe(torch.zeros(1, dtype=torch.long)).is_floating_point():
+        if isinstance(self.env.observation_space, Discrete):
             return (), ()
         every, steps = self.env.num_states, self.env.horizon
         part = -(-self._episodes * steps // getattr(self._policy_update, "minibatches", 1))
@@ -293,12 +260,13 @@ class OPRL:
             "trajectories": self._trajectories.state(),
             "preferences": self.preferences.state(),
             "held_out": {} if self._held_out is None else self._held_out._asdict(),
+            "snapshots": self._snapshots.state(),
             "streams": self.streams.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is of other sizes."""
-        state = updated_state(state)
+        state = {"snapshots": {}, **updated_state(state)}  # older checkpoints have none
         replicas = len(self.streams.seeds)
         held_out = dict.fromkeys(Predictions._fields, Field((replicas, None))) if state.get("held_out") else {}
         checked = {"step": int, "success": Field((replicas, None), self._success.dtype), "held_out": held_out}
@@ -311,4 +279,5 @@ class OPRL:
         self.reward_model.restore(state["reference"])
         self._trajectories.restore(state["trajectories"])
         self.preferences.restore(state["preferences"])
+        self._snapshots.restore(state["snapshots"])
         self.streams.restore(state["streams"])

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prefrl_cli.algorithm.metrics import REWARD_METRICS
-from prefrl_cli.algorithm.reliability_figure import reliability_figure
 from prefrl_cli.algorithm.reward_learning_figures import reward_figures
 from prefrl_cli.charts.figures import Figure, History
 from prefrl_cli.core.exactness import Trained, trained
@@ -25,6 +24,7 @@ from prefrl_cli.preference.loss import bradley_terry
 from prefrl_cli.preference.queries import NearGreedy, WholeRange
 from prefrl_cli.reward_model.addition import LinearReward, RewardNet
 from prefrl_cli.reward_model.quality import Predictions
+from prefrl_cli.reward_model.reliability_figure import reliability_figure
 
 _EXAMPLES = 7
 _LEARNED = ("curve", "predicted", "greedy")  # of a snapshot: what the model says
@@ -40,6 +40,7 @@ class _RewardLearning:
     """
 
     _loss_label = ""
+    _seen = "labels"
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class _RewardLearning:
         loss = self._loss(states, self.step)
         self._optimizer.step(loss)
         self.step += 1
-        return {"loss": loss.detach(), **self._theta()}
+        return {"loss": loss.detach(), **self.reward_model.metrics()}
 
     def _loss(self, states: Tensor, step: int | None) -> Tensor:
         raise NotImplementedError
@@ -87,12 +88,6 @@ class _RewardLearning:
 
     def _answer(self, states: Tensor) -> Tensor:
         return self.policy(self.reward_model, states)
-
-    def _theta(self) -> dict[str, Tensor]:
-        if not isinstance(self.reward_model, LinearReward):
-            return {}
-        first, second = self.reward_model.theta.detach().clone().unbind(1)
-        return {"theta_1": first, "theta_2": second}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, Tensor]:
@@ -118,7 +113,7 @@ class _RewardLearning:
             metrics[name] = metrics[name].nan_to_num(torch.inf, torch.inf, -torch.inf)
         if self.step == 0:
             self._before = self._snapshot()
-        return {**metrics, **self._theta()}
+        return {**metrics, **self.reward_model.metrics()}
 
     def _test(self, states: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Predictions]:
         """On states `[R, B, 2]`: `loss` and `preference_accuracy`, the examples' columns `[R, B]`, and the answers."""
@@ -175,7 +170,8 @@ class _RewardLearning:
         )
         for name in _LEARNED:
             after[name] = np.where(living.reshape(-1, *[1] * (after[name].ndim - 1)), after[name], np.nan)
-        return reward_figures(history, before, after, self._loss_label)
+        x_label = f"steps of {self._batch} {self._seen} each"
+        return reward_figures(history, before, after, self._loss_label, x_label)
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
@@ -220,6 +216,7 @@ class RewardRegression(_RewardLearning):
     """Fit the reward model to the known reward by squared error, summed over a batch (the notebook's second part)."""
 
     _loss_label = "sum of squared errors of a batch"
+    _seen = "rewards"
 
     def _loss(self, states: Tensor, step: int | None) -> Tensor:
         actions = self.env.draw_actions(self.streams, "actions", states.shape[1])

@@ -95,6 +95,25 @@ def choice_error(group: str, name: str, names: Sequence[str] | None = None) -> C
     return ConfigError(f"{group}={show(name)}: there is no such {group}; {suggest(name, known, f'{group}=')}")
 
 
+def of_any_group(name: str) -> tuple[str, str]:
+    """The group and the choice that are meant by a choice's name, such as `maze`, or by both, `teacher/noisy`.
+
+    Raises:
+        ConfigError: where there is none, or several groups have it.
+    """
+    every = {f"{group}/{choice}": (group, choice) for group in GROUPS for choice in choices(group)}
+    if name in every:
+        return every[name]
+    fitting = [both for both, (_, choice) in every.items() if choice == name]
+    if len(fitting) == 1:
+        return every[fitting[0]]
+    if fitting:
+        raise ConfigError(f"{show(name)}: several groups have one; type {' or '.join(fitting)}")
+    group = name.partition("/")[0]
+    names = [both for both in every if both.startswith(f"{group}/")] or [choice for _, choice in every.values()]
+    raise ConfigError(f"{show(name)}: there is no such part; {suggest(name, sorted(set(names)))}")
+
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "prefrl_cli.algorithm.oprl.OPRL": ("oprl",),
     "prefrl_cli.algorithm.oprl.Exploration": ("falling", "none"),
@@ -163,6 +182,9 @@ def updated_flat(options: Mapping[str, Any]) -> dict[str, Any]:
             inside = {key.removeprefix(f"{group}."): value for key, value in options.items() if f"{group}." in key}
             found[f"{group}.choice"] = _nearest(group.rpartition(".")[2], _CHOICES[target], inside)
             del found[name]
+    for (group, choice), added in _ADDED.items():
+        if found.get(f"{group}.choice") == choice:
+            found = {f"{group}.{name}": value for name, value in added.items()} | found
     teacher = {name: value for name, value in found.items() if name.startswith("teacher.")}
     if teacher and not any(name.startswith("criterion.") for name in found):
         parts = _judge_and_errors({name.removeprefix("teacher."): value for name, value in teacher.items()})
@@ -170,6 +192,9 @@ def updated_flat(options: Mapping[str, Any]) -> dict[str, Any]:
         found |= {f"{group}.{name}": value for group, node in parts.items() for name, value in node.items()}
     return found
 
+
+# Options that a choice did not have in earlier versions, with the values that stand for what it did then.
+_ADDED: dict[tuple[str, Any], dict[str, Any]] = {("env", "maze"): {"time_limit": "end"}}
 
 _ERRORS = {"noisy": ("beta", None), "myopic": ("gamma", 1), "mistake": ("mistake", 0), "skip": ("skip", 0)}
 _ERRORS |= {"equal": ("equal", 0)}
@@ -199,10 +224,12 @@ def _updated_node(group: str, node: Any) -> Any:
     target = node.get("_target_")
     if group == "logger":
         return {name: _updated_node(str(name), inner) for name, inner in node.items()}
-    if not isinstance(target, str) or target not in _CHOICES:
-        return dict(node)
     options = {name: value for name, value in node.items() if name != "_target_"}
-    return {"choice": _nearest(group, _CHOICES[target], options), **options}
+    if isinstance(target, str) and target in _CHOICES:
+        options = {"choice": _nearest(group, _CHOICES[target], options), **options}
+    elif target is not None:
+        return dict(node)
+    return options | (_ADDED.get((group, options.get("choice")), {}) if "choice" in options else {}) | options
 
 
 def _nearest(group: str, names: tuple[str, ...], options: Mapping[str, Any]) -> str:

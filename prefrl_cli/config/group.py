@@ -1,4 +1,7 @@
-"""One group of a configuration: the class of its choice, or that its `_target_` names, with its options checked."""
+"""One group of a configuration: the class of its choice, or that its `_target_` names, with its options checked.
+
+And a part alone, for a loop of one's own.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefrl_cli.config.choices import GROUPS, choice_error, choices, not_set, target
+from prefrl_cli.config.choices import GROUPS, choice_error, choices, conf_folder, not_set, of_any_group, target
 from prefrl_cli.config.options import MISSING, Option, check, mapping, signature
 from prefrl_cli.core.option_types import ConfigError, show
 
@@ -56,13 +59,25 @@ class Group:
                 raise ConfigError(f"{self.group}.{name}: {self.name} needs it; add {self.group}.{name}=VALUE")
 
     def check_parts(self, nodes: Mapping[str, Group]) -> None:
-        """Refuse a part of ours that is of another class than this constructor asks for; a user's own may be any."""
+        """Refuse a part that this constructor cannot use.
+
+        Where it asks for classes, one of ours must be of them, and a user's own may be any; where it asks for a
+        Protocol, any must have its methods.
+        """
         for name, option in self.allowed.items():
             wanted = _classes(option.annotation)
             part = nodes.get(name)
-            if part is None or not wanted or part.target.__module__.partition(".")[0] != "prefrl_cli":
+            if part is None:
                 continue
-            if not issubclass(part.target, wanted):
+            ours = part.target.__module__.partition(".")[0] == "prefrl_cli"
+            if (lacks := _lacks(part.target, option.annotation)) is not None:
+                if not ours:
+                    needs = f"has no {lacks}, which {self.name} needs; see docs/extending.md"
+                    raise ConfigError(f"{name}={part.name}: {needs}")
+                found = {one: _find(name, target(name, one), ()) for one in choices(name)}
+                fitting = [one for one, each in found.items() if _lacks(each, option.annotation) is None]
+                raise ConfigError(f"{name}={part.name}: {self.name} cannot use it; type {name}={'|'.join(fitting)}")
+            if ours and wanted and not issubclass(part.target, wanted):
                 classes = {each.__name__ for each in wanted}
                 fitting = [one for one in choices(name) if target(name, one).rpartition(".")[2] in classes]
                 raise ConfigError(f"{name}={part.name}: {self.name} cannot use it; type {name}={'|'.join(fitting)}")
@@ -91,6 +106,17 @@ def _classes(annotation: Any) -> tuple[type, ...]:
     named = typing.get_args(annotation) or (annotation,)
     classes = tuple(one for one in named if isinstance(one, type) and one not in (types.NoneType, Any))
     return () if any(getattr(one, "_is_protocol", False) for one in classes) else classes
+
+
+def _lacks(part: type, annotation: Any) -> str | None:
+    """The first method of a Protocol that a class does not have; none where it has all, or no Protocol is asked for."""
+    named = typing.get_args(annotation) or (annotation,)
+    for protocol in (one for one in named if getattr(one, "_is_protocol", False)):
+        methods = [name for name, each in vars(protocol).items() if isinstance(each, types.FunctionType)]
+        missing = [name for name in methods if not name.startswith("_") and not hasattr(part, name)]
+        if missing:
+            return str(missing[0])
+    return None
 
 
 def _class_of(group: str, choice: Any) -> str:
@@ -140,3 +166,40 @@ def _find(group: str, wanted: Any, allow_targets: Sequence[str]) -> type:
 def is_optimizer(name: str) -> bool:
     """Whether a parameter is the group `optimizer` on some model's parameters."""
     return name == "optimizer" or name.endswith("_optimizer")
+
+
+def make(name: str, /, *, seeds: Sequence[int] | None = None, **options: Any) -> Any:
+    """Build one part, such as a maze, a teacher or an optimizer, for a loop of one's own.
+
+    Args:
+        name: a choice of `conf/`, such as `maze`; with its group, `teacher/noisy`, where several groups have one.
+        seeds: R of them, for parts that draw random numbers; `streams=` may be given in their place.
+        **options: its options, over those in `conf/`, and the parts that it works with, such as `env=`.
+
+    Returns:
+        The part; `help()` on it tells the shapes.
+
+    Raises:
+        ConfigError: for a choice or an option that does not exist, and for a part that is missing.
+    """
+    group, choice = of_any_group(name)
+    from omegaconf import OmegaConf  # its YAML knows 1e-8 for a number, as Hydra's does
+
+    content: Any = OmegaConf.to_container(OmegaConf.load(conf_folder() / group / f"{choice}.yaml"), resolve=False)
+    given = {key: value for key, value in content.items() if key not in ("defaults", "_target_")}
+    node = Group(group, {"choice": choice, **given}, ())
+    node.given = {key: value for key, value in given.items() if not (isinstance(value, str) and "${" in value)}
+    parts = {key: value for key, value in options.items() if key in node.allowed and is_part(node.allowed[key])}
+    if seeds is not None and "seeds" in node.allowed:
+        parts["seeds"] = tuple(seeds)
+    elif seeds is not None and "streams" in node.allowed:
+        parts.setdefault("streams", make("streams/philox", seeds=seeds))
+    elif seeds is not None:
+        raise ConfigError(f"seeds: {name} draws no random numbers; leave them out")
+    node.given |= {key: value for key, value in options.items() if key not in parts}
+    missing = [key for key, one in node.allowed.items() if one.default is MISSING and key not in {*parts, *node.given}]
+    if missing:
+        others = ", ".join("seeds=[0, 1]" if key in ("streams", "seeds") else f"{key}=..." for key in missing)
+        raise ConfigError(f"{name}: needs {', '.join(missing)}; type make({name!r}, {others})")
+    node.check(set(parts))
+    return node.build(parts)

@@ -1,4 +1,7 @@
-"""How Hydra reads files of a `--config-dir`: as people write them, within bounds, and checked before they count."""
+"""How Hydra reads files of a `--config-dir`: as people write them, within bounds, and checked before they count.
+
+And how it is used inside someone else's process.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,19 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.version import VersionBase
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -49,6 +56,9 @@ def _begin_with_ours(self: ConfigRepository, search_path: Any) -> None:
     """Hydra's list of folders, of which those of files are read by our own reader of people's texts."""
     _begin(self, search_path)
     for source in self.sources:
+        if source.provider.startswith("hydra.searchpath") and not source.available():
+            place = f"{source.scheme()}://{source.path}"
+            raise ConfigError(f"hydra.searchpath: {show(place)} is not there; type a folder that is, or leave it out")
         if source.scheme() == "file":
             source.load_config = functools.partial(_load_text, source, source.load_config)  # type: ignore[method-assign]
 
@@ -86,6 +96,23 @@ def _defaults_in_words(self: ConfigRepository, config_path: str, defaults: Any) 
         return _defaults(self, config_path, defaults)
     except (AssertionError, AttributeError, TypeError):
         raise ConfigError(f"{config_path}.yaml: defaults: each line must be '- GROUP: CHOICE' or '- _self_'") from None
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Within it Hydra is as if it had not been used; afterwards what a notebook or script had made of it is there."""
+    ours = (GlobalHydra, HydraConfig, VersionBase)
+    before: dict[type, Any] = {one: Singleton._instances.pop(one) for one in ours if one in Singleton._instances}
+    variable = os.environ.get("HYDRA_FULL_ERROR")
+    try:
+        yield
+    finally:
+        for one in ours:
+            Singleton._instances.pop(one, None)
+        Singleton._instances.update(before)
+        os.environ.pop("HYDRA_FULL_ERROR", None)
+        if variable is not None:
+            os.environ["HYDRA_FULL_ERROR"] = variable
 
 
 # For good and in every process that imports our command: a launcher's workers load the files of their jobs themselves.

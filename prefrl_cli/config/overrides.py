@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +152,7 @@ def _place(typed: str, several: bool) -> str:
         return typed
     if several and "," in typed:
         return typed
-    path = str(typed_path(typed))
-    quoted = re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", path))
-    return f"'{quoted}'"
+    return _quoted(str(typed_path(typed)))
 
 
 _HOW = ("hydra/launcher=", "hydra.launcher.", "quiet=")  # how a sweep runs, not what it is
@@ -172,3 +171,43 @@ def what(overrides: Sequence[str]) -> list[str]:
 def how(overrides: Sequence[str]) -> list[str]:
     """The overrides that only say how a sweep runs."""
     return [one for one in overrides if one.startswith(_HOW)]
+
+
+_WORD = re.compile(r"[A-Za-z_][\w/.-]*")  # what Hydra takes for a text without quotes
+_NO_WORDS = ("null", "true", "false", "nan", "inf")
+
+
+def as_overrides(name: str, value: Any) -> list[str]:
+    """An option given in Python as it would be typed; several for a mapping, as `env={"size": 8}` is.
+
+    Args:
+        name: of the option or group.
+        value: a number, a text or a path, a truth value, None, a list of these, or a mapping by the names within.
+
+    Raises:
+        ConfigError: for any other value.
+    """
+    if isinstance(value, Mapping):
+        return [text for key, inner in value.items() for text in as_overrides(f"{name}.{key}", inner)]
+    return [f"{name}={_as_value(name, value)}"]
+
+
+def _as_value(name: str, value: Any) -> str:
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # of NumPy or torch
+        value = value.item()
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if value is None or isinstance(value, bool | int | float):
+        return str(value).lower() if isinstance(value, bool) else "null" if value is None else repr(value)
+    if isinstance(value, list | tuple | range):
+        return f"[{','.join(_as_value(name, one) for one in value)}]"
+    if not isinstance(value, str):
+        what = type(value).__name__
+        raise ConfigError(f"{name}: {what}: must be a number, a text, true or false, None, or a list of these")
+    return value if _WORD.fullmatch(value) and value.lower() not in _NO_WORDS else _quoted(value)
+
+
+def _quoted(text: str) -> str:
+    """A text in quotes as Hydra reads them."""
+    quoted = re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", text))
+    return f"'{quoted}'"

@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from prefrl_cli.charts.figures import Figure, Learned
+from prefrl_cli.core.environment import Box, Discrete, TimeLimit
 from prefrl_cli.core.option_types import Limits, Positive, Seed
+from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.env.maze_figures import maze_figures
 from prefrl_cli.env.maze_layouts import layout as walls_of
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left: the tutorial's numbering
@@ -29,12 +33,15 @@ class Maze:
         layout: `wall` (the tutorial's), `open`, `rooms` or `random`, see `prefrl_cli.env.maze_layouts`.
         layout_seed: which random maze.
         observation: what models see of a state: `cell`, its number, or `one_hot`, the same as a vector.
+        time_limit: what the horizon is: the `end` of an episode, or a cut after which the value of the last state
+            counts (`bootstrap`).
 
     Attributes:
         transitions: `[S, A]`, the next state; the goal leads to itself.
         walls: `[size, size]`, whether a cell is a wall.
         distance: `[S]`, shortest steps to the goal, -1 where there is no way.
         start, goal: states.
+        observation_space, action_space: what `observe` gives, and the moves.
     """
 
     num_actions = len(MOVES)
@@ -47,10 +54,14 @@ class Maze:
         layout: Literal["wall", "open", "rooms", "random"] = "wall",
         layout_seed: Seed = 0,
         observation: Literal["cell", "one_hot"] = "cell",
+        time_limit: TimeLimit = "end",
     ) -> None:
         self.size, self.horizon, self.goal_reward = size, horizon, goal_reward
-        self.observation = observation
+        self.observation, self.time_limit = observation, time_limit
         self.num_states = size * size
+        vector = Box(0.0, 1.0, (self.num_states,))
+        self.observation_space: Discrete | Box = vector if observation == "one_hot" else Discrete(self.num_states)
+        self.action_space = Discrete(self.num_actions)
         self.start, self.goal = 0, size * size - 1
         self.walls = walls_of(layout, size, layout_seed)
         self.transitions = self._transitions()
@@ -62,6 +73,14 @@ class Maze:
     def observe(self, states: Tensor) -> Tensor:
         """What models see of states `[...]`: their numbers, or one-hot vectors `[..., S]`."""
         return one_hot(states, self.num_states).float() if self.observation == "one_hot" else states
+
+    def success(self, played: Trajectories) -> Tensor:
+        """Whether trajectories `[R, B]` ended on the goal."""
+        return played.last == self.goal
+
+    def figures(self, learned: Learned) -> dict[str, Figure]:
+        """What one seed learned here, as charts by file name."""
+        return maze_figures(self, learned)
 
     def diagnostics(self, states: Tensor) -> dict[str, Tensor]:
         """The `distance` `[...]` of states `[...]`: shortest steps to the goal."""

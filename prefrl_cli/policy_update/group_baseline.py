@@ -61,6 +61,8 @@ class GroupBaseline:
     """
 
     metrics = (POLICY_LOSS, ENTROPY, APPROXIMATE_KL)
+    min_episodes = 2
+    bootstraps = False  # it has no value
 
     def __init__(
         self,

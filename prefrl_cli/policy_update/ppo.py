@@ -20,6 +20,7 @@ from prefrl_cli.policy_update.advantages import (
     VALUE_LOSS,
     Policy,
     approximate_kl,
+    bootstrapped,
     clipped_gain,
     generalised_advantages,
     standardise,
@@ -43,6 +44,8 @@ class PPO:
     """
 
     metrics = (POLICY_LOSS, ENTROPY, APPROXIMATE_KL, VALUE_LOSS)
+    min_episodes = 1
+    bootstraps = True  # whether the value of a state counts in which a time limit cut an episode off
 
     def __init__(
         self,
@@ -88,7 +91,8 @@ class PPO:
             chosen, values = policy(batch.states)
             before = chosen.log_probability(batch.actions).flatten(1)  # [R, B * T]
             mask = batch.mask
-            advantages = generalised_advantages(rewards / self._unit, values, mask, self.discount, self.trace)
+            scaled = bootstrapped(rewards / self._unit, batch, policy, self.discount)
+            advantages = generalised_advantages(scaled, values, mask, self.discount, self.trace)
             targets = (advantages + values).flatten(1)
             mask, states, actions = mask.flatten(1), batch.states.flatten(1), batch.actions.flatten(1)
             advantages = standardise(advantages.flatten(1), mask, self._least_deviation, floor=True)

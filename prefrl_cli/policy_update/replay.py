@@ -34,6 +34,8 @@ class Replay:
     """
 
     metrics = (POLICY_LOSS, ENTROPY, VALUE_LOSS)
+    min_episodes = 1
+    bootstraps = False  # its values are of standardised returns, in no unit of the reward
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ _LONGEST_LINE = 1 << 16  # bytes; 500 columns have some 12,000
 _AT_ONCE = 1 << 22  # bytes
 _CELLS = 4_000_000  # of a step, and of the steps with an evaluation together
 _CELLS_AT_ONCE = 200_000
+_CELLS_WHOLE = 1 << 27  # 1 GB
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,12 @@ class Table:
 
 
 def read_metrics(
-    folder: Path, seeds: list[int], declared: Mapping[str, Metric] | None = None, ends: Mapping[int, int] | None = None
+    folder: Path,
+    seeds: list[int],
+    declared: Mapping[str, Metric] | None = None,
+    ends: Mapping[int, int] | None = None,
+    *,
+    every_step: bool = False,
 ) -> tuple[Table, Table]:
     """A run's metrics of training and of its evaluations, read a few million bytes at a time.
 
@@ -51,16 +57,17 @@ def read_metrics(
         seeds: R seeds, in the order in which each step lists them.
         declared: what the metrics are, for what failed seeds count as.
         ends: of seeds that failed the step from which on they have no row.
+        every_step: whether a long run is read whole, up to the size of 64 seeds, 100,000 steps and 20 metrics.
 
     Raises:
         UnreadableError: for anything but a row a step and seed, a number or nothing in each cell, and for more rows
             than any run has. An unfinished last step is left out.
     """
     declared = declared or {}
-    found = _table(folder, METRICS, seeds, declared, ends)
+    found = _table(folder, METRICS, seeds, declared, ends, every_step)
     tested = {name: column for name, column in found.columns.items() if name.startswith(EVALUATION)}
     if not tested:
-        return found, _table(folder, EVALUATIONS, seeds, declared, ends)
+        return found, _table(folder, EVALUATIONS, seeds, declared, ends, every_step)
     trained = {name: column for name, column in found.columns.items() if name not in tested}  # as earlier versions have
     there = ~np.isnan(np.stack(list(tested.values()))).all((0, 2))
     columns = {name.removeprefix(EVALUATION): column[there] for name, column in tested.items()}
@@ -71,8 +78,25 @@ def read_metrics(
     )
 
 
+def joined(table: Table, evaluations: Table) -> Table:
+    """Both in one, at every step that one of them has; metrics of evaluations are called `evaluation/<name>`."""
+    steps = np.union1d(table.steps, evaluations.steps)
+    columns = {}
+    for part, beginning in ((table, ""), (evaluations, EVALUATION)):
+        places = np.searchsorted(steps, part.steps)
+        for name, column in part.columns.items():
+            columns[beginning + name] = np.full((len(steps), column.shape[1]), np.nan)
+            columns[beginning + name][places] = column
+    return Table(steps, columns)
+
+
 def _table(
-    folder: Path, file_name: str, seeds: list[int], declared: Mapping[str, Metric], ends: Mapping[int, int] | None
+    folder: Path,
+    file_name: str,
+    seeds: list[int],
+    declared: Mapping[str, Metric],
+    ends: Mapping[int, int] | None,
+    every_step: bool,
 ) -> Table:
     with opened(folder, file_name, _MOST_BYTES) as file:
         lines = _lines(file)
@@ -83,7 +107,8 @@ def _table(
         whole = _filled(lines, seeds, ends, len(names)) if ends else lines
         begins = "" if file_name == EVALUATIONS else EVALUATION
         tested = [place for place, name in enumerate(names) if place > 1 and name.startswith(begins)]
-        values = _numbers(_chosen(whole, len(names), tested, len(seeds)), len(names), len(seeds))
+        most = (_CELLS_WHOLE / len(names) if every_step else _ROWS) / len(seeds)
+        values = _numbers(_chosen(whole, len(names), tested, len(seeds), most), len(names), len(seeds))
     found = values[:, 0, 0]
     if (values[:, :, 0] != found[:, None]).any() or (values[:, :, 1] != np.array(seeds)).any():
         raise UnreadableError(f"{file_name}: a step does not list the seeds of config.yaml once each")
@@ -146,12 +171,14 @@ def _lines(file: BinaryIO) -> Iterator[list[bytes]]:
         yield lines
 
 
-def _chosen(parts: Iterator[list[bytes]], columns: int, evaluated: list[int], replicas: int) -> list[bytes]:
+def _chosen(
+    parts: Iterator[list[bytes]], columns: int, evaluated: list[int], replicas: int, most: float
+) -> list[bytes]:
     """The rows, a text a step, of every second, fourth, ... step, of the last and of those with an evaluation."""
     if replicas * columns > _CELLS:
         raise UnreadableError(f"metrics.csv has more than {_CELLS:,} numbers a step")
     # Of two runs with different numbers of seeds the one has all steps of the other.
-    thinned, evaluations = _Thinned(_ROWS / replicas), _Thinned(_CELLS / columns / replicas)
+    thinned, evaluations = _Thinned(most), _Thinned(_CELLS / columns / replicas)
     last, block, left = list[bytes](), 0, list[bytes]()
     for lines in parts:
         left += lines

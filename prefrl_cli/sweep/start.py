@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
 from omegaconf import DictConfig
 
 from prefrl_cli.config import overrides as typed_text
 from prefrl_cli.config import trust
 from prefrl_cli.config.compose import hydra_main, plain_options, task_overrides
 from prefrl_cli.config.messages import cause
-from prefrl_cli.core.option_types import ConfigError, Failed, as_typed
+from prefrl_cli.core.option_types import ConfigError, Failed, as_typed, show
 from prefrl_cli.files.standard_streams import answer, say
 from prefrl_cli.files.texts import shown
 from prefrl_cli.run import directory, outputs
@@ -28,9 +30,12 @@ from prefrl_cli.sweep.job import run_sweep_job
 from prefrl_cli.sweep.launcher import launching
 from prefrl_cli.sweep.progress import Watch, table_of_failures
 
+MOST_JOBS = 100_000
+
 
 def run_sweep(arguments: list[str], typed: Any) -> int:
     """Start a sweep, or go on with the newest of the same overrides that is not finished."""
+    _check_number(typed.overrides)
     overrides = typed_text.what(typed.overrides)
     values = dict(text.lstrip("+").split("=", 1) for text in typed.overrides if "=" in text)
     quiet = values.get("quiet", "").lower() == "true"
@@ -52,6 +57,27 @@ def run_sweep(arguments: list[str], typed: Any) -> int:
         )
     flags = [f"--config-dir={os.path.abspath(typed.config_dir)}"] if typed.config_dir else []
     return _sweep(arguments, Sweep(folder, overrides, flags), quiet=quiet)
+
+
+def _check_number(overrides: list[str]) -> None:
+    """Refuse a sweep of so many jobs that Hydra's list of them would fill the memory; a search draws its own number.
+
+    Raises:
+        ConfigError: naming the option with the most values.
+    """
+    if any(re.match(r"\+{0,2}(hydra/sweeper|hparams_search)=(?!basic$|null$)", text) for text in overrides):
+        return
+    values: dict[str, int] = {}
+    for text, one in zip(overrides, OverridesParser.create().parse_overrides(overrides), strict=True):
+        value = one.value()
+        if isinstance(value, RangeSweep):
+            step = abs(float(value.step)) or math.inf
+            values[text] = math.ceil(min(abs(float(value.stop or 0) - float(value.start or 0)) / step, 1e18))
+        elif isinstance(value, ChoiceSweep):
+            values[text] = len(value.list)
+    if (jobs := math.prod(max(1, number) for number in values.values())) > MOST_JOBS:
+        text = max(values, key=lambda text: values[text])
+        raise ConfigError(f"{show(text)}: the sweep has {jobs:,} jobs; {MOST_JOBS:,} at most, so type fewer values")
 
 
 def _typed_folder(text: str) -> Path | None:
