@@ -161,8 +161,7 @@ class LoadedRun:
 
         From the step on at which a seed failed its success is 0 and its other metrics are NaN.
         """
-        read = self._read(lambda folder: read_metrics(folder, self.seeds, ends=self._ends, every_step=True))
-        table = joined(*read)
+        table = joined(*self._read(lambda folder: read_metrics(folder, self.seeds, None, self._ends, every_step=True)))
         return notebook.Metrics(table.steps, self.seeds, table.columns)
 
     @cached_property

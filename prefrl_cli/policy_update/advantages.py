@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.core.metric import Metric
+from prefrl_cli.core.trajectories import Trajectories
 
 POLICY_LOSS = Metric("policy_loss", note="Mean over the steps of the optimiser.")
 ENTROPY = Metric("entropy", "nats", low=0.0, note="Of the policy where it acts, mean over the last pass.")
@@ -20,7 +21,6 @@ APPROXIMATE_KL = Metric(
     note="From the policy that acted to the one that learns, mean over the last pass.",
 )
 VALUE_LOSS = Metric("value_loss", "squared error", "lower", low=0.0, note="Before its weight, mean over the last pass.")
-from prefrl_cli.core.trajectories import Trajectories
 
 
 class Distribution(Protocol):
