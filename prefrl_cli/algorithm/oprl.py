@@ -15,15 +15,14 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
-from prefrl_cli.algorithm.earlier_states import updated_state
-from prefrl_cli.algorithm.metrics import OPRL_METRICS
-from prefrl_cli.algorithm.oprl_parts import check_parts
+from prefrl_cli.algorithm.algorithm import OPRL_METRICS
+from prefrl_cli.algorithm.oprl_parts import check_parts, updated_state
 from prefrl_cli.algorithm.oprl_snapshots import Snapshots
 from prefrl_cli.charts.figures import Figure, History, Learned
 from prefrl_cli.core.environment import Discrete, FiniteEnvironment
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
-from prefrl_cli.core.option_types import CountOrZero, Items
+from prefrl_cli.core.option_types import CountOrZero, Given, Items
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
@@ -64,26 +63,26 @@ class OPRL:
     def __init__(
         self,
         *,
-        env: FiniteEnvironment,
-        streams: Streams,
-        policy: ActorCritic,
-        reward_model: ProcessReward | ImplicitReward,
-        criterion: Return | Progress,
-        teacher: Teacher,
-        queries: UniformTrajectories | Disagreement | Entropy | KCenter,
-        reward_update: RewardUpdate,
-        shaping: NoShaping | AdditiveShaping | PotentialShaping | StepAdvantage,
-        policy_update: Replay | PPO | GroupBaseline,
-        exploration: Exploration,
-        policy_optimizer: Optimizer,
-        reward_optimizer: Optimizer,
-        steps: int,
+        env: Given[FiniteEnvironment],
+        streams: Given[Streams],
+        policy: Given[ActorCritic],
+        reward_model: Given[ProcessReward | ImplicitReward],
+        criterion: Given[Return | Progress],
+        teacher: Given[Teacher],
+        queries: Given[UniformTrajectories | Disagreement | Entropy | KCenter],
+        reward_update: Given[RewardUpdate],
+        shaping: Given[NoShaping | AdditiveShaping | PotentialShaping | StepAdvantage],
+        policy_update: Given[Replay | PPO | GroupBaseline],
+        exploration: Given[Exploration],
+        policy_optimizer: Given[Optimizer],
+        reward_optimizer: Given[Optimizer],
+        steps: Given[int],
         episodes: Items = 10,
         memory: Items = 200,
         policy_start: CountOrZero = 0,
         render_every: CountOrZero = 0,
         test_episodes: Items = 16,
-        loss: SoftTies | SkipTies | RaoKupper | Davidson | None = None,
+        loss: Given[SoftTies | SkipTies | RaoKupper | Davidson | None] = None,
     ) -> None:
         check_parts(env, reward_model, queries, reward_update, shaping, policy_update, episodes, memory, test_episodes)
         self.env, self.streams, self.steps = env, streams, steps

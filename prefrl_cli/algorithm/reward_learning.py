@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prefrl_cli.algorithm.metrics import REWARD_METRICS
+from prefrl_cli.algorithm.algorithm import REWARD_METRICS
 from prefrl_cli.algorithm.reward_learning_figures import reward_figures
 from prefrl_cli.charts.figures import Figure, History
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
-from prefrl_cli.core.option_types import Items, Positive
+from prefrl_cli.core.option_types import Given, Items, Positive
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.env.addition import Addition
@@ -45,14 +45,14 @@ class _RewardLearning:
     def __init__(
         self,
         *,
-        env: Addition,
-        streams: Streams,
-        reward_model: LinearReward | RewardNet,
-        policy: Ascent | GridSearch,
-        queries: NearGreedy | WholeRange,
-        criterion: Closest,
-        optimizer: Optimizer,
-        steps: int,
+        env: Given[Addition],
+        streams: Given[Streams],
+        reward_model: Given[LinearReward | RewardNet],
+        policy: Given[Ascent | GridSearch],
+        queries: Given[NearGreedy | WholeRange],
+        criterion: Given[Closest],
+        optimizer: Given[Optimizer],
+        steps: Given[int],
         batch: Items = 10,
         initial_states: Items = 300,
         final_states: Items = 300,

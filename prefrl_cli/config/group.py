@@ -13,7 +13,7 @@ from typing import Any
 
 from prefrl_cli.config.choices import GROUPS, choice_error, choices, conf_folder, not_set, of_any_group, target
 from prefrl_cli.config.options import MISSING, Option, check, mapping, signature
-from prefrl_cli.core.option_types import ConfigError, show
+from prefrl_cli.core.option_types import GIVEN, ConfigError, show
 
 
 class Group:
@@ -54,6 +54,9 @@ class Group:
         self.given = check(self.group, options, self.given)
         for name, option in self.allowed.items():
             if option.default is MISSING and name not in self.given and name not in parts:
+                if name in provided:
+                    says = f"{self.name} does not say that it is handed in; write {name}: Given in its constructor"
+                    raise ConfigError(f"{self.group}.{name}: {says}, see docs/extending.md")
                 if name in GROUPS or is_optimizer(name):
                     raise not_set(name if name in GROUPS else "optimizer", self.name)
                 raise ConfigError(f"{self.group}.{name}: {self.name} needs it; add {self.group}.{name}=VALUE")
@@ -101,21 +104,26 @@ class Group:
             raise ConfigError(f"{self.group}: {self.name} cannot be built here ({text}); try smaller sizes") from None
 
 
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    """What an annotation names: X and Y of `Given[X | Y]`."""
+    bare = typing.get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
+    return typing.get_args(bare) or (bare,)
+
+
 def _classes(annotation: Any) -> tuple[type, ...]:
     """The classes that an annotation names; none where it names a Protocol, which says nothing about a class."""
-    named = typing.get_args(annotation) or (annotation,)
+    named = _alternatives(annotation)
     classes = tuple(one for one in named if isinstance(one, type) and one not in (types.NoneType, Any))
     return () if any(getattr(one, "_is_protocol", False) for one in classes) else classes
 
 
 def _lacks(part: type, annotation: Any) -> str | None:
     """The first method of a Protocol that a class does not have; none where it has all, or no Protocol is asked for."""
-    named = typing.get_args(annotation) or (annotation,)
-    for protocol in (one for one in named if getattr(one, "_is_protocol", False)):
+    for protocol in (one for one in _alternatives(annotation) if getattr(one, "_is_protocol", False)):
         methods = [name for name, each in vars(protocol).items() if isinstance(each, types.FunctionType)]
-        missing = [name for name in methods if not name.startswith("_") and not hasattr(part, name)]
-        if missing:
-            return str(missing[0])
+        for name in methods:
+            if not name.startswith("_") and not hasattr(part, name):
+                return str(name)
     return None
 
 
@@ -129,8 +137,8 @@ def _class_of(group: str, choice: Any) -> str:
 
 
 def is_part(option: Option) -> bool:
-    """Whether a parameter is given what has its name, where there is such a thing, and is no option."""
-    return option.default is MISSING or not option.is_value
+    """Whether a parameter is handed what has its name, where there is such a thing, and is no option."""
+    return GIVEN in getattr(option.annotation, "__metadata__", ())
 
 
 def _find(group: str, wanted: Any, allow_targets: Sequence[str]) -> type:

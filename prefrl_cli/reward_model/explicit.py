@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prefrl_cli.core.environment import FiniteEnvironment
 from prefrl_cli.core.networks import Network, forward, inputs_of
-from prefrl_cli.core.option_types import Layers, Members, Units
+from prefrl_cli.core.option_types import Given, Layers, Members, Units
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.reward_model.ensemble import Asks, Combine, combine, default_members
@@ -46,14 +46,14 @@ class ProcessReward:
 
     def __init__(
         self,
-        env: FiniteEnvironment,
-        streams: Streams,
+        env: Given[FiniteEnvironment],
+        streams: Given[Streams],
         hidden: Units = 128,
         layers: Layers = 2,
         zero_head: bool = False,
         members: Members | None = None,
         combine: Combine = "mean",
-        queries: Asks | None = None,
+        queries: Given[Asks | None] = None,
     ) -> None:
         self._observe, self._space = env.observe, env.observation_space
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from prefrl_cli.core.environment import FiniteEnvironment
 from prefrl_cli.core.networks import Network, forward, inputs_of, look_up
-from prefrl_cli.core.option_types import Layers, Members, Positive, Units
+from prefrl_cli.core.option_types import Given, Layers, Members, Positive, Units
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.reward_model.ensemble import Asks, Combine, combine, default_members
@@ -41,15 +41,15 @@ class ImplicitReward:
 
     def __init__(
         self,
-        env: FiniteEnvironment,
-        streams: Streams,
+        env: Given[FiniteEnvironment],
+        streams: Given[Streams],
         hidden: Units = 128,
         layers: Layers = 2,
         beta: Positive = 0.5,
         zero_head: bool = False,
         members: Members | None = None,
         combine: Combine = "mean",
-        queries: Asks | None = None,
+        queries: Given[Asks | None] = None,
     ) -> None:
         members, self._space = default_members(members, queries), env.observation_space
         streams.restart("init/policy")

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prefrl_cli.algorithm.metrics import axis_of_old_runs as axis_of_old_runs
-from prefrl_cli.algorithm.metrics import in_order, recorded
+from prefrl_cli.algorithm.algorithm import axis_of_old_runs as axis_of_old_runs
+from prefrl_cli.algorithm.algorithm import in_order, recorded
 from prefrl_cli.config.options import check_run
 from prefrl_cli.config.overrides import MOST_STARTED
 from prefrl_cli.core.metric import Metric
