@@ -22,7 +22,7 @@ from prefrl_cli.stats.summary import brackets, digits, record, summarise, value_
 
 ROOT = Path(__file__).parents[1]
 DECLARED = [*metrics.OPRL_METRICS, *metrics.REWARD_METRICS, *PPO.metrics, *GroupBaseline.metrics, *Replay.metrics]
-MAY_NAME_THEM = ("algorithm", "policy_update")  # which compute them, and draw their own figures
+MAY_NAME_THEM = ("algorithm", "policy_update", "reward_model")  # which compute them, and draw their own figures
 
 
 def typed_names():
