@@ -15,7 +15,7 @@ from prefrl_cli.core.option_types import ConfigError, Failed, as_typed, show
 from prefrl_cli.files.read import UnreadableError, flat, read_json, short
 from prefrl_cli.files.texts import shown, typed_path
 from prefrl_cli.report import notebook
-from prefrl_cli.report.metrics import read_metrics
+from prefrl_cli.report.metrics import joined, read_metrics
 from prefrl_cli.report.runs import STATUSES, read_run
 from prefrl_cli.report.runs import Run as Record
 from prefrl_cli.report.runs import load as read_runs
@@ -161,7 +161,7 @@ class LoadedRun:
 
         From the step on at which a seed failed its success is 0 and its other metrics are NaN.
         """
-        table = self._read(lambda folder: read_metrics(folder, self.seeds, self._ends, every_step=True))
+        table = joined(*self._read(lambda folder: read_metrics(folder, self.seeds, None, self._ends, every_step=True)))
         return notebook.Metrics(table.steps, self.seeds, table.columns)
 
     @cached_property
