@@ -215,7 +215,7 @@ def test_a_person_extends_prefrl_as_the_page_says(extended, capsys):
     ]  # fmt: skip
     metrics = json.loads(Path("run", "summary.json").read_text())["metrics"]
     assert metrics["labels_used"]["mean"] == pytest.approx(40, abs=15)  # of 100 questions 40 are three updates old
-    assert {"epic_distance", "label_accuracy", "greedy_success"} <= set(metrics)
+    assert {"epic_distance", "preference_accuracy", "greedy_success"} <= set(metrics)
 
 
 @pytest.mark.parametrize("typed", [["teacher=myopic"], ["teacher=skip"], ["teacher=equal"], ["criterion=progress"]])
@@ -229,7 +229,7 @@ def test_parts_of_ones_own_go_with_ours(typed, extended, capsys):
         (
             "    def figures(",
             "    def pictures(",
-            "env=Corridor: has no figures, which implicit needs; see docs/extending.md",
+            "env=Corridor: has no figures, which oprl needs; see docs/extending.md",
         ),
         (
             '    time_limit = "end"',

@@ -21,9 +21,11 @@ from prefrl_cli.cli.study import main
 from prefrl_cli.report.runs import Run
 from prefrl_cli.run import runner
 from prefrl_cli.run.directory import read_status
+from prefrl_cli.run.outputs import metric_of
+from prefrl_cli.stats.summary import summarise
 from prefrl_cli.study import chart as study_chart
 from prefrl_cli.study import jobs as study_jobs
-from prefrl_cli.study.study import Result, Row, Study, estimate, place
+from prefrl_cli.study.study import Result, Row, Study, place
 
 TINY = {
     "title": "Two learning rates",
@@ -85,10 +87,10 @@ def rows():
 
 
 def final(row, metric):
-    """A metric of the last step, `[R]`, from `metrics.csv` itself."""
-    with (STUDY / row / "metrics.csv").open(newline="") as file:
+    """A metric of the last step, `[R]`, from `evaluation.csv` itself."""
+    with (STUDY / row / "evaluation.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    return np.array([float(line[f"evaluation/{metric}"]) for line in lines if line["step"] == lines[-1]["step"]])
+    return np.array([float(line[metric]) for line in lines if line["step"] == lines[-1]["step"]])
 
 
 def test_the_tables_say_what_the_runs_found(here_only, monkeypatch, capsys):
@@ -251,7 +253,9 @@ def made_up(chart, rows):
     for number, row in enumerate(rows, 1):
         scores = {"success_mean": np.arange(4) / 10 + number / 10, "solved": (np.arange(4) < number) * 1.0}
         run = Run(Path(), "finished", seeds=[0, 1, 2, 3], scores=scores)
-        results.append(Result(row, run, {name: estimate(name, values) for name, values in scores.items()}, None))
+        results.append(
+            Result(row, run, {name: summarise(values, metric_of(name, {})) for name, values in scores.items()}, None)
+        )
     study = Study("a", "A title", "Q?", None, ("solved", "success_mean"), chart, "labels", tuple(rows))
     return study, [*results, Result(Row("late", "late", ()), Run(Path(), "failed"), {}, None)]
 

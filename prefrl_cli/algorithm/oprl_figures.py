@@ -67,7 +67,7 @@ def _training(history: History, goal_steps: Array, episodes: int) -> Curves:
         return (Line(played[1:], values, style="smooth", window=window),)
 
     steps = np.where(np.isnan(success), np.nan, goal_steps)  # nothing of a seed that failed
-    accuracy = history.get("evaluation/label_accuracy", np.full((len(played), success.shape[1]), np.nan))
+    accuracy = history.get("evaluation/preference_accuracy", np.full((len(played), success.shape[1]), np.nan))
     chance = Line(played[[0, -1]], np.full((2, 1), 0.5), "chance", "dashed")
     by_labels = _by_labels(moving_mean(success, window), history.get("labels_used", np.zeros_like(success)))
     panels = (

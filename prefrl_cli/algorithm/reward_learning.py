@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prefrl_cli.algorithm.algorithm import REWARD_METRICS
 from prefrl_cli.algorithm.reward_learning_figures import reward_figures
 from prefrl_cli.charts.figures import Figure, History
 from prefrl_cli.core.exactness import Trained, trained
@@ -65,7 +66,7 @@ class _RewardLearning:
     ) -> None:
         self.env, self.streams, self.reward_model, self.policy = env, streams, reward_model, policy
         self._queries, self._criterion, self._optimizer, self._batch = queries, criterion, optimizer, batch
-        self.optimizers = (optimizer,)
+        self.optimizers, self.metrics = (optimizer,), REWARD_METRICS
         self._initial_states, self._final_states, self._mse_divisor = initial_states, final_states, mse_divisor
         self.steps, self.step = steps, 0
         self._before: dict[str, Tensor] = {}

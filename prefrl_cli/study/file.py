@@ -17,7 +17,6 @@ from prefrl_cli.files.texts import read_text, typed_path
 from prefrl_cli.study.study import Row, Study
 
 CHARTS = ("points", "ladder", "lines")
-_METRICS = ["solved", "success_mean", "labels_used"]
 _STUDY = ("title", "question", "minutes", "common", "quick", "metrics", "chart", "x_label", "rows")
 _ROW = ("name", "overrides", "baseline", "x", "series")
 _LONGEST = 1000  # letters
@@ -67,9 +66,9 @@ def _study(name: str, content: Any, quick: bool) -> Study:
     minutes = given.get("minutes")
     if minutes is not None and (type(minutes) not in (int, float) or not 0 <= minutes < 1e6):
         raise ConfigError(f"minutes={show(minutes)}: must be a number, or left out")
-    metrics = _value(given, "metrics", list, _METRICS)
-    if not metrics or not all(isinstance(one, str) and one.isprintable() for one in metrics):
-        raise ConfigError(f"metrics={show(metrics)}: must be a list of names, such as [success_mean]")
+    metrics = _value(given, "metrics", list, [])
+    if ("metrics" in given and not metrics) or not all(isinstance(one, str) and one.isprintable() for one in metrics):
+        raise ConfigError(f"metrics={show(metrics)}: must be a list of names of columns, or left out")
     title, question, x_label = (_value(given, key, str, "") for key in ("title", "question", "x_label"))
     if not title or not question:
         raise ConfigError(f"{'question' if title else 'title'}: is missing")

@@ -18,13 +18,14 @@ from typing import Any, Literal
 import yaml
 
 from prefrl_cli.config.overrides import option
+from prefrl_cli.core.metric import Metric
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files import read as files_read
 from prefrl_cli.files.lock import LOCK, hold, is_held
 from prefrl_cli.files.read import UnreadableError
 from prefrl_cli.files.write import append_to, clear_parts, is_part, write_whole
 from prefrl_cli.run.directory import FAILED_BEFORE, RECORD, TABLE
-from prefrl_cli.run.outputs import listed
+from prefrl_cli.run.outputs import declared, listed
 from prefrl_cli.sweep.record import fewer_trials, goes_on, job_name, read_record, trials
 
 _IN_PLACE = ("multirun.yaml", "study.db")
@@ -57,6 +58,7 @@ class Standing:
     reason: str = ""
     seconds: float | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
+    declared: dict[str, Metric] = field(default_factory=dict)
     failed: bool = False
 
 
@@ -185,16 +187,13 @@ class Sweep:
         said = status.get("status")
         if said == "finished":
             summary = read_json(folder / "summary.json")
-            metrics = summary.get("metrics")
-            means = {
-                name: _number(found.get("mean"))
-                for name, found in (metrics.items() if isinstance(metrics, dict) else ())
-                if isinstance(found, dict)
-            }
+            found = declared(summary.get("metrics"))
+            means = {name: _number(given.get("mean")) for name, (_, given) in found.items()}
+            known = {name: metric for name, (metric, _) in found.items()}
             seconds = _number(summary.get("train_seconds"))
             failed, seeds = summary.get("failed_seeds"), summary.get("seeds")
             lost = f"{len(failed)} of {len(seeds)} seeds failed" if failed and isinstance(seeds, list) else ""
-            self._finished[job.name] = Standing("finished", job.reason or lost, seconds, means, bool(lost))
+            self._finished[job.name] = Standing("finished", job.reason or lost, seconds, means, known, bool(lost))
             return self._finished[job.name]
         if job.reason is not None:
             return Standing("failed", job.reason)
