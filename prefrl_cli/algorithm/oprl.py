@@ -18,7 +18,7 @@ from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
 from prefrl_cli.charts.figures import Figure, History
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
-from prefrl_cli.core.option_types import CountOrZero, Items
+from prefrl_cli.core.option_types import CountOrZero, Items, OptionError
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
@@ -54,7 +54,7 @@ class OPRL:
         test_episodes: fresh episodes for the held-out preferences of an evaluation.
 
     Raises:
-        ValueError: for sizes of parts that do not go together.
+        OptionError: for sizes of parts that do not go together.
     """
 
     def __init__(
@@ -82,28 +82,26 @@ class OPRL:
     ) -> None:
         keep = reward_update.keep
         for name, value, most, limit in (
-            ("episodes", episodes, memory, "algorithm.memory"),
+            ("algorithm.episodes", episodes, memory, "algorithm.memory"),
             ("queries.questions", queries.questions, keep, "reward_update.keep"),
             ("reward_update.batch", reward_update.batch, keep, "reward_update.keep"),
         ):
             if value > most:
-                raise ValueError(f"{name}={value}: more than are kept; try {name}={most} or {limit}={value}")
+                raise OptionError(name, value, "more than are kept", {name: most, limit: value})
         if test_episodes < 2 or memory < 2:
             name = "test_episodes" if test_episodes < 2 else "memory"
-            raise ValueError(f"{name}=1: a question needs two trajectories; try {name}=16")
+            raise OptionError(name, 1, "a question needs two trajectories", 16)
         if isinstance(policy_update, GroupBaseline) and episodes < 2:
-            raise ValueError("episodes=1: is measured against the others of a batch; try episodes=10")
+            raise OptionError("episodes", 1, "is measured against the others of a batch", 10)
         if episodes * (queries.start + 1) < 2:
-            raise ValueError(f"queries.start={queries.start}: no two trajectories are kept then; try queries.start=1")
+            raise OptionError("queries.start", queries.start, "no two trajectories are kept then", 1)
         if isinstance(reward_model, ImplicitReward) and isinstance(shaping, AdditiveShaping | PotentialShaping):
-            raise ValueError("reward_model=implicit: rewards steps, not states; try reward_model=process")
+            raise OptionError("reward_model", "implicit", "rewards steps, not states", "process")
         if queries.needs_members and reward_model.members < 2:
-            raise ValueError("reward_model.members=1: no two disagree; try reward_model.members=3")
+            raise OptionError("reward_model.members", 1, "no two disagree", 3)
         if (queries.segment or 0) > env.horizon:
-            raise ValueError(
-                f"queries.segment={queries.segment}: an episode has at most {env.horizon} steps;"
-                f" try queries.segment={env.horizon}"
-            )
+            reason = f"an episode has at most {env.horizon} steps"
+            raise OptionError("queries.segment", queries.segment, reason, env.horizon)
         self.env, self.streams, self.steps = env, streams, steps
         self.policy, self.reward_model = policy, reward_model
         self._teacher, self._queries, self._reward_update = teacher, queries, reward_update

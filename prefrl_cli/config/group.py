@@ -10,7 +10,7 @@ from typing import Any
 
 from prefrl_cli.config.choices import GROUPS, choice_error, choices, not_set, target
 from prefrl_cli.config.options import MISSING, Option, check, mapping, signature
-from prefrl_cli.core.option_types import ConfigError, show
+from prefrl_cli.core.option_types import ConfigError, OptionError, show
 
 
 class Group:
@@ -72,15 +72,10 @@ class Group:
         parts = {name: ready[name] for name, option in self.allowed.items() if name in ready and is_part(option)}
         try:
             return self.target(**parts, **self.given)
+        except OptionError as problem:
+            raise ConfigError(problem.line("" if problem.option in GROUPS else self.group)) from None
         except ValueError as problem:
-            text = " ".join(str(problem).split())
-            name = text.partition("=")[0]
-            if name.partition(".")[0] in GROUPS:  # it names another group's option itself
-                raise ConfigError(text) from None
-            if name not in self.allowed:
-                raise ConfigError(f"{self.group}: {text}") from None
-            text = text.replace(f"; try {name}=", f"; try {self.group}.{name}=")  # as it is typed
-            raise ConfigError(f"{self.group}.{text}") from None
+            raise ConfigError(f"{self.group}: {' '.join(str(problem).split())}") from None
         except (MemoryError, RuntimeError) as problem:
             text = str(problem).partition("\n")[0]
             raise ConfigError(f"{self.group}: {self.name} cannot be built here ({text}); try smaller sizes") from None

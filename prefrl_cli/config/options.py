@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import re
@@ -10,17 +9,28 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from prefrl_cli.config.choices import GROUPS, choices
-from prefrl_cli.core.option_types import LARGEST, ConfigError, Count, CountOrZero, Limits, Seed, show, suggest
+from prefrl_cli.core.option_types import (
+    LARGEST,
+    ConfigError,
+    Count,
+    CountOrZero,
+    Limits,
+    Seed,
+    Unfit,
+    convert,
+    describe,
+    sample,
+    show,
+    split,
+    suggest,
+)
 
-if TYPE_CHECKING:
-    pass
+_VALUES = (int, float, bool, str, types.NoneType)
 
 MISSING = inspect.Parameter.empty
-
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", types.NoneType: "null"}
 
 
 class Option(NamedTuple):
@@ -83,10 +93,10 @@ def check_value(where: str, option: Option, value: Any) -> Any:
         ConfigError: naming `where`, the value, what is allowed and what to type.
     """
     try:
-        return _convert(option.annotation, value)
-    except _Unfit:
-        sample = _sample(option, value)
-        cure = "" if sample is None else f"; try {where}={show(sample)}"
+        return convert(option.annotation, value)
+    except Unfit:
+        instead = sample(option.annotation, None if option.default is MISSING else option.default, value)
+        cure = "" if instead is None else f"; try {where}={show(instead)}"
         huge = type(value) in (int, float) and LARGEST < abs(value) < math.inf
         size = f", and {LARGEST:g} at most in size" if huge else ""
         raise ConfigError(f"{where}={show(value)}: must be {describe(option.annotation)}{size}{cure}") from None
@@ -99,75 +109,8 @@ def unknown(where: str, name: str, allowed: Iterable[str], kind: str) -> ConfigE
     return ConfigError(f"{shown}: there is no such {kind}; {suggest(name, names, where.removesuffix(name))}")
 
 
-def describe(annotation: Any) -> str:
-    """What an annotation allows, in words."""
-    base, limits = _split(annotation)
-    origin = typing.get_origin(base)
-    if origin is Literal:
-        return "one of " + ", ".join(map(show, typing.get_args(base)))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(describe, typing.get_args(base)))
-    if origin is not None and issubclass(origin, Sequence):
-        return f"a list, each {describe(typing.get_args(base)[0])}"
-    words = _WORDS.get(base, "a value")
-    if limits is None:
-        return words
-    return f"{words} {limits}".rstrip() if str(limits) else f"{words} that is finite"
-
-
-class _Unfit(Exception):
-    """A value that an annotation does not allow."""
-
-
-def _convert(annotation: Any, value: Any) -> Any:
-    base, limits = _split(annotation)
-    origin = typing.get_origin(base)
-    if origin is Literal:
-        if not any(value == one and type(value) is type(one) for one in typing.get_args(base)):
-            raise _Unfit
-        return value
-    if origin in (typing.Union, types.UnionType):
-        for one in typing.get_args(base):
-            try:
-                return _convert(one, value)
-            except _Unfit:
-                continue
-        raise _Unfit
-    if origin is not None and issubclass(origin, Sequence):
-        if not isinstance(value, list | tuple):
-            raise _Unfit
-        return [_convert(typing.get_args(base)[0], one) for one in value]
-    if base is float and type(value) is int:
-        value = _as_float(value)
-    if type(value) is not base or (base is str and not _is_text(value)):  # type(), since true is an int to isinstance
-        raise _Unfit
-    if limits is not None and value not in limits:
-        raise _Unfit
-    return value
-
-
-def _is_text(value: str) -> bool:
-    """Whether it is a text that a file can keep; a folder's name may hold bytes that are none."""
-    return bool(value) and not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
-def _as_float(value: int) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        raise _Unfit from None
-
-
-def _split(annotation: Any) -> tuple[Any, Limits | None]:
-    """The type and the limits of an annotation."""
-    if typing.get_origin(annotation) is Annotated:
-        base, *extras = typing.get_args(annotation)
-        return base, next((extra for extra in extras if isinstance(extra, Limits)), None)
-    return annotation, None
-
-
 def _is_value(annotation: Any) -> bool:
-    base, _ = _split(annotation)
+    base, _ = split(annotation)
     origin = typing.get_origin(base)
     if origin is Literal:
         return True
@@ -175,33 +118,7 @@ def _is_value(annotation: Any) -> bool:
         return all(map(_is_value, typing.get_args(base)))
     if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
         return all(map(_is_value, typing.get_args(base)))
-    return base in _WORDS
-
-
-def _sample(option: Option, value: Any) -> Any:
-    """A value to try instead: the limit that was passed, else the default, else the first that is allowed."""
-    choices = [part for part in _parts(option.annotation) if part is not types.NoneType]
-    for base, limits in map(_split, choices):
-        if base in (int, float) and limits is not None and type(value) in (int, float):
-            if value > limits.high:
-                return base(limits.high)
-            if value < limits.low and not limits.open_low:
-                return base(limits.low)
-    if option.default is not MISSING and option.default is not None and option.default != "":
-        return option.default
-    base, limits = _split(choices[0]) if choices else (str, None)
-    if typing.get_origin(base) is Literal:
-        words = [one for one in typing.get_args(base) if isinstance(one, str)]
-        near = difflib.get_close_matches(str(value), words, n=1)
-        return near[0] if near else typing.get_args(base)[0]
-    if base in (int, float):
-        return base(limits.low) if limits is not None and 0 <= limits.low and not limits.open_low else base(1)
-    return True if base is bool else None
-
-
-def _parts(annotation: Any) -> Sequence[Any]:
-    base, _ = _split(annotation)
-    return typing.get_args(base) if typing.get_origin(base) in (typing.Union, types.UnionType) else (annotation,)
+    return base in _VALUES
 
 
 _LARGEST_SEED = 2**32 - 1

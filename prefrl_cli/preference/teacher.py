@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from prefrl_cli.core.environment import FiniteEnvironment
-from prefrl_cli.core.option_types import Fraction, NotNegative, Positive
+from prefrl_cli.core.option_types import Fraction, NotNegative, OptionError, Positive
 from prefrl_cli.core.streams import Streams
 
 Ties = Literal["first", "second", "equal", "skip"]
@@ -87,7 +87,7 @@ class Teacher:
         env: FiniteEnvironment | None = None,
     ) -> None:
         if criterion == "progress" and discount != 1:
-            raise ValueError(f"discount={discount}: only a return is discounted; try discount=1.0")
+            raise OptionError("discount", discount, "only a return is discounted", 1.0)
         self.criterion, self.discount, self.ties = criterion, discount, ties
         self.beta, self.gamma, self.mistake, self.skip, self.equal = beta, gamma, mistake, skip, equal
         progress = criterion == "progress"
