@@ -121,8 +121,7 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
         ConfigError: for a folder without a checkpoint, another option, and an environment that the networks do not fit.
     """
     from prefrl_cli.config.build import build
-    from prefrl_cli.config.options import check_run
-    from prefrl_cli.config.overrides import change
+    from prefrl_cli.config.options import Configuration, change
     from prefrl_cli.run.training import ready
 
     for name in typed:
@@ -133,11 +132,11 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
     if named is not None:
         folder = named[0]
     stored = {**stored_config(folder), "logger": None, "output_dir": None}
-    policies = list(check_run(stored).seeds)
-    config = change(stored, dict(typed))
+    policies = list(Configuration.of(stored).run.seeds)
+    config = Configuration.of(change(stored, dict(typed)))
     # Built with the seeds of training: some of what does not learn, an ensemble's start, is drawn from them.
-    run, algorithm, _ = ready({**config, "seed": stored["seed"]})
-    step, state, failed = _newest(folder, named and named[1], policies, run.device)
+    algorithm, _ = ready(config.with_run(seed=stored["seed"]))
+    step, state, failed = _newest(folder, named and named[1], policies, config.run.device)
     try:
         algorithm.adopt(state)
     except _DAMAGED as problem:
@@ -148,13 +147,13 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
         ) from None
     from prefrl_cli.run.runner import arrays
 
-    if config["seed"] != stored["seed"]:
+    if config.run.seed != stored["seed"]:
         algorithm.streams = build(config).streams
     metrics = arrays({**algorithm.evaluate(), **algorithm.play(episodes)})
     metrics.pop("labels_used", None)  # none was asked for here
     for values in metrics.values():
         values[[policies.index(seed) for seed in failed]] = math.nan
-    return Evaluation(run.experiment, step, policies, list(check_run(config).seeds), metrics, failed)
+    return Evaluation(config.experiment, step, policies, list(config.run.seeds), metrics, failed)
 
 
 def _newest(

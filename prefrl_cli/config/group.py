@@ -38,7 +38,7 @@ class Group:
         if choice is not None and typed is not None:
             raise ConfigError(f"{group}.choice={show(choice)}: its class is given too; type {group}={show(choice)}")
         self.group, self.given, self.name = group, given, str(choice or str(typed).rpartition(".")[2])
-        self.target = _find(group, _class_of(group, choice) if typed is None else typed, allow_targets)
+        self.target = _imported(_class_of(group, choice)) if typed is None else _find(group, typed, allow_targets)
         try:
             self.allowed = signature(self.target)
         except (NameError, TypeError, ValueError) as problem:
@@ -95,6 +95,12 @@ def _class_of(group: str, choice: Any) -> str:
     if not found:
         raise choice_error(known, str(choice))
     return found
+
+
+def _imported(name: str) -> Any:
+    """A class that `conf/` names."""
+    module, _, last = name.rpartition(".")
+    return getattr(importlib.import_module(module), last)
 
 
 def is_part(option: Option) -> bool:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from prefrl_cli.config.choices import GROUPS, choice_error, choices
-from prefrl_cli.config.options import Run, signature
+from prefrl_cli.config.choices import choice_error, choices
 from prefrl_cli.core.option_types import ConfigError, show
 
 if TYPE_CHECKING:
@@ -52,21 +50,6 @@ def one_line(problem: Exception) -> str:
     if cause is not problem:
         first += f" ({str(cause).strip().partition(chr(10))[0]})"
     return first
-
-
-def check_dashes(arguments: Sequence[str]) -> None:
-    """Refuse options that are typed as other programs' are, `--seed 3`: Hydra takes some for flags of its own.
-
-    Raises:
-        ConfigError: naming the option as it is typed here.
-    """
-    known = {*signature(Run), *GROUPS, "logger", "resume"}
-    for text, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, equals, value = text.removeprefix("--").partition("=")
-        if text.startswith("--") and name.replace("-", "_").partition(".")[0] in known:
-            value = value if equals else following
-            shown = "VALUE" if not value or value.startswith("-") or "=" in value else value
-            raise ConfigError(f"{show(text)}: options have no dashes; type {name.replace('-', '_')}={shown}")
 
 
 def yaml_line(problem: yaml.YAMLError) -> str:

@@ -8,7 +8,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 from prefrl_cli.config.choices import GROUPS, choices
@@ -172,7 +172,7 @@ def check_run(config: Mapping[str, Any]) -> Run:
     allowed = signature(Run)
     for name in given:
         if name not in allowed:
-            raise unknown(str(name), str(name), [*allowed, *GROUPS], "option")
+            raise _slip(str(name), config) or unknown(str(name), str(name), [*allowed, *GROUPS], "option")
     values: dict[str, Any] = {}
     for one in fields(Run):
         if one.name not in given:
@@ -191,6 +191,98 @@ def check_run(config: Mapping[str, Any]) -> Run:
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", run.device):
         raise ConfigError(f"device={show(run.device)}: must be cpu, cuda or cuda:N; try device=cpu")
     return run
+
+
+# What other programs call it: the name here, or the whole text where it has a value of its own.
+_ELSEWHERE = {
+    "seeds": "num_seeds", "n_seeds": "num_seeds", "nseeds": "num_seeds", "random_seed": "seed",
+    "learning_rate": "optimizer.lr", "epochs": "steps", "iterations": "steps", "num_steps": "steps",
+    "max_steps": "steps", "total_steps": "steps", "output": "output_dir", "out": "output_dir", "outdir": "output_dir",
+    "exp": "experiment", "config": "experiment", "task": "experiment", "environment": "env", "agent": "policy_update",
+    "algo": "algorithm", "load": "resume", "restart": "resume", "gpu": "device=cuda", "cuda": "device=cuda",
+    "use_gpu": "device=cuda", "verbose": "quiet=false", "silent": "quiet=true", "num_threads": "threads",
+    "wandb": "logger=wandb", "mlflow": "logger=mlflow", "tensorboard": "logger=tensorboard",
+}  # fmt: skip
+
+
+def _slip(name: str, config: Mapping[str, Any]) -> ConfigError | None:
+    """The error for a name that is another program's, or an option's without its group; none for any other."""
+    value = show(config[name])
+    known = _ELSEWHERE.get(name.lower().replace("-", "_"))
+    if known is not None:
+        cures = [known if "=" in known else f"{known}={value}"]
+    else:
+        groups = [group for group in GROUPS if isinstance(config.get(group), Mapping) and name in config[group]]
+        cures = [f"{group}.{name}={value}" for group in groups]
+    if not cures:
+        return None
+    return ConfigError(f"{name}={value}: there is no such option; type {' or '.join(cures)}")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The options of one run, with the root options checked; what they mean to each part, `build` checks.
+
+    Attributes:
+        options: all, as plain mappings, lists and values; not to be changed.
+        run: the root options.
+    """
+
+    options: Mapping[str, Any]
+    run: Run
+
+    @classmethod
+    def of(cls, options: Configuration | Mapping[str, Any]) -> Configuration:
+        """Check the root options; what is a configuration already was checked before.
+
+        Raises:
+            ConfigError: for a root option that is not allowed.
+        """
+        return options if isinstance(options, Configuration) else cls(options, check_run(options))
+
+    @property
+    def experiment(self) -> str:
+        """Its name."""
+        return self.run.experiment
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """Group -> choice, of those that were chosen by one."""
+        nodes = {group: self.options.get(group) for group in GROUPS}
+        return {
+            group: str(node["choice"])
+            for group, node in nodes.items()
+            if isinstance(node, Mapping) and "choice" in node
+        }
+
+    def with_run(self, **values: Any) -> Configuration:
+        """The same with other root options, which must be allowed."""
+        return Configuration({**self.options, **values}, replace(self.run, **values))
+
+
+def change(config: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run with those that were typed in their places.
+
+    Raises:
+        ConfigError: for an option that the run does not have.
+    """
+    config = {name: _copy(value) for name, value in config.items()}
+    for name, value in typed.items():
+        *path, last = name.split(".")
+        node: Any = config
+        for key in path:
+            node = node.get(key) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or (last not in node and path) or (not path and last not in signature(Run)):
+            known = sorted(node) if isinstance(node, dict) else sorted(config)
+            raise ConfigError(f"{name}: the run has no such option; {suggest(last, [str(one) for one in known])}")
+        if not path:
+            value = check_value(name, signature(Run)[last], value)
+        node[last] = value
+    return config
+
+
+def _copy(value: Any) -> Any:
+    return {name: _copy(inner) for name, inner in value.items()} if isinstance(value, dict) else value
 
 
 def mapping(where: str, node: Any) -> Mapping[str, Any]:

@@ -1,35 +1,235 @@
-"""Typed text: what each override sets, and what it says of a sweep."""
+"""Typed text: the one place where it is parsed, into flags and `NAME=VALUE`, and what these say of a run or a sweep."""
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
-from prefrl_cli.config.choices import GROUPS, choices
-from prefrl_cli.config.options import Run, check_value, signature
-from prefrl_cli.core.option_types import ConfigError, as_typed, show, suggest
+from prefrl_cli.config.choices import GROUPS, choices, meant
+from prefrl_cli.config.options import Run, signature
+from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.texts import typed_path
 
 MOST_STARTED = 1 << 24  # bytes, some 300,000 runs
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+_HELP = ("--help", "-h")
+_GROUPS = ("experiment", "hparams_search", *GROUPS)
+_LATEST = ("last", "newest", "recent", "true", "auto")  # what people type for `latest`
+_PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+-]*")
+_QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 
 
-def overrides(arguments: Sequence[str]) -> dict[str, Any]:
+class Override(NamedTuple):
+    """One `NAME=VALUE`.
+
+    Attributes:
+        text: as it was typed.
+        option: the name, `env.size` of `+env.size=8`.
+        value: what stands behind the first `=`, as text.
+        equals: whether there is one.
+    """
+
+    text: str
+    option: str
+    value: str
+    equals: bool
+
+
+def read(text: str) -> Override:
+    """An override, cut at its `=`."""
+    name, equals, value = text.partition("=")
+    return Override(text, name.strip().lstrip("+~").strip(), value, bool(equals))
+
+
+def option(text: str) -> str:
+    """The option that an override sets: `env.size` of `+env.size=8`."""
+    return read(text).option
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What a person typed after `prefrl-train`, parsed once and handed on.
+
+    Attributes:
+        flags: `multirun`, `config_dir` and the others, as attributes.
+        overrides: each `NAME=VALUE`, with choices and paths as they are meant.
+    """
+
+    flags: argparse.Namespace
+    overrides: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> Typed:
+        """Parse; who asks for help is not told what else is wrong.
+
+        Raises:
+            ConfigError: for a flag that does not exist, an option typed like a flag, and slips that have a known cure.
+        """
+        words = [text.rstrip("\r\n") for text in arguments]  # a script with the line ends of Windows
+        asked = any(text in _HELP for text in words)
+        if not asked:
+            _check_dashes(words)
+        try:
+            flags = _parser().parse_intermixed_args(words)  # flags and options in any order
+        except ConfigError:
+            if not asked:
+                raise
+            flags = _parser().parse_args(["--help"])
+        overrides, flags.overrides = list(flags.overrides), []
+        if not (asked or flags.help or flags.version or flags.shell_completion):
+            overrides = as_meant(overrides, flags.config_dir, several=flags.multirun)
+            _check_slips(overrides, several=flags.multirun)
+        return cls(flags, tuple(overrides))
+
+    def value(self, name: str) -> str | None:
+        """The text that was typed last for an option; none where it was not typed."""
+        found = [one.value for one in map(read, self.overrides) if one.option == name and one.equals]
+        return found[-1] if found else None
+
+    def without(self, *names: str) -> list[str]:
+        """The overrides but for those of some options."""
+        return [text for text in self.overrides if option(text) not in names]
+
+    def with_overrides(self, overrides: Sequence[str]) -> Typed:
+        """The same flags with other overrides."""
+        return replace(self, overrides=tuple(overrides))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see prefrl-train --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The flags: Hydra's, under their names, and ours."""
+    parser = _Parser(prog="prefrl-train", add_help=False)
+    parser.add_argument("overrides", nargs="*")
+    for flags in (
+        [*_HELP],
+        ["--version"],
+        ["--check"],
+        ["--hydra-help"],
+        ["--resolve"],
+        ["--run", "-r"],
+        ["--multirun", "-m"],
+        ["--shell-completion", "-sc"],
+    ):
+        parser.add_argument(*flags, action="store_true")
+    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    parser.add_argument("--info", "-i", const="all", nargs="?", choices=_INFO)
+    for flags in (
+        ["--package", "-p"],
+        ["--config-dir", "-cd"],
+        ["--config-path", "-cp"],
+        ["--config-name", "-cn"],
+        ["--experimental-rerun"],
+    ):
+        parser.add_argument(*flags)
+    return parser
+
+
+def _check_dashes(words: Sequence[str]) -> None:
+    """Refuse options that are typed as other programs' are, `--seed 3`: they would be taken for flags.
+
+    Raises:
+        ConfigError: naming the option as it is typed here.
+    """
+    known = {*signature(Run), *GROUPS, "logger", "resume"}
+    for text, following in zip(words, [*words[1:], ""], strict=True):
+        name, value = text.removeprefix("--").partition("=")[::2]
+        if text.startswith("--") and name.replace("-", "_").partition(".")[0] in known:
+            value = value if "=" in text else following
+            shown = "VALUE" if not value or value.startswith("-") or "=" in value else value
+            raise ConfigError(f"{show(text)}: options have no dashes; type {name.replace('-', '_')}={shown}")
+
+
+def _check_slips(overrides: Sequence[str], *, several: bool) -> None:
+    """Refuse what is often typed for something else, with that.
+
+    Raises:
+        ConfigError: with what to type.
+    """
+    known = {*signature(Run), *_GROUPS, "logger", "resume"}
+    for text, following in zip(overrides, [*overrides[1:], ""], strict=True):
+        one = read(text)
+        if not one.equals and not text.startswith("~"):
+            name = text.rstrip(":")
+            value = following.lstrip("=").strip()
+            if name.partition(".")[0] in known and value and not read(value).equals:
+                raise ConfigError(f"{show(text)}: an option and its value are one word; type {name}={value}")
+            if groups := [group for group in _GROUPS if text in choices(group)]:
+                cure = " or ".join(f"{group}={text}" for group in groups)
+                raise ConfigError(f"{show(text)}: is a choice without its group; type {cure}")
+        if one.option == "resume" and one.value.lower() in _LATEST and not Path(one.value).exists():
+            raise ConfigError(
+                f"{show(text)}: there is no such run; for the newest that is not finished type resume=latest"
+            )
+        if match := re.fullmatch(r"(\d{1,9})\s*(?:\.{2,3}|-|:)\s*(\d{1,9})", one.value):
+            first, last = int(match[1]), int(match[2])
+            if one.option in ("seed", "seeds", "num_seeds") and first <= last:
+                raise ConfigError(f"{show(text)}: is no seed; {_seeds(first, last, several)}")
+
+
+def _seeds(first: int, last: int, several: bool) -> str:
+    together = f"seed={first} num_seeds={last - first + 1}"
+    if not several:
+        return f"to train {first} to {last} together type {together}"
+    listed = ",".join(map(str, range(first, last + 1))) if last - first < 8 else ""
+    return f"type seed={listed or f'range({first},{last + 1})'}, or without -m, together in one process, {together}"
+
+
+def as_meant(overrides: Sequence[str], own: str | None = None, *, several: bool = False) -> list[str]:
+    """The overrides, with the names of choices and the paths that Hydra takes for something else put right.
+
+    Args:
+        overrides: as they were typed.
+        own: the folder of `--config-dir`.
+        several: whether it is a sweep.
+
+    Raises:
+        ConfigError: for a path where the name of a choice is wanted.
+    """
+    found = []
+    for text in (text.rstrip("\r\n") for text in overrides):
+        name, sign, value = text.partition("=")
+        group = name.lstrip("+")
+        if sign and group in _GROUPS and value and not set("[]{}$()") & set(value):
+            folder = None if own is None else Path(own)
+            text = f"{name}={','.join(meant(group, one, folder) if one else one for one in value.split(','))}"
+        elif sign and group == "output_dir" and value:
+            text = f"{name}={_place(value, several)}"
+        found.append(text)
+    return found
+
+
+def _place(typed: str, several: bool) -> str:
+    """An output folder as Hydra takes it for one word; a list stands for itself in a sweep, which refuses it."""
+    if _PLAIN.fullmatch(typed) or _QUOTED.fullmatch(typed) or "${" in typed or typed == "null":
+        return typed
+    if several and "," in typed:
+        return typed
+    return quoted(str(typed_path(typed)))
+
+
+def quoted(path: str) -> str:
+    """A path as Hydra takes it for one word."""
+    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", path)) + "'"
+
+
+def overrides(texts: Sequence[str]) -> dict[str, Any]:
     """Names and values of options typed as for a new run; groups cannot be chosen anew.
 
     Raises:
         ConfigError: for what is no `NAME=VALUE`.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     values: dict[str, Any] = {}
-    for text in arguments:
-        try:
-            one = OverridesParser.create().parse_override(text)
-        except HydraException:
-            raise ConfigError(f"{show(text)}: beside a run type only NAME=VALUE, such as steps=200") from None
+    for text in texts:
+        if (one := _parsed(text)) is None:
+            raise ConfigError(f"{show(text)}: beside a run type only NAME=VALUE, such as steps=200")
         name = one.key_or_group
         if one.is_sweep_override() or one.is_delete() or one.package is not None:
             raise ConfigError(f"{show(text)}: a run that has begun takes only NAME=VALUE, such as steps=200")
@@ -39,136 +239,55 @@ def overrides(arguments: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def change(config: dict[str, Any], typed: dict[str, Any]) -> dict[str, Any]:
-    """The options of a run with those that were typed in their places.
+def one_folder(text: str) -> Path | None:
+    """The folder that a sweep's `output_dir=` names; none where it names nothing.
 
     Raises:
-        ConfigError: for an option that the run does not have.
+        ConfigError: for several folders, or one that is not known yet.
     """
-    config = {name: _copy(value) for name, value in config.items()}
-    for name, value in typed.items():
-        *path, last = name.split(".")
-        node: Any = config
-        for key in path:
-            node = node.get(key) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or (last not in node and path) or (not path and last not in signature(Run)):
-            known = sorted(node) if isinstance(node, dict) else sorted(config)
-            raise ConfigError(f"{name}: the run has no such option; {suggest(last, [str(one) for one in known])}")
-        if not path:
-            value = check_value(name, signature(Run)[last], value)
-        node[last] = value
-    return config
+    one = _parsed(f"output_dir={text}")
+    if one is None or one.is_sweep_override() or "${" in text:
+        raise ConfigError(f"output_dir={text}: holds the whole sweep, with a folder for each job; type one name")
+    return Path(str(one.value())) if one.value() else None
 
 
-def _copy(value: Any) -> Any:
-    return {name: _copy(inner) for name, inner in value.items()} if isinstance(value, dict) else value
-
-
-_GROUPS = ("experiment", "hparams_search", *GROUPS)
-
-_SUFFIXES = (".yaml", ".yml")
-
-_PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+-]*")
-
-_QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
-
-
-def as_meant(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with the names of choices and the paths that Hydra takes for something else put right.
-
-    Args:
-        arguments: as they were typed.
-
-    Raises:
-        ConfigError: for a path where the name of a choice is wanted.
-    """
-    ends = [text.rstrip("\r\n") for text in arguments]  # a script with the line ends of Windows
-    own = _config_dir(ends)
-    found = []
-    for text in ends:
-        name, sign, value = text.partition("=")
-        group = name.lstrip("+")
-        if sign and group in _GROUPS and value and not set("[]{}$()") & set(value):
-            text = f"{name}={','.join(_choice(group, one, own) if one else one for one in value.split(','))}"
-        elif sign and group == "output_dir" and value:
-            text = f"{name}={_place(value, '-m' in ends or '--multirun' in ends)}"
-        found.append(text)
+def values(overrides: Sequence[str]) -> dict[str, list[str]] | None:
+    """The values that each option of a sweep takes, by its name; none where that cannot be told."""
+    found: dict[str, list[str]] = {}
+    for text in overrides:
+        one = _parsed(text)
+        try:
+            if one is None:
+                return None
+            several = one.is_sweep_override()
+            found[option(text)] = list(one.sweep_string_iterator()) if several else [one.get_value_element_as_str()]
+        except ValueError:  # a glob needs the choices
+            return None
     return found
 
 
-def _config_dir(arguments: Sequence[str]) -> Path | None:
-    """The `--config-dir` that was typed."""
-    for place, text in enumerate(arguments):
-        if text.startswith("--config-dir="):
-            return Path(text.partition("=")[2])
-        if text in ("--config-dir", "-cd") and place + 1 < len(arguments):
-            return Path(arguments[place + 1])
-    return None
+def _parsed(text: str) -> Any:
+    """An override by Hydra's grammar; none where it is not of that."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        return None
 
 
-def _choice(group: str, typed: str, own: Path | None) -> str:
-    """The name of a choice: of `oprl_maze`, `oprl_maze.yaml`, `conf/experiment/oprl_maze.yaml` or `./oprl_maze/`.
-
-    Raises:
-        ConfigError: for a file that is no choice, saying how to make it one.
-    """
-    bare = typed.strip().strip("\"'").strip().replace("\\", "/").rstrip("/")
-    name = _without_suffix(bare.removeprefix("./"))
-    known = choices(group)
-    if name in known:
-        return name
-    of_own = Path(own, group, name) if own is not None else None
-    if of_own is not None and of_own.with_name(f"{of_own.name}.yaml").is_file():
-        return name
-    if of_own is not None and of_own.with_name(f"{of_own.name}.yml").is_file():
-        raise ConfigError(f"{group}={show(typed)}: {of_own}.yml: files of choices end in .yaml; rename it")
-    path = typed_path(typed)
-    if not path.is_file() and not bare.endswith(_SUFFIXES):
-        path = path.with_name(f"{path.name}.yaml")
-    if not path.is_file():
-        return name if bare.endswith(_SUFFIXES) or typed != bare else typed
-    if path.suffix == ".yml":
-        raise ConfigError(f"{group}={show(typed)}: {path}: files of choices end in .yaml; rename it")
-    parts = _without_suffix(path.resolve().as_posix()).split("/")
-    for place in range(len(parts) - 2, 0, -1):  # the folder of the group that is nearest to the file
-        if parts[place] == group:
-            inside, top = "/".join(parts[place + 1 :]), Path("/".join(parts[:place]))
-            if inside in known or (own is not None and own.resolve() == top):
-                return inside
-            cure = f"type --config-dir {as_typed(str(top))} {group}={as_typed(inside)}"
-            raise ConfigError(f"{group}={show(typed)}: is a path, and a choice is a name; {cure}")
-    cure = f"put the file into FOLDER/{group}/ and type --config-dir FOLDER {group}={as_typed(parts[-1])}"
-    raise ConfigError(f"{group}={show(typed)}: is a path, and a choice is a name; {cure}")
-
-
-def _without_suffix(text: str) -> str:
-    return text[: -len(Path(text).suffix)] if text.endswith(_SUFFIXES) else text
-
-
-def _place(typed: str, several: bool) -> str:
-    """An output folder as Hydra takes it for one word; a list stands for itself in a sweep, which refuses it."""
-    if _PLAIN.fullmatch(typed) or _QUOTED.fullmatch(typed) or "${" in typed or typed == "null":
-        return typed
-    if several and "," in typed:
-        return typed
-    path = str(typed_path(typed))
-    quoted = re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", path))
-    return f"'{quoted}'"
-
-
-_HOW = ("hydra/launcher=", "hydra.launcher.", "quiet=")  # how a sweep runs, not what it is
-
-
-def option(override: str) -> str:
-    """The option that an override sets: `env.size` of `+env.size=8`."""
-    return override.lstrip("+~").partition("=")[0]
+def _is_how(text: str) -> bool:
+    """Whether an override only says how a sweep runs."""
+    name = option(text)
+    return name in ("hydra/launcher", "quiet") or name.startswith("hydra.launcher.")
 
 
 def what(overrides: Sequence[str]) -> list[str]:
     """The overrides that say what a sweep is, in one order: neither the launcher nor where it goes."""
-    return sorted(one for one in overrides if not one.startswith(_HOW) and option(one) != "output_dir")
+    return sorted(one for one in overrides if not _is_how(one) and option(one) != "output_dir")
 
 
 def how(overrides: Sequence[str]) -> list[str]:
     """The overrides that only say how a sweep runs."""
-    return [one for one in overrides if one.startswith(_HOW)]
+    return [one for one in overrides if _is_how(one)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,11 +29,17 @@ class Console:
     Args:
         log: the file.
         quiet: whether only the log gets them.
+        warned: told each warning too.
     """
 
-    def __init__(self, log: Path, *, quiet: bool) -> None:
+    def __init__(self, log: Path, *, quiet: bool, warned: Callable[[str], object] = lambda _: None) -> None:
         self.quiet = quiet
-        self._log = log
+        self._log, self._warned = log, warned
+
+    def warn(self, text: str) -> None:
+        """Print a line of what failed beside the run, and log it."""
+        self._warned(text)
+        self.line(text, error=True)
 
     def line(self, text: str, *, shown: bool = True, error: bool = False) -> None:
         """Print a line, to standard error if it is one, and log it; `shown` false only logs it.
