@@ -61,6 +61,8 @@ def train(typed: Typed) -> int:
     trust.check_flags(typed)
     hydra_options.check_flags(typed)
     folder = typed.value("resume")
+    if folder is not None and typed.flags.check:
+        raise ConfigError("--check: says what a new run would do; leave it out, or type the run's own command again")
     of_sweep = folder is not None and (typed_path(folder) / RECORD).is_file()
     if folder is not None and not of_sweep:
         return resume(typed)
@@ -73,6 +75,10 @@ def train(typed: Typed) -> int:
         if flags.cfg or flags.info or flags.shell_completion or flags.hydra_help:
             return call_hydra(typed, lambda config, _: only_check(config))
         hydra_options.check_typed(typed.overrides, sweep=flags.multirun)
+        if flags.check:
+            from prefrl_cli.sweep.check import check
+
+            return check(typed)
         if folder is not None:
             return resume_sweep(typed_path(folder), typed)
         if not flags.multirun:

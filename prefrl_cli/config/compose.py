@@ -19,7 +19,7 @@ from prefrl_cli.config import hydra_compat, messages, trust
 from prefrl_cli.config.build import build
 from prefrl_cli.config.choices import choices, conf_folder, named
 from prefrl_cli.config.options import Configuration
-from prefrl_cli.config.overrides import Typed, quoted, read
+from prefrl_cli.config.overrides import Override, Typed, quoted, read
 from prefrl_cli.core.option_types import ConfigError
 
 
@@ -67,7 +67,7 @@ def one_line_errors(typed: Typed) -> Iterator[None]:
         raise ConfigError(messages.one_line(problem)) from None
 
 
-def _read(typed: Typed) -> Iterator[Any]:
+def _read(typed: Typed) -> Iterator[Override]:
     return map(read, typed.overrides)
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from prefrl_cli.config.choices import GROUPS, choices, meant
+from prefrl_cli.config.choices import GROUPS, meant
+from prefrl_cli.config.messages import check_slips
 from prefrl_cli.config.options import Run, signature
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.texts import typed_path
@@ -18,7 +19,6 @@ MOST_STARTED = 1 << 24  # bytes, some 300,000 runs
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _HELP = ("--help", "-h")
 _GROUPS = ("experiment", "hparams_search", *GROUPS)
-_LATEST = ("last", "newest", "recent", "true", "auto")  # what people type for `latest`
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+-]*")
 _QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 
@@ -82,7 +82,7 @@ class Typed:
         overrides, flags.overrides = list(flags.overrides), []
         if not (asked or flags.help or flags.version or flags.shell_completion):
             overrides = as_meant(overrides, flags.config_dir, several=flags.multirun)
-            _check_slips(overrides, several=flags.multirun)
+            check_slips(list(map(read, overrides)), several=flags.multirun)
         return cls(flags, tuple(overrides))
 
     def value(self, name: str) -> str | None:
@@ -145,41 +145,6 @@ def _check_dashes(words: Sequence[str]) -> None:
             value = value if "=" in text else following
             shown = "VALUE" if not value or value.startswith("-") or "=" in value else value
             raise ConfigError(f"{show(text)}: options have no dashes; type {name.replace('-', '_')}={shown}")
-
-
-def _check_slips(overrides: Sequence[str], *, several: bool) -> None:
-    """Refuse what is often typed for something else, with that.
-
-    Raises:
-        ConfigError: with what to type.
-    """
-    known = {*signature(Run), *_GROUPS, "logger", "resume"}
-    for text, following in zip(overrides, [*overrides[1:], ""], strict=True):
-        one = read(text)
-        if not one.equals and not text.startswith("~"):
-            name = text.rstrip(":")
-            value = following.lstrip("=").strip()
-            if name.partition(".")[0] in known and value and not read(value).equals:
-                raise ConfigError(f"{show(text)}: an option and its value are one word; type {name}={value}")
-            if groups := [group for group in _GROUPS if text in choices(group)]:
-                cure = " or ".join(f"{group}={text}" for group in groups)
-                raise ConfigError(f"{show(text)}: is a choice without its group; type {cure}")
-        if one.option == "resume" and one.value.lower() in _LATEST and not Path(one.value).exists():
-            raise ConfigError(
-                f"{show(text)}: there is no such run; for the newest that is not finished type resume=latest"
-            )
-        if match := re.fullmatch(r"(\d{1,9})\s*(?:\.{2,3}|-|:)\s*(\d{1,9})", one.value):
-            first, last = int(match[1]), int(match[2])
-            if one.option in ("seed", "seeds", "num_seeds") and first <= last:
-                raise ConfigError(f"{show(text)}: is no seed; {_seeds(first, last, several)}")
-
-
-def _seeds(first: int, last: int, several: bool) -> str:
-    together = f"seed={first} num_seeds={last - first + 1}"
-    if not several:
-        return f"to train {first} to {last} together type {together}"
-    listed = ",".join(map(str, range(first, last + 1))) if last - first < 8 else ""
-    return f"type seed={listed or f'range({first},{last + 1})'}, or without -m, together in one process, {together}"
 
 
 def as_meant(overrides: Sequence[str], own: str | None = None, *, several: bool = False) -> list[str]:

@@ -104,7 +104,7 @@ class Progress:
         if report:
             elapsed = time.perf_counter() - self._started
             left = elapsed / (step - self._start) * (self._steps - step)
-            text = f"step {step}/{self._steps}, {watched}, {_clock(elapsed)} so far, {_clock(left)} left"
+            text = f"step {step}/{self._steps}, {watched}, {clock(elapsed)} so far, {clock(left)} left"
             self._console.line(text, shown=not self._terminal)
 
 
@@ -154,7 +154,8 @@ def _watched(metrics: Mapping[str, np.ndarray]) -> str:
     return f"{name} {np.median(values):.4g}" if len(values) else f"{name} -"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, such as `1:02:03` or `0:42`."""
     minutes, whole = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"

@@ -101,7 +101,7 @@ class SweepLauncher(Launcher):
         """What is wrong with a job's options, found before any job begins; another machine may have its device."""
         try:
             made = self._compose(config).with_run(device="cpu")
-            if _is_search(self._config) and made.run.objective is None:
+            if is_search(self._config) and made.run.objective is None:
                 return f"{_NO_OBJECTIVE}; type objective=NAME"
             build(made)
             check_objective(made)
@@ -174,18 +174,18 @@ def _known(standing: Standing) -> str:
     return ", ".join(name for name, value in standing.metrics.items() if value is not None)
 
 
-def _is_search(config: DictConfig) -> bool:
+def is_search(config: DictConfig) -> bool:
     """Whether the sweeper goes by what the jobs reach; Hydra's own does not."""
     return not str(OmegaConf.select(config, "hydra.sweeper._target_")).startswith("hydra._internal.")
 
 
-def _check_search(config: DictConfig, compose: Compose) -> None:
+def check_search(config: DictConfig, compose: Compose) -> None:
     """Refuse a search that has nothing to go by, before it tries anything.
 
     Raises:
         ConfigError: with what to type.
     """
-    if not _is_search(config):
+    if not is_search(config):
         return
     directions = OmegaConf.select(config, "hydra.sweeper.direction")
     if OmegaConf.is_list(directions) and len(directions) != 1:
@@ -200,6 +200,17 @@ def _check_search(config: DictConfig, compose: Compose) -> None:
     check_objective(made)
 
 
+def check_launcher(config: DictConfig) -> None:
+    """Refuse a launcher whose package is not installed.
+
+    Raises:
+        ConfigError: with the command that installs it.
+    """
+    target = str(config.hydra.launcher.get("_target_"))
+    if not target.startswith("hydra._internal.") and not messages.found(target):
+        raise messages.not_installed(f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}", target)
+
+
 @contextlib.contextmanager
 def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
     """Within it, Hydra's sweepers get a `SweepLauncher` around the launcher that was chosen.
@@ -210,7 +221,7 @@ def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
     original, original_sweeper = Plugins.instantiate_launcher, Plugins.instantiate_sweeper
 
     def with_search(self: Plugins, **given: Any) -> Sweeper:
-        _check_search(given["config"], compose)
+        check_search(given["config"], compose)
         sweeper = original_sweeper(self, **given)
         search: Any = getattr(sweeper, "sweeper", None)
         if type(search).__name__ == "OptunaSweeperImpl":
@@ -224,9 +235,7 @@ def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
         return sweeper
 
     def ours(self: Plugins, hydra_context: Any, task_function: TaskFunction, config: DictConfig) -> Launcher:
-        target = str(config.hydra.launcher.get("_target_"))
-        if not target.startswith("hydra._internal.") and not messages.found(target):
-            raise messages.not_installed(f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}", target)
+        check_launcher(config)
         inner = original(self, hydra_context, task_function, config)
         return SweepLauncher(inner, sweep, compose, hydra_context.config_loader, config)
 
