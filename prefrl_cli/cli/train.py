@@ -34,7 +34,7 @@ def _answer(arguments: list[str]) -> int:
         return REFUSED
     typed = Typed.of(arguments)
     if typed.flags.help:
-        print(text.help_text(), flush=True)
+        print(text.help_text(typed), flush=True)
         return 0
     if typed.flags.version:
         print(version())

@@ -77,7 +77,7 @@ def call_hydra(typed: Typed, job: Callable[[Configuration, list[str]], int], *, 
     Args:
         typed: options and flags.
         job: given the configuration and the overrides.
-        once: whether a sweep's flag has no effect.
+        once: whether it is one run whatever the flags say, of which only `--config-dir` counts.
 
     Returns:
         The job's exit code.

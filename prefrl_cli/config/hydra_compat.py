@@ -105,10 +105,12 @@ def main(
         flags: under Hydra's names.
         overrides: what was typed beside them.
         task: called with each configuration.
-        once: whether to leave the flag of a sweep out.
+        once: whether it is one run whatever the flags say, of which only `--config-dir` counts.
     """
     given = argparse.Namespace(**{**vars(flags), "overrides": [] if flags.hydra_help else list(overrides)})
-    given.multirun = given.multirun and not once
+    if once:
+        given.multirun = given.resolve = given.shell_completion = given.hydra_help = False
+        given.cfg = given.info = given.package = None
     version.setbase("1.3")
     _run_hydra(given, get_args_parser(), task, config_path=str(conf_folder()), config_name="config")
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 import math
 import re
-import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from prefrl_cli.config.choices import GROUPS, choices
 from prefrl_cli.core.option_types import (
@@ -22,13 +21,11 @@ from prefrl_cli.core.option_types import (
     Unfit,
     convert,
     describe,
+    is_value,
     sample,
     show,
-    split,
     suggest,
 )
-
-_VALUES = (int, float, bool, str, types.NoneType)
 
 MISSING = inspect.Parameter.empty
 
@@ -59,7 +56,7 @@ def signature(target: Callable[..., Any]) -> dict[str, Option]:
         for parameter in parameters[isinstance(level, type) :]:
             if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
                 annotation = hints.get(parameter.name, Any)
-                option = Option(annotation, parameter.default, _is_value(annotation))
+                option = Option(annotation, parameter.default, is_value(annotation))
                 found.setdefault(parameter.name, option)
         if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
             break
@@ -107,18 +104,6 @@ def unknown(where: str, name: str, allowed: Iterable[str], kind: str) -> ConfigE
     names = sorted(allowed)
     shown = where if where.isprintable() else repr(where)
     return ConfigError(f"{shown}: there is no such {kind}; {suggest(name, names, where.removesuffix(name))}")
-
-
-def _is_value(annotation: Any) -> bool:
-    base, _ = split(annotation)
-    origin = typing.get_origin(base)
-    if origin is Literal:
-        return True
-    if origin in (typing.Union, types.UnionType):
-        return all(map(_is_value, typing.get_args(base)))
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
-        return all(map(_is_value, typing.get_args(base)))
-    return base in _VALUES
 
 
 _LARGEST_SEED = 2**32 - 1

@@ -227,6 +227,19 @@ def split(annotation: Any) -> tuple[Any, Limits | None]:
     return annotation, None
 
 
+def is_value(annotation: Any) -> bool:
+    """Whether a configuration can hold what an annotation allows."""
+    base, _ = split(annotation)
+    origin = typing.get_origin(base)
+    if origin is Literal:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return all(map(is_value, typing.get_args(base)))
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
+        return all(map(is_value, typing.get_args(base)))
+    return base in _WORDS
+
+
 def sample(annotation: Any, default: Any, value: Any) -> Any:
     """A value to try instead: the limit that was passed, else the default, else the first that is allowed."""
     choices = [part for part in alternatives(annotation) if part is not types.NoneType]
