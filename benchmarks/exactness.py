@@ -256,7 +256,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=5, help="of cost")
     parser.add_argument("--steps", type=int, default=50, help="of cost; 50 is the whole run")
+    parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
     options = parser.parse_args(arguments)
+    if options.quick:
+        options.number, options.mode, options.rounds, options.steps = 5, options.mode or [""], 1, 2
     return whats[options.what](options)
 
 

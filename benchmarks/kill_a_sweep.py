@@ -21,7 +21,7 @@ from pathlib import Path
 from prefrl_cli.sweep.directory import read_json
 
 SCRIPT = "import sys; from prefrl_cli.cli.train import main; sys.exit(main())"
-NO_CHARTS = f"from prefrl_cli import runner; runner.draw = lambda *_: None; {SCRIPT}"
+NO_CHARTS = f"from prefrl_cli.run import runner; runner.draw = lambda *_: None; {SCRIPT}"
 
 
 def command(jobs: int, steps: int, launcher: str | None, charts: bool) -> list[str]:

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from kill_and_resume import config_of
 
 from prefrl_cli.cli.train import main as prefrl_train
@@ -140,7 +141,7 @@ def resumed(folder: Path, typed: str) -> tuple[str, str]:
     if raised or "Traceback" in text or "Traceback" in (folder / "train.log").read_text(encoding="utf-8"):
         return "traceback", text
     if code == 0:
-        return ("goes on" if read_status(folder).get("status") == "finished" else "not finished"), text
+        return _ended(folder, typed, before), text
     if code != REFUSED:
         return f"exit code {code}", text
     if content(folder) != before:
@@ -149,9 +150,24 @@ def resumed(folder: Path, typed: str) -> tuple[str, str]:
     return ("refused" if text.count("\n") == 0 and text else "refused in several lines"), text
 
 
+def _ended(folder: Path, typed: str, before: dict[str, bytes]) -> str:
+    """What became of a run that went on; with another `output_dir` it is a new one, and the old one stays as it is."""
+    option, _, new = typed.partition("=")
+    if option == "output_dir":
+        if content(folder) != before:
+            return "went on elsewhere, but files changed"
+        folder = Path(new)
+    status = read_status(folder)
+    if option == "output_dir":
+        shutil.rmtree(folder)
+    if status.get("status") != "finished":
+        return "not finished"
+    return "goes on" if status.get("charts") else "not drawn"
+
+
 def no_pictures(algorithm: Any, log: Any, directory: Any) -> None:
     """Compute the charts and draw none: a second each."""
-    algorithm.figures(log.history())
+    algorithm.figures(log.history(), np.array(log.living))
 
 
 def in_child(folder: Path, typed: str, place: Path) -> tuple[str, str]:
@@ -178,7 +194,10 @@ def main() -> int:
     parser.add_argument("--experiment", choices=choices("experiment"), help="only this one")
     parser.add_argument("--only", default="", help="only changes that begin so, such as env.")
     parser.add_argument("--show", action="store_true", help="print what every refusal says")
+    parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
     given = parser.parse_args()
+    if given.quick:
+        given.experiment, given.only = "addition_linear", "checkpoint."
     runner.draw = no_pictures
     counts: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,15 +1,18 @@
 """Every piece of advice that the package gives, "try ..." and "type ...", is provoked, typed and accepted."""
 
 import ast
+import importlib
 import re
 import shlex
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from prefrl_cli.cli import train
-from prefrl_cli.config import compose, messages
-from prefrl_cli.config import overrides as resuming
+from prefrl_cli.config import messages
 from prefrl_cli.config.build import build
 from prefrl_cli.run import lifecycle, runner
 
@@ -17,84 +20,195 @@ PACKAGE = Path(train.__file__).parents[1]
 OPRL, ADDITION = "experiment=oprl_maze", "experiment=addition_linear"
 PIPE = r"[\w/]+(\|[\w/]+)*"  # choices beside each other: the first is typed
 
-# (module, advice as the source has it): what provokes it, and what is typed as well where one piece alone is not all.
-TYPED = {
-    ("oprl.py", "try {}={} or {}={}"): [OPRL, "algorithm.episodes=300"],
-    ("oprl.py", "try {}=16"): [OPRL, "algorithm.test_episodes=1"],
-    ("oprl.py", "try episodes=10"): [OPRL, "policy_update=rloo", "algorithm.episodes=1"],
-    ("oprl.py", "try queries.start=1"): [OPRL, "algorithm.episodes=1"],
-    ("oprl.py", "try reward_model=process"): [OPRL, "shaping=potential", "reward_model=implicit"],
-    ("oprl.py", "try reward_model.members=3"): [OPRL, "queries=disagreement", "reward_model.members=1"],
-    ("oprl.py", "try queries.segment={}"): [OPRL, "queries.segment=61"],
-    ("choices.py", "type {}={}"): [OPRL, "~optimizer"],
-    ("hydra_app.py", "type experiment={}"): ["steps=3"],
-    ("messages.py", "type {}={}"): [f"+{ADDITION}"],
-    ("messages.py", "type {}={} #1"): ["--experiment", "addition_linear"],
-    ("messages.py", "type '{}=[{}]'"): [OPRL, "optimizer.betas=0.9,0.99"],
-    ("config.py", "try seed={}"): [OPRL, "seed=4294967295", "num_seeds=2"],
-    ("config.py", "try device=cpu"): [OPRL, "device=foo"],
-    ("config.py", "try device=cpu #1"): [OPRL, "device=cuda:99"],
-    ("config.py", "type logger={}"): [ADDITION, "+logger.tensorboard.per_seed=true"],
-    ("maze.py", "try horizon={}"): [OPRL, "env.horizon=5"],
-    ("groups.py", "type {}={}"): [OPRL, "loss.nu=1"],
-    ("groups.py", "type {}={} #1"): [OPRL, "env=addition"],
-    ("groups.py", "type {}={} #2"): [OPRL, "env._target_=prefrl_cli.env.maze.Mase"],
-    ("groups.py", "try {}.every=10"): [OPRL, "checkpoint=3"],
-    ("groups.py", "type logger={}"): [ADDITION, "+logger.tensorboard=3"],
-    ("memory.py", "try {}={}"): [OPRL, "algorithm.test_episodes=1000000", "num_seeds=1000"],
-    ("options.py", "try {}={}"): [OPRL, "env.size=2"],
-    ("teacher.py", "try discount=1.0"): [OPRL, "teacher.criterion=progress"],
-}
-# What names a thing of the person's own, another program, or is said at another moment; where that is tested.
-TOLD = {
-    ("checkpoints.py", "type of a tensor: {}"): "is no advice",
-    ("groups.py", "type {}={} #3"): "a group that is no mapping; Hydra refuses it first: test_advice_for_a_group",
-    ("groups.py", "type 'allow_targets=[{}]'"): "names code of one's own: test_safety",
-    ("groups.py", "try {}="): "is replaced by the group's full name",
-    ("groups.py", "try {}.{}="): "the full name: `try horizon={}` above",
-    ("groups.py", "try smaller sizes"): "memory is checked first",
-    ("hydra_app.py", "type one name"): "a name of one's own",
-    ("hydra_app.py", "type the sweep's own command again"): "test_safety",
-    ("hydra_app.py", "type the sweep's own command again #1"): "test_safety",
-    ("hydra_app.py", "type the same command again, or {}"): "test_sweep",
-    ("job.py", "type {}"): "test_a_full_disk_names_the_folder",
-    ("job.py", "type optimizer.steps=N as well, larger than {}"): "test_advice_of_a_resume",
-    ("job.py", "try steps={}"): "test_advice_of_a_resume",
-    ("job.py", "type prefrl-train resume={}"): "test_resume",
-    ("job.py", "type a larger steps=N"): "test_advice_of_a_resume",
-    ("messages.py", "type ~GROUP"): "test_config: null leaves a group out",
-    ("plugins.py", "type pip install 'prefrl[{}]'"): "another program's command",
-    ("trackers.py", "type pip install 'prefrl[{}]'"): "another program's command",
-    ("record.py", "type {}={} as well"): "test_advice_of_a_resume",
-    ("report.py", "type a linked folder's path to include it"): "a folder of one's own",
-    ("report.py", "type another folder"): "a folder of one's own",
-    ("report.py", "type a run directory or a folder"): "a folder of one's own",
-    ("report.py", "type -o DIR"): "a folder of one's own",
-    ("reproduce.py", "type prefrl-reproduce RUN_DIR, or --help"): "test_reproduce",
-    ("reproduce.py", "type another folder"): "a folder of one's own",
-    ("resume.py", "type resume=RUN_DIR"): "a folder of one's own",
-    ("resume.py", "type resume=RUN_DIR, or resume=latest"): "test_resume",
-    ("resume.py", "type the folder that prefrl-train printed"): "a folder of one's own",
-    ("resume.py", "type only NAME=VALUE, such as steps=200"): "test_advice_of_a_resume",
-    ("study.py", "type prefrl-study NAME, or --list"): "test_study",
-    ("study.py", "type one NAME"): "test_study",
-    ("study.py", "type --output-dir DIR"): "a folder of one's own",
-    ("sweep_launcher.py", "type the command again later"): "test_launchers",
-    ("train.py", "type prefrl-train experiment=NAME, or --help"): "test_advice_for_nothing",
-    ("trust.py", "type it on the command line instead"): "test_safety",
-    ("trust.py", "type it on the command line instead #1"): "test_safety",
-    ("trust.py", "type --config-dir FOLDER for files of your own"): "a folder of one's own",
-    ("trust.py", "type that on the command line"): "test_safety",
-    ("runs.py", "type its own path beside it"): "a folder of one's own",
-    ("run_directory.py", "type output_dir=FOLDER"): "a folder of one's own",
-    ("run_directory.py", "type output_dir=FOLDER #1"): "a folder of one's own",
-    ("run_directory.py", "type another folder"): "a folder of one's own",
-    ("run_directory.py", "type another folder #1"): "a folder of one's own",
-    ("runner.py", "try a smaller optimizer.lr, or optimizer.clip=1.0"): "test_advice_of_a_resume",
-    ("sweep.py", "type another folder"): "a folder of one's own",
-    ("sweep.py", "type another output_dir"): "a folder of one's own",
-    ("sweep.py", "type output_dir=FOLDER"): "a folder of one's own",
-}
+# Advice as the source has it, once for each place that gives it, and what provokes it: the line itself is then typed.
+TYPED = [
+    ("try {}={} or {}={}", [OPRL, "algorithm.episodes=300"]),
+    ("try {}=16", [OPRL, "algorithm.test_episodes=1"]),
+    ("try episodes=10", [OPRL, "policy_update=rloo", "algorithm.episodes=1"]),
+    ("try queries.start=1", [OPRL, "algorithm.episodes=1"]),
+    ("try reward_model=process", [OPRL, "shaping=potential", "reward_model=implicit"]),
+    ("try reward_model.members=3", [OPRL, "queries=disagreement", "reward_model.members=1"]),
+    ("try queries.segment={}", [OPRL, "queries.segment=61"]),
+    ("type {}={}", [OPRL, "~optimizer"]),
+    ("type {}={}", [OPRL, "loss.nu=1"]),
+    ("type {}={}", [OPRL, "env=addition"]),
+    ("type {}={}", [OPRL, "env._target_=prefrl_cli.env.maze.Mase"]),
+    ("type {}={}", [f"+{ADDITION}"]),
+    ("type {}={}", ["--experiment", "addition_linear"]),
+    ("type experiment={}", ["steps=3"]),
+    ("type '{}=[{}]'", [OPRL, "optimizer.betas=0.9,0.99"]),
+    ("try seed={}", [OPRL, "seed=4294967295", "num_seeds=2"]),
+    ("try device=cpu", [OPRL, "device=foo"]),
+    ("try device=cpu", [OPRL, "device=cuda:99"]),
+    ("type logger={}", [ADDITION, "+logger.tensorboard.per_seed=true"]),
+    ("type logger={}", [ADDITION, "+logger.tensorboard=3"]),
+    ("try horizon={}", [OPRL, "env.horizon=5"]),
+    ("try {}.every=10", [OPRL, "checkpoint=3"]),
+    ("try {}={}", [OPRL, "algorithm.test_episodes=1000000", "num_seeds=1000"]),
+    ("try {}={}", [OPRL, "env.size=2"]),
+    ("try discount=1.0", [OPRL, "teacher.criterion=progress"]),
+]
+# Advice that is no option alone: what provokes it, and what a person types then. `run` is a finished run, `sweep` a
+# sweep, `mine` a folder for --config-dir, `file` a file; `build` is `train` that checks and builds and does not train.
+QUICK = f"{ADDITION} steps=1 quiet=true"
+THEN = [
+    ("type output_dir=FOLDER to choose one", f"build {OPRL} hydra.run.dir=x", f"build {OPRL} output_dir=x"),
+    ("type quiet=true to print errors only", f"build {OPRL} hydra.verbose=true", f"build {OPRL} quiet=true"),
+    ("type -m, for one run leave it out", f"train {QUICK} seed=0,1 +hydra.mode=MULTIRUN", f"train -m {QUICK} seed=0,1"),
+    ("type --help", f"build {OPRL} hydra.help.header=x", "build --help"),
+    ("type --help", f"build {OPRL} hydra/help=default", "build --help"),
+    ("type the option itself", f"build {OPRL} hydra.overrides.task=[steps=3]", f"build {OPRL} steps=3"),
+    ("type one of them", f"build {OPRL} --info --cfg=job", f"build {OPRL} --cfg=job"),
+    ("type --cfg job as well, or leave it out", f"build {OPRL} --resolve", f"build {OPRL} --resolve --cfg job"),
+    (
+        "type the values themselves, {}={}",
+        f"train -m {QUICK} hydra.sweeper.params.seed=0,1",
+        f"train -m {QUICK} seed=0,1",
+    ),
+    (
+        "type the values themselves, such as -m seed=0,1",
+        f"train -m {QUICK} hydra.sweeper.params={{seed:\\'0,1\\'}}",
+        f"train -m {QUICK} seed=0,1",
+    ),
+    ("type {}=NAME", f"train -m {QUICK} hydra.sweeper=null", f"train -m {QUICK} hydra/sweeper=basic"),
+    (
+        "try {}=1",
+        f"train -m {QUICK} hydra.sweeper.max_batch_size=0",
+        f"train -m {QUICK} hydra.sweeper.max_batch_size=1",
+    ),
+    ("type at least one value", f"train -m {QUICK} seed=range(0,0)", f"train -m {QUICK} seed=range(0,1)"),
+    ("type one name", f"train -m {QUICK} output_dir=a,b", f"train -m {QUICK} output_dir=a"),
+    ("type another folder", f"train -m {QUICK} output_dir=run", f"train -m {QUICK} output_dir=other"),
+    ("type another folder", f"train -m {QUICK} output_dir=mine", f"train -m {QUICK} output_dir=other"),
+    ("type output_dir=FOLDER", f"train -m {QUICK} output_dir=file/x", f"train -m {QUICK} output_dir=x"),
+    (
+        "type another output_dir, or its own options and more values",
+        f"train -m {QUICK} seed=0 optimizer.lr=0.5 output_dir=sweep",
+        f"train -m {QUICK} seed=0,1,2 output_dir=sweep",
+    ),
+    (
+        "type --config-dir FOLDER for files of your own",
+        "build --config-path=mine experiment=good",
+        "build --config-dir=mine experiment=good",
+    ),
+    ("type the name of a file in it", "build experiment=../experiment/oprl_maze", f"build {OPRL}"),
+    (
+        "type --config-dir {} {}={}",
+        "build experiment=mine/experiment/good.yaml",
+        "build --config-dir mine experiment=good",
+    ),
+    ("type --config-dir FOLDER {}={}", "build experiment=lost.yaml", "build --config-dir mine experiment=good"),
+    (
+        "type it on the command line instead",
+        "build --config-dir=mine experiment=asks",
+        "build --config-dir=mine experiment=good output_dir=${oc.env:HOME}",
+    ),
+    (
+        "type it on the command line instead",
+        "build --config-dir=mine experiment=writes",
+        "build --config-dir=mine experiment=good output_dir=x",
+    ),
+    (
+        "type it on the command line instead",
+        "build --config-dir=mine experiment=sets",
+        "build --config-dir=mine experiment=good +hydra.job.env_set.A=1",
+    ),
+    (
+        "type that on the command line",
+        "build --config-dir=mine experiment=allows",
+        "build --config-dir=mine experiment=allows allow_targets=[os]",
+    ),
+    ("type {}={}", "build --config-dir=mine experiment=value", "build --config-dir=mine experiment=good env=maze"),
+    ("type {}={}", f"build {OPRL} +env.choice=maze", f"build {OPRL} env=maze"),
+    ("type --config-dir {} as well", "train resume=others", "train resume=others --config-dir=MADE/mine"),
+    ("type its own command again, with output_dir={}", "train resume=half", f"train {QUICK} output_dir=half"),
+    ("type prefrl train {} ...", f"prefrl {OPRL}", f"prefrl train {OPRL}"),
+    ("type prefrl {}, or prefrl --help", "prefrl", "prefrl --help"),
+    ("type prefrl-train experiment=NAME, or --help", "build", "build --help"),
+    ("type prefrl-study NAME, or --list", "study", "study --list"),
+    ("type prefrl-evaluate RUN_DIR, or --help", "evaluate", "evaluate run"),
+    ("type --json FILE", "evaluate run --json", "evaluate run --json found.json"),
+    ("type prefrl-reproduce RUN_DIR, or --help", "reproduce", "reproduce run quiet=true"),
+    ("type another folder", "reproduce run output_dir=sweep", "reproduce run quiet=true output_dir=again"),
+    ("type a run directory or a folder", "report nowhere", "report run"),
+    ("type another folder", "report run -o run/charts", "report run -o found"),
+    ("type -o DIR", "report run -o foreign", "report run -o found"),
+    ("type -o DIR", "report run -o file/x", "report run -o found"),
+    ("type output_dir=FOLDER", f"train {QUICK} output_dir=file/x", f"train {QUICK} output_dir=x"),
+    ("type another folder", f"train {QUICK} output_dir=sweep", f"train {QUICK} output_dir=x"),
+    (
+        "type another folder, or to go on resume={}",
+        f"train {QUICK} output_dir=run",
+        "train resume=run steps=5 quiet=true",
+    ),
+    ("type another folder", f"train {QUICK} output_dir=mine", f"train {QUICK} output_dir=x"),
+    ("type resume=RUN_DIR", "train resume=latest", "train resume=run steps=5 quiet=true"),
+    ("type resume=RUN_DIR, or resume=latest", "train resume=", "train resume=run steps=5 quiet=true"),
+    ("type the folder that prefrl-train printed", "train resume=nowhere", "train resume=run steps=5 quiet=true"),
+    ("type only NAME=VALUE, such as steps=200", "train resume=run --cfg", "train resume=run steps=5 quiet=true"),
+    ("type a larger steps=N", "train resume=run", "train resume=run steps=5 quiet=true"),
+    (
+        "type a larger steps=N as well{}",
+        "train resume=run output_dir=new quiet=true",
+        "train resume=run output_dir=new steps=5 quiet=true",
+    ),
+    (
+        "type output_dir=NEW as well, to go on with the run itself type resume={}",
+        "train resume=run/checkpoints/step_000002.pt quiet=true",
+        "train resume=run/checkpoints/step_000002.pt quiet=true output_dir=new",
+    ),
+    (
+        "type the sweep's own command again",
+        "train resume=unreadable",
+        f"train -m {QUICK} output_dir=unreadable",
+    ),
+]
+# What names another program's affair or one of the machine's, or is said at a moment that takes long to make; where it
+# is tested.
+TOLD = [
+    ("type of a tensor: {}", "is no advice"),
+    ("type or shape than any of ours", "is no advice"),
+    ("type 'allow_targets=[{}]'", "names code of one's own: test_safety"),
+    ("try {}=", "is replaced by the group's full name"),
+    ("try {}.{}=", "the full name: `try horizon={}` above"),
+    ("try smaller sizes", "memory is checked first"),
+    ("try a smaller {}", "test_advice_of_a_resume"),
+    ("try steps={}", "test_advice_of_a_resume"),
+    ("type optimizer.steps=N as well, larger than {}", "test_advice_of_a_resume"),
+    ("type ~GROUP", "test_advice_for_a_group"),
+    ("type {}", "test_a_full_disk_names_the_folder"),
+    ("type {}", "charts that cannot be drawn: test_beside_a_run"),
+    ("type cd to go to another one", "a folder that was deleted: test_command_ends"),
+    ("type cd to go to another one", "a folder on a disk that is gone"),
+    ("type prefrl-train resume={}", "test_resume"),
+    ("type another folder, or remove this one", "killed as it began: test_own_files"),
+    ("type output_dir=FOLDER", "a thousand runs of one second"),
+    ("type another folder", "a study's folder: test_study_files"),
+    ("type one NAME", "test_study"),
+    ("type --output-dir DIR", "a study's folder: test_study_files"),
+    ("type that row with prefrl-train instead", "test_study_files"),
+    ("type the same command again", "test_command_ends"),
+    ("type the same command again, or {}", "test_sweep"),
+    ("type the sweep's own command again", "test_the_record_of_someone_elses_sweep_runs_nothing"),
+    ("type the command again later", "test_launchers"),
+    ("type minimize or maximize", "of Optuna: test_launchers"),
+    ("type objective=NAME", "of Optuna: test_launchers"),
+    ("type objective=NAME, one of {}", "of Optuna: test_launchers"),
+    ("type {}=N with a larger N, or another output_dir", "of Optuna: test_launchers"),
+    ("type pip install 'prefrl[{}]'", "another program's command"),
+    ("type pip install 'prefrl[{}]'", "another program's command"),
+    ("type pip install 'prefrl[{}]' if you want it", "another program's command"),
+    ("type pip install '{}{}'", "another program's command"),
+    ("type pip install '{}{}'", "another program's command"),
+    ("type pip install -e . in the clone", "another program's command"),
+    ("type unset {}", "another program's command"),
+    ("type {}={} before the command", "of the processor: test_processor"),
+    ("type prefrl-doctor to see which sizes do", "of the processor: test_processor"),
+    ("type {}={} as well", "a tracker elsewhere: test_loggers"),
+    ("type store=sqlite:///PATH of what it leads to", "a link of one's own: test_loggers"),
+    ("type its own path beside it", "a link of one's own: test_report"),
+    ("type a linked folder's path to include it", "a link of one's own: test_report"),
+]
 
 
 def texts(tree):
@@ -113,19 +227,18 @@ def texts(tree):
 
 
 def advice():
-    """Each piece of advice of the package: the module's file and the words, numbered where a module repeats them."""
-    found = []
+    """Each piece of advice of the package, once for each place."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for text in texts(ast.parse(path.read_text(encoding="utf-8"))):
-            for match in re.finditer(r"(?:(?<=[;,: ])|^)(?:try|type) [^;?)]+", text):
-                times = sum(name == path.name and words.partition(" #")[0] == match[0] for name, words in found)
-                found.append((path.name, match[0] + (f" #{times}" if times else "")))
-    return found
+            yield from re.findall(r"(?:(?<=[;,: ])|^)(?:try|type) [^;?)]+", text)
 
 
 def test_every_piece_of_advice_has_a_case():
-    assert not set(TYPED) & set(TOLD)
-    assert sorted(advice()) == sorted({**TYPED, **TOLD}), "advice without a case, or a case without advice"
+    """So many cases of each as places that give it."""
+    cases = Counter(words for words, *_ in (*TYPED, *THEN, *TOLD))
+    places = Counter(advice())
+    assert places - cases == Counter(), "advice without a case"
+    assert cases - places == Counter(), "a case without advice"
 
 
 @pytest.fixture(autouse=True)
@@ -145,9 +258,42 @@ def only_built(monkeypatch):
         built.append(overrides)
         return "finished"
 
-    monkeypatch.setattr(compose, "run_job", run_job)
+    monkeypatch.setattr(lifecycle, "run_job", run_job)
     monkeypatch.setattr(messages, "require", lambda _: None)  # as if all were installed
     return built
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """What the commands of `THEN` are typed beside."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(runner, "draw", lambda *_: None)
+        quick = ["quiet=true", "checkpoint.every=2"]
+        assert train.main([ADDITION, "steps=4", "output_dir=run", *quick]) == 0
+        assert train.main(["-m", *QUICK.split(), "seed=0,1", "output_dir=sweep"]) == 0
+    for name in ("run/charts", "foreign", "unreadable", "others", "half", "mine/experiment"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name in ("file", "foreign/report.html"):
+        (folder / name).write_text("mine")
+    (folder / "half" / "status.json").write_text("")
+    (folder / "unreadable" / "sweep.yaml").write_text("- no record")
+    flags = [f"--config-dir={folder / 'mine'}"]
+    others = {"overrides": ["experiment=good", "quiet=true"], "flags": flags, "finished": False}
+    (folder / "others" / "sweep.yaml").write_text(yaml.safe_dump(others))
+    of_maze = "# @package _global_\ndefaults:\n  - oprl_maze\n  - _self_\n"
+    (folder / "lost.yaml").write_text(of_maze)
+    for name, line in {
+        "good": "steps: 3",
+        "asks": "output_dir: ${oc.env:HOME}",
+        "writes": "output_dir: x",
+        "sets": "hydra: {job: {env_set: {A: 1}}}",
+        "allows": "allow_targets: [os]",
+        "value": "env: 3",
+    }.items():
+        (folder / "mine" / "experiment" / f"{name}.yaml").write_text(f"{of_maze}{line}\n")
+    return folder
 
 
 def told(arguments, capsys):
@@ -171,11 +317,14 @@ def with_advice(arguments, line):
     return [one for one in kept if one not in group], f"{name}={value.partition('|')[0] if '[' not in value else value}"
 
 
-@pytest.mark.parametrize(("key", "arguments"), TYPED.items(), ids=[" ".join(key) for key in TYPED])
-def test_it_is_accepted_when_typed(key, arguments, only_built, capsys):
+def pattern(words):
+    return re.escape(words).replace(r"\{\}", ".+?").replace("try\\ ", "try (?:[a-z_]+\\.)?")
+
+
+@pytest.mark.parametrize(("words", "arguments"), TYPED, ids=[f"{words} {typed[-1]}" for words, typed in TYPED])
+def test_it_is_accepted_when_typed(words, arguments, only_built, capsys):
     line = told(arguments, capsys)
-    pattern = re.escape(key[1].partition(" #")[0]).replace(r"\{\}", "[^ ]+")
-    assert re.search(pattern.replace("try\\ ", "try (?:[a-z_]+\\.)?"), line), line
+    assert re.search(pattern(words), line), line
     kept, cure = with_advice(arguments, line)
     for _ in range(3):  # a part that is chosen anew may need another one, which is told in turn
         if train.main([*kept, cure]) == 0:
@@ -183,6 +332,22 @@ def test_it_is_accepted_when_typed(key, arguments, only_built, capsys):
         line = capsys.readouterr().err.splitlines()[-1]
         kept, cure = with_advice([*kept, cure], line)
     assert only_built and not capsys.readouterr().err, line
+
+
+@pytest.mark.parametrize(("words", "refused", "then"), THEN, ids=[f"{words} {refused}" for words, refused, _ in THEN])
+def test_what_is_typed_then_is_accepted(words, refused, then, made, here, request, capsys):
+    shutil.copytree(made, here, dirs_exist_ok=True)
+    if refused.split()[0] in ("build", "prefrl"):
+        request.getfixturevalue("only_built")
+
+    def typed(text):
+        command, *arguments = shlex.split(text.replace("MADE", str(made)))
+        return importlib.import_module(f"prefrl_cli.cli.{command.replace('build', 'train')}").main(arguments)
+
+    assert typed(refused) > 0
+    line = capsys.readouterr().err.splitlines()[0]
+    assert re.search(f"{pattern(words)}( |;|,|$)", line), line
+    assert typed(then) == 0, capsys.readouterr().err
 
 
 def test_advice_for_nothing(capsys, only_built):
@@ -230,7 +395,3 @@ def test_a_full_disk_names_the_folder(capsys, monkeypatch):
     typed = re.search(r"to go on type (prefrl-train .*?);", said)[1]
     assert shlex.split(typed) == ["prefrl-train", "resume=my run"]
     assert train.main([*shlex.split(typed)[1:], "quiet=true"]) == 0
-
-
-def test_the_modules_are_those_that_are_patched():
-    assert compose.run_job is lifecycle.run_job and resuming.resume_run is lifecycle.resume_run

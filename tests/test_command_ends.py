@@ -22,6 +22,7 @@ from prefrl_cli.config.choices import choices, conf_folder
 from prefrl_cli.config.messages import cause
 from prefrl_cli.core.option_types import ConfigError, Failed
 from prefrl_cli.run import runner
+from prefrl_cli.sweep import start
 from prefrl_cli.sweep.directory import read_json
 
 ROOT = Path(__file__).parents[1]
@@ -72,13 +73,13 @@ def test_a_sweep_none_of_whose_jobs_can_start(typed, line, here, capsys):
 
 
 def test_what_ends_a_sweep_in_its_midst_is_one_line(here, capsys, monkeypatch):
-    original = compose.hydra_main
+    original = start.hydra_main
 
     def breaks(*given):
         original(*given)
         raise RuntimeError("the store\nis gone")
 
-    monkeypatch.setattr(compose, "hydra_main", breaks)
+    monkeypatch.setattr(start, "hydra_main", breaks)
     assert main(["-m", *QUICK, "seed=0,1", "output_dir=sweep"]) == 1
     assert capsys.readouterr().err == (
         "prefrl-train: the sweep ended early (RuntimeError: the store is gone); to go on type the same command again\n"
@@ -199,7 +200,7 @@ def test_a_run_trains_whatever_became_of_its_streams(redirected, tmp_path):
 
 OF_A_LIBRARY = """
 import contextlib, os
-from prefrl_cli import runner
+from prefrl_cli.run import runner
 def draw(*_):
     with contextlib.suppress(OSError):
         os.write(2, b"of a library")

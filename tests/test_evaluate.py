@@ -9,7 +9,7 @@ import kill_and_resume
 import numpy as np
 import pytest
 
-from prefrl_cli.cli.evaluate import evaluate, main
+from prefrl_cli.cli.evaluate import Evaluation, evaluate, main, table
 from prefrl_cli.config.choices import choices
 from prefrl_cli.run import runner
 from prefrl_cli.run.lifecycle import run_or_resume
@@ -142,3 +142,9 @@ def test_every_experiments_algorithm_can_be_evaluated():
         algorithm = direct.configured(experiment, "num_seeds=2")
         algorithm.adopt(algorithm.state())
         assert all(len(values) == 2 for values in {**algorithm.evaluate(), **algorithm.play(2)}.values())
+
+
+def test_one_seed_has_no_interval():
+    found = Evaluation("oprl_maze", 3, [7], [7], {"success": np.array([0.5])}, [])
+    (row,) = table(found, {}, 10)[2:]
+    assert row.split() == ["success", "0.5", "-"]

@@ -187,7 +187,7 @@ def test_what_a_shell_would_take_apart_is_quoted(monkeypatch, capsys):
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_a_console_without_room_or_letters_stops_no_run(encoding):
     """In a process of its own: what a stream still holds is told when Python ends."""
-    command = "import sys; from prefrl_cli import runner; from prefrl_cli.cli.train import main;"
+    command = "import sys; from prefrl_cli.run import runner; from prefrl_cli.cli.train import main;"
     command += "runner.draw = lambda *_: None; sys.exit(main(sys.argv[1:]))"
     typed = ["experiment=addition_linear", "steps=4", "output_dir='\u00e9'"]
     with open("/dev/full" if encoding == "utf-8" else "said", "w") as out:

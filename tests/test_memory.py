@@ -8,9 +8,10 @@ import pytest
 from kill_and_resume import config_of
 
 from prefrl_cli.cli.train import main
-from prefrl_cli.config import memory
+from prefrl_cli.config import compose, memory
 from prefrl_cli.config.build import memory_needed
 from prefrl_cli.config.choices import choices
+from prefrl_cli.study.file import load
 
 GIB = 2**30
 
@@ -100,3 +101,11 @@ def test_nothing_is_refused_where_nothing_is_known(monkeypatch):
     monkeypatch.setattr(memory, "_free_of_the_machine", lambda: float("inf"))
     monkeypatch.setattr(memory, "_free_of_groups", lambda: [])
     assert memory.available() == float("inf")
+
+
+@pytest.mark.parametrize("name", choices("study"))
+def test_no_row_of_a_study_is_refused_where_20_gib_are_free(name):
+    rows = load(name).rows
+    assert rows
+    for row in rows:
+        assert memory_needed(compose.composed(list(row.overrides))) <= memory.SHARE * 20 * GIB, row.name

@@ -79,7 +79,7 @@ def test_entering_the_package_imports_nothing_slow():
     ],
 )
 def test_the_library_says_what_it_does(typed, before, mode, first):
-    code = f"{before}\nfrom prefrl_cli import processor; import json; print(json.dumps(processor.libraries()))"
+    code = f"{before}\nfrom prefrl_cli.run import processor; import json; print(json.dumps(processor.libraries()))"
     found = json.loads(answer(code, **typed))
     assert (found["mkl_mode"], found["torch_imported_first"]) == (mode, first)
     assert found["variables"]["MKL_CBWR"] == typed.get("MKL_CBWR", "AUTO,STRICT")
@@ -181,7 +181,8 @@ def test_random_odd_configurations():
 
 
 COMPACT = (
-    "import sys; sys.path.insert(0, 'benchmarks')\nimport exactness as benchmark\nfrom prefrl_cli import exactness\n"
+    "import sys; sys.path.insert(0, 'benchmarks')\nimport exactness as benchmark\n"
+    "from prefrl_cli.core import exactness\n"
     "benchmark._prepare()\nprint(sum(map(bool, exactness.odd_sizes().values())), benchmark.tried({}, 1)[1])"
 )
 
@@ -198,7 +199,7 @@ def test_in_other_instruction_sets(mode, monkeypatch):
 def test_without_the_variable_products_differ():
     """What is asked for has an effect: without it, this library's SSE path depends on the matrices beside."""
     code = (
-        "from prefrl_cli import exactness; import torch; g = torch.Generator().manual_seed(0)\n"
+        "from prefrl_cli.core import exactness; import torch; g = torch.Generator().manual_seed(0)\n"
         "a, b, c = torch.randn(5, 1, 33, generator=g), torch.randn(5, 33, 33, generator=g), torch.zeros(5, 1, 33)\n"
         "print(torch.equal(torch.baddbmm(c, a, b)[3:], torch.baddbmm(c[3:], a[3:], b[3:])))"
     )

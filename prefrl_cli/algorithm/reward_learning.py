@@ -126,13 +126,18 @@ class _RewardLearning:
         """True and predicted rewards `[R, N]` of every state and whole-numbered action."""
         states = self.env.all_states(len(self.streams.seeds), self.streams.device)
         actions = torch.arange(self.env.actions, device=self.streams.device, dtype=states.dtype)
-        true, predicted = [], []
+        wholes: list[Tensor] = []  # written in place: parts that are joined later leave gaps in memory
+        done = 0
         for some in states.split(max(1, 4096 // len(actions)), dim=1):
             pairs = some[:, :, None].expand(-1, -1, len(actions), -1).flatten(1, 2)
             tried = actions.expand(*some.shape[:2], -1).flatten(1)
-            true.append(self.env.reward(pairs, tried))
-            predicted.append(self.reward_model(pairs, tried))
-        return torch.cat(true, 1), self._in_true_unit(torch.cat(predicted, 1), torch.cat(true, 1))
+            parts = self.env.reward(pairs, tried), self.reward_model(pairs, tried)
+            wholes = wholes or [part.new_empty(len(part), states.shape[1] * len(actions)) for part in parts]
+            for whole, part in zip(wholes, parts, strict=True):
+                whole[:, done : done + part.shape[1]] = part
+            done += tried.shape[1]
+        true, predicted = wholes
+        return true, self._in_true_unit(predicted, true)
 
     def _in_true_unit(self, predicted: Tensor, true: Tensor) -> Tensor:
         return predicted
@@ -153,8 +158,8 @@ class _RewardLearning:
             "states": chosen,
             "actions": actions,
             "curve": curve,
-            "true": true[:, ::every],
-            "predicted": predicted[:, ::every],
+            "true": true[:, ::every].contiguous(),  # a view would keep the whole range in memory
+            "predicted": predicted[:, ::every].contiguous(),
             "answers": self.env.answer(some),
             "greedy": self._answer(some),
         }

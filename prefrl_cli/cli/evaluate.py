@@ -200,7 +200,8 @@ def table(
         was = f"{before[name]:.4g}" if name in before else ""
         mean, (low, high) = one["mean"], one["ci95"]
         if mean is not None:
-            lines.append(f"  {name:<22}{was:>12}{mean:>12.4g}  [{low:.4g}, {high:.4g}]")
+            interval = f"[{low:.4g}, {high:.4g}]" if low == low else "-"  # one seed has none
+            lines.append(f"  {name:<22}{was:>12}{mean:>12.4g}  {interval}")
     return lines
 
 

@@ -160,7 +160,7 @@ def _addition(options: Options) -> float:
         "build": 6 * parameters,
         "update": of("algorithm.batch") * row + 3 * parameters,
         "evaluate": states * ((0 if of("policy.spacing") else row) + 200),
-        "everywhere": 300 * everywhere,
+        "everywhere": 90 * everywhere,
     }
     persistent = parameters * (1 + of("optimizer.slots")) * 4 + of("steps") * _METRIC
     return float(seeds * (persistent + max(phases.values()) + 4096 * row))

@@ -114,7 +114,7 @@ class Checkpoints:
     """Options under `checkpoint`."""
 
     every: CountOrZero = 50
-    keep: CountOrZero = 2
+    keep: Annotated[int, Limits(0, 1_000_000)] = 2
 
 
 @dataclass(frozen=True)

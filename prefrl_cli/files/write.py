@@ -10,10 +10,7 @@ import secrets
 import stat
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    pass
+from typing import TextIO
 
 NOT_FOLLOWED = getattr(os, "O_NOFOLLOW", 0)
 

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.checkpoints import Checkpoints
@@ -18,12 +18,10 @@ from prefrl_cli.files.lock import LOCK, hold, is_held
 from prefrl_cli.files.read import UnreadableError, not_plain, read, read_json, tail
 from prefrl_cli.files.write import append_to, clear_parts, is_part, make_folder, write_whole
 
-if TYPE_CHECKING:
-    pass
-
 STATUS, LOG = "status.json", "train.log"
 
 _OF_A_STATUS = {"status", "step", "reason", "started", "ended"}
+_ADDED = {"failed_seeds", "charts"}  # not in older records
 
 
 def in_the_way(path: Path) -> str | None:
@@ -66,7 +64,7 @@ def half_begun(path: Path) -> bool:
         said = json.loads(found) if found else dict.fromkeys(_OF_A_STATUS, 0)  # made, and not written yet
     except (UnreadableError, ValueError, RecursionError):
         return False
-    return isinstance(said, dict) and said.keys() == _OF_A_STATUS and said["step"] == 0
+    return isinstance(said, dict) and said.keys() - _ADDED == _OF_A_STATUS and said["step"] == 0
 
 
 Status = Literal["running", "finished", "failed", "interrupted"]

@@ -7,7 +7,6 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prefrl_cli.config.overrides import MOST_STARTED
 from prefrl_cli.core.option_types import ConfigError, show
@@ -15,9 +14,6 @@ from prefrl_cli.files.read import UnreadableError, read
 from prefrl_cli.files.write import append_to
 from prefrl_cli.run.directory import STATUS, TABLE, read_status
 from prefrl_cli.run.provenance import stored_config
-
-if TYPE_CHECKING:
-    pass
 
 STARTED = ".started"  # in outputs/: the runs in the order of their start, which no clock tells for sure
 

@@ -109,8 +109,6 @@ def write_record(
     """
     import yaml
 
-    pass
-
     now = {**environment(threads, config.get("device", "cpu")), "exactness": exactness}
     content: dict[str, Any] = now
     if said:

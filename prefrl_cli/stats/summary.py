@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from prefrl_cli.stats.aggregates import interquartile_mean, with_failures
 from prefrl_cli.stats.intervals import bootstrap_interval
-
-if TYPE_CHECKING:
-    pass
 
 
 def statistics(name: str, values: np.ndarray, failed: np.ndarray | None = None) -> dict[str, Any]:
