@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 EXPERIMENT ?= oprl_maze
+SEEDS ?= 16
 
 .PHONY: train test check lint types studies studies-quick lock clean
 
 train: $(STAMP)
-	$(VENV)/bin/prefrl-train experiment=$(EXPERIMENT) $(OPTIONS)
+	$(VENV)/bin/prefrl-train experiment=$(EXPERIMENT) num_seeds=$(SEEDS) $(OPTIONS)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n auto --dist loadfile

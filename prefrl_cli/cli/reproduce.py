@@ -88,7 +88,8 @@ def reproduce(arguments: Sequence[str]) -> int:
     for name in typed:
         if name not in _OPTIONS:
             raise ConfigError(f"{name}: a run is repeated with its own options; only {', '.join(_OPTIONS)} may change")
-    stored = {**stored_config(old), "logger": None}  # what is only compared needs no tracker
+    stored = stored_config(old)
+    stored.pop("logger", None)  # what is only compared needs no tracker
     config = change(stored, {"output_dir": output[-1] if output else None, **typed})
     metrics = old / "metrics.csv"
     if metrics.is_symlink() or not metrics.is_file():  # a link may lead out of a run that someone else made

@@ -135,6 +135,7 @@ class Run:
     device: str = "cpu"
     threads: Annotated[int, Limits(1, 1024)] | None = None
     quiet: bool = False
+    charts: bool = True
     output_dir: str | None = None
     objective: str | None = None
     allow_targets: Sequence[str] = ()

@@ -50,6 +50,11 @@ def option(text: str) -> str:
     return read(text).option
 
 
+def cut(text: str) -> list[str]:
+    """The overrides in a line of them, as `sweep.csv` has it."""
+    return re.split(r" (?=[+~]*[\w./@]+=)", text)
+
+
 @dataclass(frozen=True)
 class Typed:
     """What a person typed after `prefrl-train`, parsed once and handed on.

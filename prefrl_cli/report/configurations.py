@@ -14,7 +14,10 @@ from prefrl_cli.report.runs import Run
 from prefrl_cli.stats.aggregates import with_failures
 
 # These change no result: which seeds, where the files go, how fast.
-_NOT_RESULTS = ("seed", "num_seeds", "output_dir", "output", "quiet", "threads", "device", "resume", "allow_targets")
+_NOT_RESULTS = (
+    *("seed", "num_seeds", "output_dir", "output", "quiet", "charts", "threads", "device", "resume", "allow_targets"),
+    "logger",
+)
 _NOT_RESULT_GROUPS = ("checkpoint.", "logger.")
 _CHOICE, _TARGET = ".choice", "._target_"
 _MOST_DIFFERENCES = 2  # that are told of two runs of one seed

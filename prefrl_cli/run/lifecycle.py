@@ -195,6 +195,11 @@ def is_done(folder: Path) -> bool:
     return status.get("status") == "finished" and status.get("charts") is not False
 
 
+def _has_no_charts(folder: Path) -> bool:
+    """Whether a finished run says that it has none; a status of an earlier version says nothing."""
+    return read_status(folder).get("charts", True) is not True
+
+
 def resume_run(
     folder: Path,
     config: Configuration | Mapping[str, Any],
@@ -222,7 +227,8 @@ def resume_run(
     with contextlib.closing(RunDirectory.reopen(folder)) as directory, directory.as_it_was_if_refused():
         status, step = read_status(folder).get("status"), read_status(folder).get("step")
         longer = extend and type(step) is int and config.run.steps > step
-        undrawn = status == "finished" and not longer and not is_done(folder) and config.run.steps == step
+        undrawn = status == "finished" and not longer and config.run.charts and _has_no_charts(folder)
+        undrawn = undrawn and config.run.steps == step
         if status == "finished" and not longer and not undrawn:
             raise ConfigError(
                 f"resume={show(str(folder))}: the run is finished at step {step}; to extend it type a larger steps=N"
@@ -257,7 +263,7 @@ def resume_run(
 def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, MetricsLog], quiet: bool) -> Status:
     """Draw the charts of a finished run."""
     from prefrl_cli.run import runner
-    from prefrl_cli.run.progress import Console
+    from prefrl_cli.run.progress import Console, drawn
 
     console = Console(directory.path / "train.log", quiet=quiet)
     directory.failed_seeds = trained[0].failed
@@ -265,5 +271,6 @@ def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, 
         runner.draw_or_tell(algorithm, log, directory, partial(console.line, error=True))
     if not directory.drawn:
         return "failed"
-    console.line(f"charts: {directory.charts}")
+    for line in drawn(directory.charts):
+        console.line(line)
     return "finished"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -134,6 +135,12 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
             lines += _examples(when, columns)
     lines.append(f"run: {folder}")  # never cut: a path is there to be copied
     return lines
+
+
+def drawn(folder: Path) -> list[str]:
+    """The lines that say which charts a run has: the first of them is there to be opened."""
+    names = sorted(path.name for path in folder.glob("*.*")) if folder.is_dir() else []
+    return [f"charts: {folder}{os.sep}, {', '.join(names)}"] if names else []
 
 
 def _examples(when: str, columns: Mapping[str, Sequence[Sequence[float]]]) -> list[str]:

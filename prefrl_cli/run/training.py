@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ from prefrl_cli.config.choices import updated_flat
 from prefrl_cli.config.options import Configuration
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints, UnfitError
+from prefrl_cli.files.standard_streams import waiting
 from prefrl_cli.run import processor
 from prefrl_cli.run.directory import LOG, RunDirectory, Status, read_status
 from prefrl_cli.run.provenance import kept_options, write_record
@@ -130,8 +132,9 @@ def schedule_over(config: Mapping[str, Any], state: Mapping[str, Any]) -> list[s
 
 def ready(config: Configuration) -> tuple[Algorithm, int]:
     """The algorithm and the number of threads; torch is imported here."""
-    threads = processor.prepare(config.run)
-    algorithm = build(config)
+    with waiting("loading torch", quiet=config.run.quiet or "torch" in sys.modules):
+        threads = processor.prepare(config.run)
+        algorithm = build(config)
     check_objective(config)
     return algorithm, threads
 
@@ -169,7 +172,7 @@ def train(
         Interrupted: on SIGTERM or Ctrl-C.
     """
     from prefrl_cli.run import runner
-    from prefrl_cli.run.progress import Console, Progress, table
+    from prefrl_cli.run.progress import Console, Progress, drawn, table
 
     run = config.run
     console = Console(directory.path / LOG, quiet=run.quiet, warned=warned)
@@ -188,6 +191,8 @@ def train(
             stopping = lambda: signals.stopping() or algorithm.step == until  # noqa: E731
             summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
             for line in table(summary, directory.path):
+                console.line(line)
+            for line in drawn(directory.charts) if directory.drawn else ():
                 console.line(line)
         if signals.caught is not None:  # this run is done all the same; what comes after it is not wanted
             raise Interrupted(signals.caught, f"stopped; finished all the same: {directory.path}")

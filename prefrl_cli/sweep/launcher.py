@@ -24,8 +24,9 @@ from prefrl_cli.config.options import Configuration
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.stats.aggregates import counts_success
 from prefrl_cli.sweep import hparams_search
-from prefrl_cli.sweep.directory import Job, Standing, Sweep
+from prefrl_cli.sweep.directory import Sweep
 from prefrl_cli.sweep.progress import tell
+from prefrl_cli.sweep.results import Job, Standing
 
 _DIED = "its process ended without a word (killed, or out of memory?)"
 _ELSEWHERE = "the launcher lost sight of it; it may still be waiting or running there: type the command again later"

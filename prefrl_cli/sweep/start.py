@@ -23,6 +23,7 @@ from prefrl_cli.run import directory, outputs
 from prefrl_cli.run.lifecycle import run_or_resume
 from prefrl_cli.run.signals import Interrupted, ended_by_signals
 from prefrl_cli.sweep import record as sweep_record
+from prefrl_cli.sweep import results
 from prefrl_cli.sweep.directory import Sweep
 from prefrl_cli.sweep.job import run_sweep_job
 from prefrl_cli.sweep.launcher import launching
@@ -131,5 +132,6 @@ def _sweep(typed: Typed, sweep: Sweep, *, quiet: bool) -> int:
         for line in table_of_failures(failures):
             say(line)
     if not quiet:
-        answer(f"sweep: {shown(folder)}")
+        for line in [*results.table(sweep.rows()), f"sweep: {shown(folder)}"]:
+            answer(line)
     return int(sweep.refused or bool(failures))
