@@ -229,7 +229,12 @@ def _in_the_run(folder: Path, step: int) -> dict[str, float]:
 
 def _without_file(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
     """The arguments but for `--json FILE`, and the file."""
-    texts = [part for text in arguments for part in (text.split("=", 1) if text.startswith("--json=") else [text])]
+    from prefrl_cli.config.overrides import read
+
+    given = [
+        ("--json", one.value) if one.option == "--json" and one.equals else (one.text,) for one in map(read, arguments)
+    ]
+    texts = [text for words in given for text in words]
     if "--json" not in texts:
         return texts, None
     place = texts.index("--json")

@@ -223,6 +223,8 @@ def one_folder(text: str) -> Path | None:
 
 def values(overrides: Sequence[str]) -> dict[str, list[str]] | None:
     """The values that each option of a sweep takes, by its name; none where that cannot be told."""
+    from hydra.errors import HydraException
+
     found: dict[str, list[str]] = {}
     for text in overrides:
         one = _parsed(text)
@@ -231,7 +233,7 @@ def values(overrides: Sequence[str]) -> dict[str, list[str]] | None:
                 return None
             several = one.is_sweep_override()
             found[option(text)] = list(one.sweep_string_iterator()) if several else [one.get_value_element_as_str()]
-        except ValueError:  # a glob needs the choices
+        except (HydraException, ValueError):  # a glob needs the choices
             return None
     return found
 
