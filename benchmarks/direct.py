@@ -21,8 +21,9 @@ from prefrl_cli.policy.actor_critic import ActorCritic
 from prefrl_cli.policy.exploration import Exploration
 from prefrl_cli.policy_update.ppo import PPO
 from prefrl_cli.policy_update.replay import Replay
+from prefrl_cli.preference.criterion import Closest, Return
 from prefrl_cli.preference.queries import NearGreedy, UniformTrajectories
-from prefrl_cli.preference.teacher import Closest, Return
+from prefrl_cli.preference.teacher import Teacher
 from prefrl_cli.reward_model.addition import LinearReward, RewardNet
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.reward_update import RewardUpdate
@@ -37,12 +38,14 @@ def tutorial_maze(
     """The tutorial's agent in its maze; `options` replace parts or options of `OPRL`."""
     streams, env = PhiloxStreams(seeds), env or Maze()
     policy, model = ActorCritic(env, streams, hidden), ProcessReward(env, streams, hidden)
+    criterion = options.get("criterion", Return(ties="second"))
     parts = {
         "policy": policy,
         "reward_model": model,
         "policy_optimizer": Adam(policy.parameters, lr=3e-4, clip=1.0),
         "reward_optimizer": Adam(model.parameters, lr=3e-4, clip=1.0),
-        "teacher": Return(ties="second"),
+        "criterion": criterion,
+        "teacher": Teacher(criterion),
         "queries": UniformTrajectories(every=2, start=11),
         "reward_update": RewardUpdate(updates=3, batch=32, every=2, start=21, minimum=32),
         "shaping": AdditiveShaping(0.1),
@@ -59,12 +62,14 @@ def ppo_maze(seeds: Sequence[int], steps: int = 50, env: Maze | None = None, hid
     """PPO with potential shaping on batches of 10 episodes; `options` replace parts or options of `OPRL`."""
     streams, env = PhiloxStreams(seeds), env or Maze()
     policy, model = ActorCritic(env, streams, hidden), ProcessReward(env, streams, hidden, zero_head=True)
+    criterion = options.get("criterion", Return())
     parts = {
         "policy": policy,
         "reward_model": model,
         "policy_optimizer": Adam(policy.parameters, lr=1e-3, clip=1.0),
         "reward_optimizer": Adam(model.parameters, lr=1e-3, clip=1.0),
-        "teacher": Return(),
+        "criterion": criterion,
+        "teacher": Teacher(criterion),
         "queries": UniformTrajectories(questions=64),
         "reward_update": RewardUpdate(updates=5, batch=64),
         "shaping": PotentialShaping(),
@@ -86,7 +91,7 @@ def notebook_addition(
         reward_model=model,
         policy=Ascent(10.0, 50, 0.1),
         queries=NearGreedy(300.0, 500.0, 0.0),
-        teacher=Closest(ties="second"),
+        criterion=Closest(ties="second"),
         optimizer=SGD(model.parameters, lr=0.15),
         steps=steps,
         batch=20,
@@ -108,7 +113,7 @@ def notebook_mse(seeds: Sequence[int], steps: int = 300) -> RewardRegression:
         reward_model=model,
         policy=Ascent(20.0, 100, 0.02, accumulate=True),
         queries=NearGreedy(200.0, 100.0, 0.2),
-        teacher=Closest(ties="first"),
+        criterion=Closest(ties="first"),
         optimizer=Adam(model.parameters, lr=1e-2),
         steps=steps,
         initial_states=5,
@@ -128,7 +133,7 @@ def notebook_prefs(
         reward_model=model,
         policy=Ascent(20.0, 100, 0.02, accumulate=True),
         queries=NearGreedy(200.0, 100.0, 0.2),
-        teacher=Closest(ties="first"),
+        criterion=Closest(ties="first"),
         optimizer=Adam(model.parameters, lr=1e-3),
         steps=steps,
         initial_states=initial,

@@ -48,7 +48,8 @@ _MAZE = (
 )
 _PARTS = (
     *(f"queries={name}" for name in ("disagreement", "entropy", "k_center", "disagreement_k_center")),
-    *(f"teacher={name}" for name in ("progress", "noisy", "skip", "equal")),
+    "criterion=progress",
+    *(f"teacher={name}" for name in ("noisy", "skip", "equal")),
     *(f"loss={name}" for name in ("davidson", "rao_kupper", "skip")),
     *(f"optimizer={name}" for name in ("adamw", "rmsprop", "sgd")),
     "env.observation=one_hot",

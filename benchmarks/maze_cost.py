@@ -53,7 +53,7 @@ def main() -> None:
 def _experiment(size: int, seeds: int) -> direct.OPRL:
     horizon = size * 15 // 2
     return direct.configured(
-        "oprl_maze", f"env.size={size}", f"env.horizon={horizon}", f"num_seeds={seeds}", "teacher=progress"
+        "oprl_maze", f"env.size={size}", f"env.horizon={horizon}", f"num_seeds={seeds}", "criterion=progress"
     )
 
 

@@ -28,7 +28,7 @@ from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.env.addition import Addition
 from prefrl_cli.policy.action_search import Ascent
 from prefrl_cli.preference.loss import bradley_terry
-from prefrl_cli.preference.questions import margins
+from prefrl_cli.preference.questions import Pairs
 from prefrl_cli.reward_model.addition import RewardNet
 
 PAIRS, HORIZON, ASCENT_STATES = 32, 60, 10
@@ -123,11 +123,11 @@ def reward_update(options: argparse.Namespace) -> list[Row]:
 
 def _batched_update(states: Tensor, labels: Tensor) -> Callable[[], None]:
     experiment = direct.tutorial_maze(range(len(states)))
-    pairs = {"states": states, "actions": torch.zeros_like(states), "lengths": torch.full(states.shape[:-1], HORIZON)}
+    pairs = Pairs(states, torch.zeros_like(states), torch.full(states.shape[:-1], HORIZON))
     weights = torch.ones_like(labels)
 
     def step() -> None:
-        logits = margins(experiment.reward_model, pairs).squeeze(1)  # one member
+        logits = pairs.return_differences(experiment.reward_model).squeeze(1)  # one member
         experiment.reward_optimizer.step(bradley_terry(logits, labels, weights))
 
     return step

@@ -49,8 +49,8 @@ def test_tutorial_plays_the_same_episodes_and_learns_the_same() -> None:
     kept = experiment._trajectories.get(torch.arange(EPISODES + 2).expand(2, -1))
     lengths = kept["lengths"][1].tolist()
     assert [kept["actions"][1, place, :length].tolist() for place, length in enumerate(lengths)] == record.actions
-    asked = experiment._preferences.get(torch.arange(len(record.labels)).expand(2, -1))
-    assert asked["label"][1].tolist() == record.labels
+    asked = experiment.preferences.get(torch.arange(len(record.labels)).expand(2, -1))
+    assert asked.label[1].tolist() == record.labels
     assert {0.0, 1.0} == set(record.labels)
 
     # A loss is a mean of up to 60 terms of size 1, a margin a sum of 60 numbers below 1: each is right to ten units

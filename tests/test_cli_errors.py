@@ -62,11 +62,22 @@ WRONG = [
     ([OPRL, "device=cuda:99"], "device=cuda:99: .*; try device=cpu"),
     ([OPRL, "device=foo"], "device=foo: must be cpu, cuda or cuda:N; try device=cpu"),
     ([OPRL, "env=addition"], "env=addition: oprl cannot use it; type env=maze"),
-    ([OPRL, "teacher=closest"], r"teacher=closest: oprl cannot use it; type teacher=.*\|progress\|return\|skip"),
+    ([OPRL, "criterion=closest"], r"criterion=closest: oprl cannot use it; type criterion=.*\|progress\|return"),
+    *(
+        (
+            [OPRL, f"teacher={name}"],
+            f"teacher={name}: what a teacher judges by is chosen by itself; type criterion={name}",
+        )
+        for name in ("progress", "return", "discounted_return", "closest")
+    ),
+    ([OPRL, "teacher.criterion=progress"], r"teacher.criterion: .*; type criterion=progress\|return\|.*"),
+    ([OPRL, "teacher.ties=equal"], "teacher.ties: .*; type criterion.ties=VALUE"),
+    ([OPRL, "teacher.discount=0.9"], "teacher.discount: .*; type criterion.discount=VALUE"),
+    (["experiment=addition_linear", "teacher=noisy"], "teacher=noisy: reward_from_preferences has no use for it; .*"),
     ([OPRL, "~optimizer"], r"optimizer is not set and oprl needs one; type optimizer=adam\|"),
     ([OPRL, "~algorithm"], "algorithm is not set"),
     (["experiment=addition_linear", "shaping=none"], "shaping=none: .*no use for it"),
-    (["experiment=addition_linear", "teacher.tie=skip"], r"teacher.tie: .*did you mean teacher.ties\?"),
+    (["experiment=addition_linear", "criterion.tie=skip"], r"criterion.tie: .*did you mean criterion.ties\?"),
     (["experiment=addition_linear", "shaping.weight=1"], "shaping: .*has no use for it; leave shaping out"),
     ([OPRL, "loss.nu=1"], r"loss: none is chosen .*; type loss=davidson\|"),
     ([OPRL, "algorithm.episodes=300"], "algorithm.episodes=300: more than are kept; try algorithm.episodes=200 or "),

@@ -58,7 +58,7 @@ def test_mean_and_pessimistic_rewards(kind: Any) -> None:
 
 def test_members_of_an_implicit_model_are_silent_at_first_and_then_disagree() -> None:
     experiment = direct.configured(
-        "oprl_maze", "queries=disagreement", "queries.questions=20", "teacher=progress", "num_seeds=2"
+        "oprl_maze", "queries=disagreement", "queries.questions=20", "criterion=progress", "num_seeds=2"
     )
     model = experiment.reward_model
     assert model.members == 3
@@ -89,7 +89,7 @@ def test_members_learn_apart_from_one_another() -> None:
     """The first of three is fitted as it would be alone, as long as it is given the same preferences."""
     alone, together = (
         direct.configured(
-            "oprl_maze", "num_seeds=2", "teacher=progress", "shaping=none", f"reward_model.members={members}"
+            "oprl_maze", "num_seeds=2", "criterion=progress", "shaping=none", f"reward_model.members={members}"
         )
         for members in (1, 3)
     )

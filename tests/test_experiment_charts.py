@@ -127,7 +127,8 @@ def test_reliability_pools_the_pairs_of_all_seeds_and_shows_each() -> None:
 def test_a_reward_learned_from_preferences_has_the_chart_too() -> None:
     import direct
 
-    experiment = direct.notebook_prefs([81, 5], steps=1, initial=10, final=40)
+    experiment = direct.notebook_prefs([81, 5], steps=1, initial=40, final=40)
+    experiment.evaluate()
     before = str(experiment.state()["streams"])
     pictures = experiment.figures({"loss": np.ones((1, 2))}, np.ones(2, dtype=bool))
     assert str(experiment.state()["streams"]) == before and "80 held-out pairs" in pictures["reliability"].note
@@ -143,22 +144,26 @@ def test_the_algorithm_gives_its_own_arrays_to_its_charts(tmp_path: Path) -> Non
     from prefrl_cli.policy.actor_critic import ActorCritic
     from prefrl_cli.policy.exploration import Exploration
     from prefrl_cli.policy_update.ppo import PPO
+    from prefrl_cli.preference.criterion import Progress
     from prefrl_cli.preference.queries import UniformTrajectories
-    from prefrl_cli.preference.teacher import Progress
+    from prefrl_cli.preference.teacher import Teacher
     from prefrl_cli.reward_model.explicit import ProcessReward
     from prefrl_cli.reward_model.reward_update import RewardUpdate
     from prefrl_cli.reward_model.shaping import PotentialShaping
 
     streams, env = PhiloxStreams(range(3, 6)), Maze(4, 12)
     policy, model = ActorCritic(env, streams, 16), ProcessReward(env, streams, 16)
+    criterion = Progress(env)
     algorithm = OPRL(
-        env=env, streams=streams, policy=policy, reward_model=model, teacher=Progress(),
+        env=env, streams=streams, policy=policy, reward_model=model, criterion=criterion, teacher=Teacher(criterion),
         queries=UniformTrajectories(8), reward_update=RewardUpdate(1, 8), shaping=PotentialShaping(),
         policy_update=PPO(), exploration=Exploration(), policy_optimizer=Adam(policy.parameters),
         reward_optimizer=Adam(model.parameters), steps=2, episodes=5,
     )  # fmt: skip
     updates = [algorithm.update() for _ in range(2)]
     recorded = {name: np.array([one[name].numpy() for one in updates]) for name in updates[0]}
+    assert "reliability" not in algorithm.figures(recorded, np.ones(3, dtype=bool))  # nothing was measured yet
+    algorithm.evaluate()
     before = algorithm.state()["streams"]
     pictures = algorithm.figures(recorded, np.ones(3, dtype=bool))
     assert str(before) == str(algorithm.state()["streams"])

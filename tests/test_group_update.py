@@ -19,8 +19,8 @@ from prefrl_cli.env.maze import Maze
 from prefrl_cli.policy.distributions import Categorical
 from prefrl_cli.policy.exploration import Exploration
 from prefrl_cli.policy_update.group_baseline import Baseline, GroupBaseline, episode_advantages
+from prefrl_cli.preference.criterion import Progress
 from prefrl_cli.preference.queries import UniformTrajectories
-from prefrl_cli.preference.teacher import Progress
 from prefrl_cli.reward_model.shaping import AdditiveShaping, NoShaping, PotentialShaping
 
 R, B, T, S, A = 2, 4, 5, 6, 3
@@ -173,7 +173,7 @@ VARIANTS = {
 def test_a_seed_alone_and_among_others(name: str) -> None:
     def group(first: int, seeds: int) -> Any:
         return direct.configured(
-            "oprl_maze", *VARIANTS[name], "teacher=progress", "queries.questions=7", "env.size=5",
+            "oprl_maze", *VARIANTS[name], "criterion=progress", "queries.questions=7", "env.size=5",
             *(["env.horizon=20"] if "odd" not in name else []), f"seed={first}", f"num_seeds={seeds}",
         )  # fmt: skip
 
@@ -188,7 +188,8 @@ def test_a_seed_alone_and_among_others(name: str) -> None:
 
 def test_it_learns_from_the_sparse_reward() -> None:
     experiment = direct.ppo_maze(
-        range(4), env=Maze(4), hidden=32, policy_update=GroupBaseline(), shaping=NoShaping(), teacher=Progress(),
+        range(4), env=Maze(4), hidden=32, policy_update=GroupBaseline(), shaping=NoShaping(),
+        criterion=Progress(Maze(4)),
         queries=UniformTrajectories(), exploration=Exploration(),
     )  # fmt: skip
     first, *_, last = [experiment.update()["return"] for _ in range(25)]

@@ -14,10 +14,11 @@ from torch import Tensor
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories, draw_pairs, draw_places, draw_subsets
+from prefrl_cli.env.maze import Maze
 from prefrl_cli.policy.distributions import Categorical
 from prefrl_cli.policy_update.advantages import discounted_returns, generalised_advantages, standardise
+from prefrl_cli.preference.criterion import Closest, Progress, Return, judge
 from prefrl_cli.preference.loss import bradley_terry
-from prefrl_cli.preference.teacher import Closest, Progress, Return, judge
 from prefrl_cli.reward_model.shaping import AdditiveShaping, NoShaping, PotentialShaping
 
 R, B, T = 3, 4, 9
@@ -146,17 +147,19 @@ def test_judge(ties: str, label: float, weight: float) -> None:
     assert weights.tolist() == [[1.0, 1.0, weight]]
 
 
-def test_teachers_score_trajectories() -> None:
+def test_criteria_score_trajectories() -> None:
     """Success after 3 and after 5 steps, then failures 4 and 2 steps from the goal."""
     rewards = torch.zeros(1, 4, 6)
     rewards[0, 0, 2] = rewards[0, 1, 4] = 10.0
-    distances = torch.tensor([[0, 0, 4, 2]])
-    assert Return().score(rewards, distances).tolist() == [[10.0, 10.0, 0.0, 0.0]]
-    assert Return(discount=0.5).score(rewards, distances).tolist() == [[2.5, 0.625, 0.0, 0.0]]
-    order = Progress().score(rewards, distances)[0]
-    assert order.argsort(descending=True).tolist() == [0, 1, 3, 2]
+    env = Maze(4)
+    near = [int((env.distance == steps).argmax()) for steps in (0, 0, 4, 2)]
+    states = torch.zeros(1, 4, 6, dtype=torch.int64)
+    played = Trajectories(states, states, rewards, torch.tensor([[3, 5, 6, 6]]), torch.tensor([near]))
+    assert Return()(played).tolist() == [[10.0, 10.0, 0.0, 0.0]]
+    assert Return(discount=0.5)(played).tolist() == [[2.5, 0.625, 0.0, 0.0]]
+    assert Progress(env)(played).tolist() == [[4.0, 2.0, -4.0, -2.0]]
     answers, actions = torch.tensor([[5.0, 5.0]]), torch.tensor([[7.0, 2.0]])
-    assert Closest().score(answers, actions).tolist() == [[-2.0, -3.0]]
+    assert Closest()(answers, actions).tolist() == [[-2.0, -3.0]]
 
 
 # --- draws from a store -------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_against_plain_loops(minibatches: int) -> None:
 @pytest.mark.parametrize("minibatches", [2, 7])
 def test_a_seed_alone_and_among_others(minibatches: int) -> None:
     def group(first: int, seeds: int) -> Any:
-        typed = [f"policy_update.minibatches={minibatches}", "teacher=progress", "env.size=5", "env.horizon=23"]
+        typed = [f"policy_update.minibatches={minibatches}", "criterion=progress", "env.size=5", "env.horizon=23"]
         return direct.configured("oprl_maze", *typed, f"seed={first}", f"num_seeds={seeds}")
 
     for alone, among, row in ((group(7, 1), group(5, 3), 2), (group(7, 3), group(5, 16), 2)):

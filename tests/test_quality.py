@@ -140,7 +140,7 @@ def test_the_step_rewards_of_an_implicit_model_are_ranked_by_how_much_nearer_the
 
 
 def test_an_evaluation_reports_them_all() -> None:
-    experiment = direct.configured("oprl_maze", "teacher=progress", "num_seeds=2")
+    experiment = direct.configured("oprl_maze", "criterion=progress", "num_seeds=2")
     for _ in range(3):
         experiment.update()
     metrics = experiment.evaluate()

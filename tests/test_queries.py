@@ -99,18 +99,19 @@ def test_centres_stay_away_from_what_was_asked(queries: Any, monkeypatch: pytest
 
 def test_an_experiment_tells_its_centres_what_was_answered() -> None:
     experiment = direct.configured("oprl_maze", "queries=k_center", "queries.questions=6", "num_seeds=2", "env.size=4")
-    assert experiment._questions._asked_before() is None
-    while experiment._preferences.count.sum() == 0 or experiment.step < 3:
+    assert experiment.preferences.all() is None
+    while experiment.preferences.count.sum() == 0 or experiment.step < 3:
         experiment.update()
-    asked, count = experiment._questions._asked_before()
-    assert count.tolist() == experiment._preferences.count.tolist()
+    before, mask = experiment.preferences.all()
+    asked, count = before.numbered(4), mask.sum(1)
+    assert count.tolist() == experiment.preferences.count.tolist()
     for r in range(2):
-        kept = experiment._preferences.get(torch.arange(int(count.max())).clamp(max=int(count[r]) - 1).expand(2, -1))
+        kept = experiment.preferences.get(torch.arange(int(count.max())).clamp(max=int(count[r]) - 1).expand(2, -1))
         for number in range(int(count[r])):
             both = []
             for side in range(2):
-                length = int(kept["lengths"][r, number, side])
-                taken = zip(kept["states"][r, number, side], kept["actions"][r, number, side], strict=True)
+                length = int(kept.lengths[r, number, side])
+                taken = zip(kept.states[r, number, side], kept.actions[r, number, side], strict=True)
                 numbers = [4 * int(state) + int(action) for state, action in taken]
                 both += numbers[:length] + [-1] * (len(numbers) - length)
             assert asked[r, number].tolist() == both
@@ -153,24 +154,14 @@ def test_segments() -> None:
     assert {start for r, b, start in seen if (r, b) == (0, 2)} == set(range(6))  # every place of 9 - 4 + 1
 
 
-def test_within_a_budget() -> None:
-    answered = torch.tensor([[True, False, True, True], [True, True, True, True], [True, True, False, False]])
-    used = torch.tensor([3, 5, 0])
-    kept = UniformTrajectories(budget=5).within(answered, used)
-    assert kept.tolist() == [[True, False, True, False], [False] * 4, [True, True, False, False]]
-    assert UniformTrajectories().within(answered, used) is answered
-    spent = [UniformTrajectories(budget=budget).spent(used) for budget in (0, 3, 5)]
-    assert spent == [True, False, False]
-
-
 def test_a_seed_stops_asking_when_its_budget_is_used() -> None:
     """And what it learns from is what it had: the same preferences to the end."""
     experiment = direct.configured(
-        "oprl_maze", "teacher=progress", "queries.questions=5", "queries.budget=13", "num_seeds=3", "env.size=4"
+        "oprl_maze", "criterion=progress", "queries.questions=5", "queries.budget=13", "num_seeds=3", "env.size=4"
     )
     used = [experiment.update()["labels_used"] for _ in range(6)]
     assert used[0].max() <= 5 and used[-1].tolist() == [13.0] * 3
-    assert experiment._preferences.count.tolist() == [13] * 3
+    assert experiment.preferences.count.tolist() == [13] * 3
 
 
 def test_the_schedule() -> None:

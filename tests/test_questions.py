@@ -13,8 +13,9 @@ import torch
 from prefrl_cli.config.choices import choices
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.env.maze import Maze
+from prefrl_cli.preference.criterion import Return
 from prefrl_cli.preference.queries import UniformTrajectories
-from prefrl_cli.preference.teacher import Return
+from prefrl_cli.preference.teacher import myopic_scores
 
 R, M, C, K, Q = 3, 3, 40, 6, 4
 
@@ -24,7 +25,7 @@ VARIANTS = {
     "disagreement, implicit": [
         "queries=disagreement_k_center", "reward_model=implicit", "reward_model.members=2", "shaping=step_advantage"
     ],
-    "entropy": ["queries=entropy", "teacher=myopic", "queries.segment=9", "loss=rao_kupper", "teacher.ties=equal"],
+    "entropy": ["queries=entropy", "teacher=myopic", "queries.segment=9", "loss=rao_kupper", "criterion.ties=equal"],
     "entropy and centres": ["queries=entropy_k_center", "reward_model.combine=min", "reward_model.members=2"],
     "centres": ["queries=k_center", "teacher=skip", "queries.budget=15", "loss=davidson"],
     "segments": ["queries=uniform_trajectories", "teacher=equal", "queries.segment=5", "env.layout=random"],
@@ -33,7 +34,7 @@ VARIANTS = {
 
 def configured(name: str, seeds: Sequence[int]) -> Any:
     return direct.configured(
-        "oprl_maze", "teacher.criterion=progress", "teacher.discount=1.0", "queries.questions=7",
+        "oprl_maze", "criterion=progress", "queries.questions=7",
         "queries.recent=20", "env.size=5", "env.horizon=20", "reward_update.batch=9", f"seed={seeds[0]}",
         f"num_seeds={len(seeds)}",
         *[part if "=" in part else part for part in sorted(VARIANTS[name], key=lambda text: "." in text.split("=")[0])],
@@ -84,7 +85,7 @@ def test_return_teacher_of_segments_sees_their_rewards_only() -> None:
     labels = []
     for segment in (None, 3):
         experiment = direct.ppo_maze(
-            [1], env=Maze(4), teacher=Return(), queries=UniformTrajectories(questions=200, segment=segment)
+            [1], env=Maze(4), criterion=Return(), queries=UniformTrajectories(questions=200, segment=segment)
         )
         labels.append(int(experiment.update()["labels_used"]))
     assert 0 < labels[1] < labels[0]
@@ -106,7 +107,7 @@ def test_a_policy_learns_before_anything_was_asked_as_without_a_teacher(override
 def test_ties_alone_leave_the_step_advantage_at_zero() -> None:
     """No one reaches the goal, so that every answer says equal: a model fitted to that has no direction to give."""
     experiment = direct.configured(
-        "oprl_maze", "num_seeds=2", "teacher=return", "teacher.ties=equal", "env.size=16", "env.horizon=30",
+        "oprl_maze", "num_seeds=2", "criterion=return", "criterion.ties=equal", "env.size=16", "env.horizon=30",
         "queries.questions=5", "queries.recent=20",
     )  # fmt: skip
     for _ in range(2):
@@ -116,14 +117,14 @@ def test_ties_alone_leave_the_step_advantage_at_zero() -> None:
     rewards = experiment.reward_model.step_rewards(played.states, played.actions)
     assert rewards.abs().amax((1, 2)).min() > 0  # it is not silent: the policy has moved away from where both began
     assert not experiment._shape(played)[1].any()
-    experiment._preferences._items["label"][0] = 1.0  # one preference of the first seed
+    experiment.preferences._answered._items["label"][0] = 1.0  # one preference of the first seed
     _, advantages = experiment._shape(played)
     assert advantages[0].any() and not advantages[1].any()
 
 
 def test_held_out_ties_do_not_count_whatever_a_tie_is_called() -> None:
     weights = [
-        direct.configured("oprl_maze", "num_seeds=2", "env.size=4", f"teacher.ties={ties}")._held_out().weights
+        direct.configured("oprl_maze", "num_seeds=2", "env.size=4", f"criterion.ties={ties}")._predicted().weights
         for ties in ("second", "first", "equal", "skip")
     ]
     assert 0 < weights[0].mean() < 1
@@ -138,20 +139,22 @@ def test_a_potential_has_the_discount_of_the_policy_update() -> None:
 @pytest.mark.parametrize("gamma", [1.0, 0.9])
 def test_progress_of_a_failed_segment_is_what_it_gained_itself(gamma: float) -> None:
     experiment = direct.configured(
-        "oprl_maze", "teacher=progress", f"teacher.gamma={gamma}", "env.size=16", "env.horizon=100", "num_seeds=2",
+        "oprl_maze", "criterion=progress", f"teacher.gamma={gamma}", "env.size=16", "env.horizon=100", "num_seeds=2",
         "queries.segment=7", "queries.questions=100",
     )  # fmt: skip
     for _ in range(2):
         experiment.update()
-    env, questions = experiment.env, experiment._questions
-    both = questions._candidates(experiment._trajectories)
-    impressions, _ = questions._impressions(both, experiment._trajectories)
-    assert impressions.unique().numel() > 5
+    env, criterion = experiment.env, experiment._criterion
+    both = experiment._queries.draw(
+        experiment._trajectories, experiment.reward_model, experiment.preferences, experiment.streams
+    )
+    scores, seen = criterion(both), myopic_scores(criterion, both, gamma)
+    assert seen.unique().numel() > 5
     for r, q, side in itertools.product(range(2), range(100), range(2)):
-        states, last = both["states"][r, q, side].tolist(), int(both["last"][r, q, side])
+        states, last = both.states[r, q, side].tolist(), int(both.last[r, q, side])
         assert last != env.goal and len(states) == 7
         distances = [int(env.distance[state]) for state in (*states, last)]
         gained = [before - after for before, after in itertools.pairwise(distances)]
-        seen = sum(gamma ** (6 - step) * gain for step, gain in enumerate(gained))
-        assert float(both["score"][r, q, side]) == sum(gained) - env.distance[env.start]
-        assert float(impressions[r, q, side]) == pytest.approx(seen - env.distance[env.start], abs=1e-4)
+        expected = sum(gamma ** (6 - step) * gain for step, gain in enumerate(gained))
+        assert float(scores[r, q, side]) == sum(gained) - env.distance[env.start]
+        assert float(seen[r, q, side]) == pytest.approx(expected - env.distance[env.start], abs=1e-4)

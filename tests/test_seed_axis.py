@@ -16,9 +16,9 @@ from prefrl_cli.core.networks import Network
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.policy.exploration import Exploration
+from prefrl_cli.preference.criterion import Progress
 from prefrl_cli.preference.loss import bradley_terry
 from prefrl_cli.preference.queries import UniformTrajectories
-from prefrl_cli.preference.teacher import Progress
 from prefrl_cli.reward_model.reward_update import RewardUpdate
 
 SEED = 7
@@ -44,7 +44,10 @@ def ppo(seeds: Sequence[int]) -> Any:
 def ppo_asking_for_progress(seeds: Sequence[int]) -> Any:
     """Here seeds have different numbers of preferences, since ties are skipped."""
     return direct.ppo_maze(
-        seeds, teacher=Progress(), queries=UniformTrajectories(questions=5, recent=20), exploration=Exploration(0.2)
+        seeds,
+        criterion=Progress(Maze()),
+        queries=UniformTrajectories(questions=5, recent=20),
+        exploration=Exploration(0.2),
     )
 
 

@@ -145,7 +145,7 @@ def test_a_loss_does_not_depend_on_the_seeds_beside_it(model: SoftTies | RaoKupp
 def test_losses_in_conf(name: str) -> None:
     """Ties reach the loss; how a model fits them shows in its loss."""
     assert name in choices("loss")
-    overrides = ["env.size=4", "env.horizon=12", "num_seeds=2", "teacher.ties=equal"]
+    overrides = ["env.size=4", "env.horizon=12", "num_seeds=2", "criterion.ties=equal"]
     plain, experiment = (direct.configured("oprl_maze", *overrides, *more) for more in ([], [f"loss={name}"]))
     losses = [some.update()["reward_loss"] for some in (plain, experiment)]
     assert losses[1].isfinite().all() and torch.equal(*losses) == (name == "soft")

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
+from prefrl_cli.algorithm.earlier_states import updated_state
 from prefrl_cli.charts.figures import Figure, History
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
@@ -31,10 +32,11 @@ from prefrl_cli.policy_update.advantages import standardise
 from prefrl_cli.policy_update.group_baseline import GroupBaseline
 from prefrl_cli.policy_update.ppo import PPO
 from prefrl_cli.policy_update.replay import Replay
-from prefrl_cli.preference.dataset import Questions
+from prefrl_cli.preference.criterion import Progress, Return
+from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies
 from prefrl_cli.preference.queries import Disagreement, Entropy, KCenter, UniformTrajectories
-from prefrl_cli.preference.questions import differences, margins
+from prefrl_cli.preference.questions import differences
 from prefrl_cli.preference.teacher import Teacher
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
@@ -64,6 +66,7 @@ class OPRL:
         streams: Streams,
         policy: ActorCritic,
         reward_model: ProcessReward | ImplicitReward,
+        criterion: Return | Progress,
         teacher: Teacher,
         queries: UniformTrajectories | Disagreement | Entropy | KCenter,
         reward_update: RewardUpdate,
@@ -104,15 +107,15 @@ class OPRL:
             raise OptionError("queries.segment", queries.segment, reason, env.horizon)
         self.env, self.streams, self.steps = env, streams, steps
         self.policy, self.reward_model = policy, reward_model
-        self._teacher, self._queries, self._reward_update = teacher, queries, reward_update
+        self._criterion, self._teacher, self._queries, self._reward_update = criterion, teacher, queries, reward_update
         self._shaping, self._policy_update, self._exploration = shaping, policy_update, exploration
         self.policy_optimizer, self.reward_optimizer = policy_optimizer, reward_optimizer
         self.optimizers = (policy_optimizer, reward_optimizer)
         self._episodes, self._policy_start, self._render_every = episodes, policy_start, render_every
         self._test_episodes, self._loss = test_episodes, loss or SoftTies()
-        self._trajectories = Store(memory, len(streams.seeds), {**trajectory_fields(env), "score": Field(())})
-        self._questions = Questions(env, streams, teacher, queries, keep)
-        self._preferences = self._questions.answered
+        self._trajectories = Store(memory, len(streams.seeds), trajectory_fields(env))
+        self.preferences = PreferenceDataset(env, streams, queries.segment or env.horizon, keep, queries.budget)
+        self._held_out: Predictions | None = None
         self._success = torch.zeros(len(streams.seeds), 0, device=streams.device)
         self.step = 0
         self.examples: dict[str, Tensor] = {}
@@ -121,14 +124,13 @@ class OPRL:
         """Play, ask, fit, improve; the metrics of this update, `[R]` each."""
         step = self.step
         new = self._play(self._episodes, self._exploration(step), "policy")
-        self._remember(new)
+        self._trajectories.add(new.fields())
         self.reward_model.follow(self.policy)
-        if self._queries.due(step):
-            self._questions.ask(self._trajectories, self.reward_model)
+        self._ask(step)
         metrics = {"return": new.returns.mean(-1), "success": (new.returns > 0).float().mean(-1)}
-        fits = self._reward_update.due(step, self._questions.asked) and self._reward_update.updates
-        if fits and len(self._preferences.count):  # empty only where the budget is 0
-            count = self._preferences.count
+        fits = self._reward_update.due(step, self.preferences.asked) and self._reward_update.updates
+        if fits and len(self.preferences.count):  # empty before the first answer
+            count = self.preferences.count
             metrics["reward_loss"] = self._reward_update.fit(
                 self.streams, count, self._reward_loss, self.reward_optimizer
             )
@@ -138,9 +140,9 @@ class OPRL:
                 self.policy, self.policy_optimizer, batch, *self._shape(batch), self.streams
             )
         if self._render_every and step and step % self._render_every == 0:
-            self._remember(self._play(1, 0.0, "policy"))
+            self._trajectories.add(self._play(1, 0.0, "policy").fields())
         self._success = torch.cat([self._success, (new.returns > 0).float()], 1)
-        metrics["labels_used"] = self._questions.used.float()
+        metrics["labels_used"] = self.preferences.used.float()
         self.step += 1
         return metrics
 
@@ -157,13 +159,22 @@ class OPRL:
         states = torch.arange(self.env.num_states, device=self.streams.device)
         return self.policy(states.expand(len(self.streams.seeds), -1))[0].log_probabilities
 
-    def _remember(self, new: Trajectories) -> None:
-        self._trajectories.add({**new.fields(), "score": self._questions.score(new)})
+    def _ask(self, step: int) -> None:
+        """Ask where it is time, and take the answers that are there now."""
+        if self._queries.due(step):
+            if self.preferences.spent:
+                self.preferences.pass_over(self._queries.questions)
+            else:
+                asked = self._queries.draw(self._trajectories, self.reward_model, self.preferences, self.streams)
+                self.preferences.ask(asked, step)
+        if (pending := self.preferences.pending(step)) is not None:
+            self.preferences.answer(self._teacher.answer(pending, self._trajectories, self.streams), step)
 
     def _reward_loss(self, indices: Tensor, mask: Tensor) -> Tensor:
         """The loss `[R, M]` of each member on kept preferences; see `RewardUpdate.fit`."""
-        batch = self._preferences.get(indices)
-        return self._loss(margins(self.reward_model, batch), batch["label"][:, None], mask[:, None].float())
+        batch = self.preferences.get(indices)
+        weight = mask.float() * batch.weight
+        return self._loss(batch.return_differences(self.reward_model), batch.label[:, None], weight[:, None])
 
     def _shape(self, trajectories: Trajectories) -> tuple[Tensor, Tensor | None]:
         """The environment's rewards with the learned process reward worked in, and step advantages, `[R, B, T]`."""
@@ -174,18 +185,19 @@ class OPRL:
             mask = trajectories.mask
             steps = self.reward_model.step_rewards(trajectories.states, trajectories.actions)
             steps = standardise(steps.flatten(1), mask.flatten(1), 1e-6, floor=True).view_as(mask)
-            informed = self._questions.informed()[:, None, None]
-            return rewards, torch.where(informed, self._shaping.step_weight * steps, 0.0)
+            taught = self.preferences.has_strict_preference()[:, None, None]
+            return rewards, torch.where(taught, self._shaping.step_weight * steps, 0.0)
 
     def evaluate(self) -> dict[str, Tensor]:
         """What is known now, `[R]` each; success over the episodes so far."""
         greedy = self.greedy_episode()
+        self._held_out = self._predicted()
         return {
             "greedy_success": (greedy.returns > 0).float().squeeze(1),
             "greedy_steps": greedy.lengths.float().squeeze(1),
-            **oprl_evaluation.predicted_answers(self._held_out()),
+            **oprl_evaluation.predicted_answers(self._held_out),
             **oprl_evaluation.reward_quality(self.env, self.reward_model, self.streams, self._policy_update.discount),
-            "labels_used": self._questions.used.float(),
+            "labels_used": self.preferences.used.float(),
             **oprl_evaluation.success(self._success),
         }
 
@@ -210,19 +222,19 @@ class OPRL:
         best = one_hot(self.probabilities().argmax(-1), self.env.num_actions)
         return rollout(self.env, best, torch.zeros(len(best), 1, self.env.horizon))
 
-    def _held_out(self) -> Predictions:
-        """What the model says of pairs of fresh episodes, half of them of random actions, and what the teacher does."""
+    def _predicted(self) -> Predictions:
+        """What the model says of pairs of fresh episodes, half of them of random actions, and the answers."""
         self.streams.restart("evaluation")
         fresh = Trajectories.join([self._play(self._test_episodes // 2, share, "evaluation") for share in (0.0, 1.0)])
         count = torch.full_like(fresh.lengths[:, 0], fresh.lengths.shape[1])
         pairs = draw_pairs(self.streams, "evaluation", count, 8 * self._test_episodes)  # [R, K, 2]
         rows = torch.arange(len(pairs), device=pairs.device)[:, None, None]
-        first, second = self._questions.score(fresh)[rows, pairs].unbind(-1)
-        label, _ = self._teacher.label(first, second)
+        first, second = self._criterion(fresh)[rows, pairs].unbind(-1)
         with torch.no_grad():
             rewards = self.reward_model.step_rewards(fresh.states[rows, pairs], fresh.actions[rows, pairs])
         margin = differences(rewards, fresh.lengths[rows, pairs])
-        return Predictions(margin, label, (first != second).float())  # a tie is no preference, whatever `ties` says
+        # A tie is no preference, whatever `ties` says.
+        return Predictions(margin, (first > second).float(), (first != second).float())
 
     def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
         """The charts of this experiment, by file name; see `Algorithm.figures`."""
@@ -230,12 +242,13 @@ class OPRL:
         states = torch.arange(self.env.num_states, device=self.streams.device)
         with torch.no_grad():
             process_reward = self.reward_model(states.expand(len(self.streams.seeds), -1))
-        before = self.streams.state()  # drawing leaves no trace
-        chances, labels, weights = self._held_out().arrays()
-        self.streams.restore(before)
+        held_out = None
+        if self._held_out is not None:
+            chances, labels, weights = self._held_out.arrays()
+            held_out = (chances, labels, weights * living[:, None])
         return oprl_figures.figures(
             history,
-            held_out=(chances, labels, weights * living[:, None]),
+            held_out=held_out,
             living=living,
             episodes=self._episodes,
             goal_reward=self.env.goal_reward,
@@ -270,27 +283,28 @@ class OPRL:
         """Everything that changes while training."""
         return {
             "step": self.step,
-            "asked": self._questions.asked,
-            "labels_used": self._questions.used,
             "success": self._success,
             "policy": self.policy_optimizer.state(),
             "reward_model": self.reward_optimizer.state(),
             "reference": self.reward_model.state(),
             "trajectories": self._trajectories.state(),
-            "preferences": self._preferences.state(),
+            "preferences": self.preferences.state(),
+            "held_out": {} if self._held_out is None else self._held_out._asdict(),
             "streams": self.streams.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is of other sizes."""
-        counted = {"step": int, "asked": int, "labels_used": self._questions.used}
-        counted["success"] = Field((len(self.streams.seeds), None), self._success.dtype)
-        check_state(dict.fromkeys(self.state(), object) | counted, state)
+        state = updated_state(state)
+        replicas = len(self.streams.seeds)
+        held_out = dict.fromkeys(Predictions._fields, Field((replicas, None))) if state.get("held_out") else {}
+        checked = {"step": int, "success": Field((replicas, None), self._success.dtype), "held_out": held_out}
+        check_state(dict.fromkeys(self.state(), object) | checked, state)
         self.step, self._success = state["step"], state["success"]
-        self._questions.asked, self._questions.used = state["asked"], state["labels_used"]
+        self._held_out = Predictions(**state["held_out"]) if held_out else None
         self.policy_optimizer.restore(state["policy"])
         self.reward_optimizer.restore(state["reward_model"])
         self.reward_model.restore(state["reference"])
         self._trajectories.restore(state["trajectories"])
-        self._preferences.restore(state["preferences"])
+        self.preferences.restore(state["preferences"])
         self.streams.restore(state["streams"])

@@ -14,7 +14,7 @@ _SMOOTHED_EPISODES = 20  # as the tutorial's charts
 def figures(
     history: History,
     *,
-    held_out: tuple[Array, Array, Array],
+    held_out: tuple[Array, Array, Array] | None,
     living: NDArray[np.bool_],
     episodes: int,
     goal_reward: float,
@@ -33,7 +33,8 @@ def figures(
     Args:
         history: training metrics `[N, R]`, a row an update, and `evaluation/<name>` `[N + 1, R]`, the first row before
             training; NaN where there is no value.
-        held_out: chances, labels and weights `[R, K]` of pairs to predict, see `reliability_figure`.
+        held_out: chances, labels and weights `[R, K]` of pairs to predict, see `reliability_figure`; none before the
+            first evaluation.
         living: the seeds that have not failed, `[R]`.
         episodes: played by each seed an update.
         goal_reward: the largest return.
@@ -70,7 +71,8 @@ def figures(
     accuracy = history.get("evaluation/label_accuracy")
     if accuracy is not None and not np.isnan(accuracy).all():
         charts["label_accuracy"] = _label_accuracy(accuracy, episodes)
-    charts |= reliability_figure(*held_out)
+    if held_out is not None:
+        charts |= reliability_figure(*held_out)
     return charts | {"maze": picture, "episode": MazeAnimation(picture)}
 
 

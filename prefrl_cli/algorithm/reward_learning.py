@@ -15,13 +15,13 @@ from prefrl_cli.charts.figures import Figure, History
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
 from prefrl_cli.core.option_types import Items, Positive
-from prefrl_cli.core.saved_state import check_state
+from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.env.addition import Addition
 from prefrl_cli.policy.action_search import Ascent, GridSearch
+from prefrl_cli.preference.criterion import Closest, judge
 from prefrl_cli.preference.loss import bradley_terry
 from prefrl_cli.preference.queries import NearGreedy, WholeRange
-from prefrl_cli.preference.teacher import Closest
 from prefrl_cli.reward_model.addition import LinearReward, RewardNet
 from prefrl_cli.reward_model.quality import Predictions
 
@@ -48,7 +48,7 @@ class _RewardLearning:
         reward_model: LinearReward | RewardNet,
         policy: Ascent | GridSearch,
         queries: NearGreedy | WholeRange,
-        teacher: Closest,
+        criterion: Closest,
         optimizer: Optimizer,
         steps: int,
         batch: Items = 10,
@@ -57,11 +57,12 @@ class _RewardLearning:
         mse_divisor: Positive = 1.0,
     ) -> None:
         self.env, self.streams, self.reward_model, self.policy = env, streams, reward_model, policy
-        self._queries, self._teacher, self._optimizer, self._batch = queries, teacher, optimizer, batch
+        self._queries, self._criterion, self._optimizer, self._batch = queries, criterion, optimizer, batch
         self.optimizers = (optimizer,)
         self._initial_states, self._final_states, self._mse_divisor = initial_states, final_states, mse_divisor
         self.steps, self.step = steps, 0
         self._before: dict[str, Tensor] = {}
+        self._held_out: Predictions | None = None
         self.examples: dict[str, Tensor] = {}
 
     def update(self) -> dict[str, Tensor]:
@@ -75,13 +76,13 @@ class _RewardLearning:
     def _loss(self, states: Tensor, step: int | None) -> Tensor:
         raise NotImplementedError
 
-    def _compare(self, states: Tensor, step: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Ask about two actions for each of states `[R, B, 2]`: both, logits, labels and weights, `[R, B]` each."""
+    def _compare(self, states: Tensor, step: int | None) -> tuple[Tensor, Tensor, Predictions]:
+        """Two actions for each of states `[R, B, 2]`, `[R, B]` each, and what the model and the criterion say."""
         first, second = self._queries(self.env, self._answer, states, self.streams, step)
         answers = self.env.answer(states)
-        label, weight = self._teacher.label(self._teacher.score(answers, first), self._teacher.score(answers, second))
+        label, weight = judge(self._criterion(answers, first), self._criterion(answers, second), self._criterion.ties)
         logits = self.reward_model(states, first) - self.reward_model(states, second)
-        return first, second, logits, label, weight
+        return first, second, Predictions(logits, label, weight)
 
     def _answer(self, states: Tensor) -> Tensor:
         return self.policy(self.reward_model, states)
@@ -105,7 +106,7 @@ class _RewardLearning:
         self.streams.restart("evaluation")
         size = self._initial_states if self.step == 0 else self._final_states
         states = self.env.draw_states(self.streams, "evaluation/states", size)
-        metrics, examples = self._test(states)
+        metrics, examples, self._held_out = self._test(states)
         self.examples = {name: values[:, :_EXAMPLES] for name, values in examples.items()}
         answers, greedy = self.env.answer(states), self._answer(states)
         metrics["evaluation_mse"] = (answers - greedy).square().mean(1) / self._mse_divisor
@@ -118,8 +119,8 @@ class _RewardLearning:
             self._before = self._snapshot()
         return {**metrics, **self._theta()}
 
-    def _test(self, states: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """`loss` and `preference_accuracy` on states `[R, B, 2]`, and the columns `[R, B]` of the examples."""
+    def _test(self, states: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Predictions]:
+        """On states `[R, B, 2]`: `loss` and `preference_accuracy`, the examples' columns `[R, B]`, and the answers."""
         raise NotImplementedError
 
     def _whole_range(self) -> tuple[Tensor, Tensor]:
@@ -195,15 +196,21 @@ class _RewardLearning:
             "step": self.step,
             "reward_model": self._optimizer.state(),
             "before": self._before,
+            "held_out": {} if self._held_out is None else self._held_out._asdict(),
             "streams": self.streams.state(),
         }
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is of other sizes."""
+        state = {"held_out": {}, **state}  # earlier versions kept none
         before = self._snapshot() if state["before"] else {}
-        check_state({"step": int, "reward_model": object, "before": before, "streams": object}, state)
+        pairs = Field((len(self.streams.seeds), None))
+        held_out = dict.fromkeys(Predictions._fields, pairs) if state["held_out"] else {}
+        expected = {"step": int, "reward_model": object, "before": before, "held_out": held_out, "streams": object}
+        check_state(expected, state)
         self.step, self._before = state["step"], state["before"]
+        self._held_out = Predictions(**state["held_out"]) if held_out else None
         self._optimizer.restore(state["reward_model"])
         self.streams.restore(state["streams"])
 
@@ -218,16 +225,13 @@ class RewardRegression(_RewardLearning):
         target = self.env.reward(states, actions).float()
         return (target - self.reward_model(states, actions)).square().sum(1)
 
-    def _test(self, states: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _test(self, states: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Predictions]:
         actions = self.env.draw_actions(self.streams, "evaluation/actions", states.shape[1])
         true, predicted = self.env.reward(states, actions).float(), self.reward_model(states, actions)
         distance = (self.env.answer(states) - actions).abs()
-        _, _, *compared = self._compare(states, None)
-        metrics = {
-            "loss": (true - predicted).square().sum(1),
-            "preference_accuracy": Predictions(*compared).accuracy(),
-        }
-        return metrics, {"distance": distance, "predicted reward": predicted, "actual reward": true}
+        _, _, answers = self._compare(states, None)
+        metrics = {"loss": (true - predicted).square().sum(1), "preference_accuracy": answers.accuracy()}
+        return metrics, {"distance": distance, "predicted reward": predicted, "actual reward": true}, answers
 
 
 class RewardFromPreferences(_RewardLearning):
@@ -246,8 +250,8 @@ class RewardFromPreferences(_RewardLearning):
         self._loss_label = f"{reduction} cross-entropy of a batch (nats)"
 
     def _loss(self, states: Tensor, step: int | None) -> Tensor:
-        _, _, *compared = self._compare(states, step)
-        return self._objective(*compared)
+        _, _, answers = self._compare(states, step)
+        return self._objective(*answers)
 
     def _objective(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         if self._swapped:
@@ -256,30 +260,25 @@ class RewardFromPreferences(_RewardLearning):
             loss = bradley_terry(logits, labels, weights)
         return loss * weights.sum(1) if self._reduction == "sum" else loss
 
-    def _test(self, states: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        first, second, logits, labels, weights = self._compare(states, None)
-        metrics = {
-            "loss": self._objective(logits, labels, weights),
-            "preference_accuracy": Predictions(logits, labels, weights).accuracy(),
-        }
-        return metrics, {
+    def _test(self, states: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Predictions]:
+        first, second, answers = self._compare(states, None)
+        metrics = {"loss": self._objective(*answers), "preference_accuracy": answers.accuracy()}
+        examples = {
             "answer": self.env.answer(states),
             "first action": first,
             "second action": second,
-            "preferred": labels,
-            "predicted": logits.sigmoid(),
+            "preferred": answers.labels,
+            "predicted": answers.margins.sigmoid(),
         }
+        return metrics, examples, answers
 
-    @torch.no_grad()
     def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
-        """The charts of this experiment, by file name; held-out pairs are those of an evaluation."""
-        before = self.streams.state()  # drawing leaves no trace
-        self.streams.restart("evaluation")
-        states = self.env.draw_states(self.streams, "evaluation/states", self._final_states)
-        _, _, *compared = self._compare(states, None)
-        self.streams.restore(before)
-        chances, labels, weights = Predictions(*compared).arrays()
-        return super().figures(history, living) | reliability_figure(chances, labels, weights * living[:, None])
+        """The charts of this experiment, by file name; held-out pairs are those of the last evaluation."""
+        charts = super().figures(history, living)
+        if self._held_out is None:
+            return charts
+        chances, labels, weights = self._held_out.arrays()
+        return charts | reliability_figure(chances, labels, weights * living[:, None])
 
     def _in_true_unit(self, predicted: Tensor, true: Tensor) -> Tensor:
         centred = predicted - predicted.mean(1, keepdim=True)

@@ -16,6 +16,7 @@ PARTS = (
     "env",
     "reward_model",
     "policy",
+    "criterion",
     "teacher",
     "queries",
     "loss",
@@ -146,6 +147,8 @@ def not_set(group: str, user: str) -> ConfigError:
 
 def choice_error(group: str, name: str, names: Sequence[str] | None = None) -> ConfigError:
     """The error for a group's option that does not exist."""
+    if group == "teacher" and name in choices("criterion"):
+        return ConfigError(f"teacher={name}: what a teacher judges by is chosen by itself; type criterion={name}")
     known = names if names is not None else choices(group)
     return ConfigError(f"{group}={show(name)}: there is no such {group}; {suggest(name, known, f'{group}=')}")
 
@@ -190,17 +193,23 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "prefrl_cli.shaping.StepAdvantage": ("step_advantage",),
     "prefrl_cli.streams.NotebookStreams": ("notebook",),
     "prefrl_cli.streams.PhiloxStreams": ("philox",),
+    "prefrl_cli.preference.teacher.Closest": ("closest",),
+    "prefrl_cli.preference.teacher.Teacher": ("oracle",),
     "prefrl_cli.teacher.Closest": ("closest",),
-    "prefrl_cli.teacher.Teacher": (
-        *("oracle", "mistake", "noisy", "skip", "myopic", "equal"),
-        *("return", "discounted_return", "progress"),
-    ),
+    "prefrl_cli.teacher.Teacher": ("oracle",),
 }
 
 
 def updated(config: Mapping[str, Any]) -> dict[str, Any]:
     """A record's options, nested, as today's code would have written them; the options themselves stay."""
-    return {str(name): _updated_node(str(name), node) for name, node in config.items()}
+    found: dict[str, Any] = {}
+    for name, node in config.items():
+        updated_node = _updated_node(str(name), node)
+        if name == "teacher" and "criterion" not in config and isinstance(updated_node, dict):
+            found |= _judge_and_errors(updated_node)
+        else:
+            found[str(name)] = updated_node
+    return found
 
 
 def updated_flat(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +221,34 @@ def updated_flat(options: Mapping[str, Any]) -> dict[str, Any]:
             inside = {key.removeprefix(f"{group}."): value for key, value in options.items() if f"{group}." in key}
             found[f"{group}.choice"] = _nearest(group.rpartition(".")[2], _CHOICES[target], inside)
             del found[name]
+    teacher = {name: value for name, value in found.items() if name.startswith("teacher.")}
+    if teacher and not any(name.startswith("criterion.") for name in found):
+        parts = _judge_and_errors({name.removeprefix("teacher."): value for name, value in teacher.items()})
+        found = {name: value for name, value in found.items() if name not in teacher}
+        found |= {f"{group}.{name}": value for group, node in parts.items() for name, value in node.items()}
     return found
+
+
+_ERRORS = {"noisy": ("beta", None), "myopic": ("gamma", 1), "mistake": ("mistake", 0), "skip": ("skip", 0)}
+_ERRORS |= {"equal": ("equal", 0)}
+
+
+def _judge_and_errors(teacher: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The groups `criterion` and `teacher` of a record in which a teacher was both; one of a person's own stays."""
+    choice, options = teacher.get("choice"), dict(teacher)
+    if choice == "closest":
+        return {"criterion": options}
+    if choice is None or "criterion" not in options:
+        return {"teacher": options}
+    discount, criterion = options.pop("discount", 1.0), options.pop("criterion")
+    judge = {"ties": options.pop("ties", "skip")}
+    if criterion == "return":
+        judge = {"discount": discount, **judge}
+        criterion = "discounted_return" if choice == "discounted_return" or discount != 1 else "return"
+    if choice not in choices("teacher") or choice == "oracle":
+        erring = (name for name, (number, none) in _ERRORS.items() if options.get(number, none) != none)
+        choice = next(erring, "oracle")
+    return {"criterion": {"choice": criterion, **judge}, "teacher": options | {"choice": choice}}
 
 
 def _updated_node(group: str, node: Any) -> Any:

@@ -84,7 +84,7 @@ class Group:
 def _classes(annotation: Any) -> tuple[type, ...]:
     """The classes that an annotation names; none where it names a Protocol, which says nothing about a class."""
     named = typing.get_args(annotation) or (annotation,)
-    classes = tuple(one for one in named if isinstance(one, type) and one is not types.NoneType)
+    classes = tuple(one for one in named if isinstance(one, type) and one not in (types.NoneType, Any))
     return () if any(getattr(one, "_is_protocol", False) for one in classes) else classes
 
 

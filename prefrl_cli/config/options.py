@@ -99,8 +99,18 @@ def check_value(where: str, option: Option, value: Any) -> Any:
         raise ConfigError(f"{where}={show(value)}: must be {describe(option.annotation)}{size}{cure}") from None
 
 
+# Options of earlier versions, and what is typed today.
+MOVED = {
+    "teacher.criterion": "criterion=progress|return|discounted_return",
+    "teacher.discount": "criterion.discount=VALUE",
+    "teacher.ties": "criterion.ties=VALUE",
+}
+
+
 def unknown(where: str, name: str, allowed: Iterable[str], kind: str) -> ConfigError:
     """The error for a name that does not exist, with the nearest that does, or all of them."""
+    if where in MOVED and name not in allowed:
+        return ConfigError(f"{where}: is chosen apart from the teacher; type {MOVED[where]}")
     names = sorted(allowed)
     shown = where if where.isprintable() else repr(where)
     return ConfigError(f"{shown}: there is no such {kind}; {suggest(name, names, where.removesuffix(name))}")

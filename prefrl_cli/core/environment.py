@@ -22,3 +22,6 @@ class FiniteEnvironment(Protocol):
 
     def observe(self, states: Tensor) -> Tensor:
         """What models see of states `[...]`: their numbers, or features `[..., num_states]`."""
+
+    def diagnostics(self, states: Tensor) -> dict[str, Tensor]:
+        """What only the environment can tell of states `[...]`, by name, `[...]` each: `distance` to a goal, if any."""

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Annotated, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -61,6 +62,10 @@ class Maze:
     def observe(self, states: Tensor) -> Tensor:
         """What models see of states `[...]`: their numbers, or one-hot vectors `[..., S]`."""
         return one_hot(states, self.num_states).float() if self.observation == "one_hot" else states
+
+    def diagnostics(self, states: Tensor) -> dict[str, Tensor]:
+        """The `distance` `[...]` of states `[...]`: shortest steps to the goal."""
+        return {"distance": torch.from_numpy(self.distance).to(states.device)[states]}
 
     def _transitions(self) -> np.ndarray:
         rows, columns = np.divmod(np.arange(self.num_states), self.size)

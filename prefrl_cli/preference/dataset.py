@@ -1,136 +1,223 @@
-"""Asking: which pairs of what was played the teacher is asked about, and what it answers."""
+"""The preference data set: questions that are pending until they are answered, and the answers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from prefrl_cli.core.environment import FiniteEnvironment
 from prefrl_cli.core.replay_buffer import Store
-from prefrl_cli.core.saved_state import Field
+from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.preference.queries import Disagreement, Entropy, KCenter, UniformTrajectories, segments
-from prefrl_cli.preference.questions import Model, Pairs, margins
-from prefrl_cli.preference.teacher import Teacher
+from prefrl_cli.preference.questions import Preferences, Questions
 
 
-class Questions:
-    """What was asked and answered so far.
-
-    Args:
-        env: gives the distances that a teacher may look at.
-        streams: random numbers.
-        teacher: who answers.
-        queries: what is asked.
-        keep: answers kept, the newest.
+class Answers(NamedTuple):
+    """Answers to some of the pending questions.
 
     Attributes:
-        answered: the questions kept, with their `label`.
+        number: of the question, `[R, K]`; -1 where there is no answer.
+        label: the probability that the first is preferred, `[R, K]`.
+        weight: how much it counts, `[R, K]`; 0 says "I cannot tell", and costs nothing.
+    """
+
+    number: Tensor
+    label: Tensor
+    weight: Tensor
+
+
+class Pending(NamedTuple):
+    """The questions that nobody has answered yet, the oldest first.
+
+    Attributes:
+        questions: `[R, N, 2, T]`.
+        number: of each, `[N]`, the same for all seeds.
+        asked: the update at which it was asked, `[N]`.
+        open: whether a seed still waits for the answer, `[R, N]`.
+        step: the update that is now.
+    """
+
+    questions: Questions
+    number: Tensor
+    asked: Tensor
+    open: Tensor
+    step: int
+
+
+@dataclass
+class _Batch:
+    """Questions that were asked together: the first one's number, when, and which are open, `[R, Q]`."""
+
+    questions: Questions
+    first: int
+    asked: int
+    open: Tensor
+
+
+class PreferenceDataset:
+    """What was asked and answered so far.
+
+    A question is pending until it is answered, at once, later or never. The newest `capacity` of them wait; an older
+    one is dropped, and an answer to it is too late. The same holds for answers. Answers are counted here and nowhere
+    else: an answer of weight 0 costs nothing, and one beyond the budget is not kept.
+
+    Args:
+        env: gives the numbers of states and actions.
+        streams: give the seeds and the device.
+        steps: T, the most steps of each of a pair.
+        capacity: answers kept, and questions that wait.
+        budget: answers in all for each seed; none is without end.
+
+    Attributes:
         used: answers so far, `[R]`.
-        asked: questions so far; a seed without budget counts on, whatever the seeds beside it do.
+        asked: questions so far; a seed whose budget is spent counts on, whatever the seeds beside it do.
+        num_actions: of the environment.
     """
 
     def __init__(
-        self,
-        env: FiniteEnvironment,
-        streams: Streams,
-        teacher: Teacher,
-        queries: UniformTrajectories | Disagreement | Entropy | KCenter,
-        keep: int,
+        self, env: FiniteEnvironment, streams: Streams, steps: int, capacity: int, budget: int | None = None
     ) -> None:
-        self._env, self._streams, self._teacher, self._queries = env, streams, teacher, queries
-        self._distance = torch.from_numpy(env.distance).to(streams.device)
-        steps = queries.segment or env.horizon
-        fields = {
+        self.num_actions, self._capacity, self._budget = env.num_actions, capacity, budget
+        self._shape = (len(streams.seeds), 2, steps)
+        pair = {
             "states": Field((2, steps), torch.int64, env.num_states),
             "actions": Field((2, steps), torch.int64, env.num_actions),
             "lengths": Field((2,), torch.int64, steps + 1),
-            "label": Field(()),
         }
-        self.answered = Store(keep, len(streams.seeds), fields)
+        whole = Field((), torch.int64)
+        answer = {"label": Field(()), "weight": Field(()), "number": whole, "asked": whole, "answered": whole}
+        played = {
+            "rewards": Field((2, steps), torch.float32),
+            "last": Field((2,), torch.int64, env.num_states),
+        }
+        self._question_fields = pair | played
+        self._answered = Store(capacity, len(streams.seeds), pair | answer)
+        self._pending: list[_Batch] = []
         self.used = torch.zeros(len(streams.seeds), dtype=torch.int64, device=streams.device)
         self.asked = 0
 
-    def score(self, trajectories: Trajectories) -> Tensor:
-        """What the teacher goes by, `[R, B]`."""
-        return self._teacher.score(trajectories.rewards, self._distance[trajectories.last])
+    @property
+    def count(self) -> Tensor:
+        """Answers kept, `[R]`; empty before the first."""
+        return self._answered.count
 
-    def informed(self) -> Tensor:
-        """Whether some answer kept prefers one of the two, `[R]`: ties alone teach no direction."""
-        if not len(self.answered.count):
-            return torch.zeros_like(self.used, dtype=torch.bool)
-        labels, exists = self.answered.column("label")
-        return ((labels != 0.5) & exists).any(1)
+    @property
+    def spent(self) -> bool:
+        """Whether no seed may use another label."""
+        return self._budget is not None and bool((self.used >= self._budget).all())
 
-    def ask(self, kept: Store, reward_model: Model) -> None:
-        """Ask about pairs of kept trajectories, within the budget; what the teacher does not skip is kept."""
-        self.asked += self._queries.questions
-        if self._queries.spent(self.used):
-            return
-        both = self._candidates(kept)
-        if self._queries.candidates > 1:
-            chances = self._chances(both, reward_model)
-            chosen = self._queries.choose(chances, self._steps(both), self._asked_before())  # [R, Q]
-            rows = torch.arange(len(chosen), device=chosen.device)[:, None]
-            both = {name: value[rows, chosen] for name, value in both.items()}
-        label, weight = self._teacher.answer(self._streams, both["score"], *self._impressions(both, kept))
-        answered = self._queries.within(weight > 0, self.used)
-        question = {name: both[name] for name in ("states", "actions", "lengths")}
-        self.answered.add({**question, "label": label}, answered)
-        self.used += answered.sum(1)
+    def ask(self, questions: Questions, step: int) -> None:
+        """Questions `[R, Q, 2, T]` that wait for an answer from this update on."""
+        shape = questions.lengths.shape[:2]
+        everywhere = torch.ones(shape, dtype=torch.bool, device=questions.lengths.device)
+        self._pending.append(_Batch(questions, self.asked, step, everywhere))
+        self.asked += shape[1]
+        while sum(batch.open.shape[1] for batch in self._pending) > self._capacity and len(self._pending) > 1:
+            del self._pending[0]
 
-    def _candidates(self, kept: Store) -> Pairs:
-        pairs = self._queries(self._streams, kept.count)  # [R, C, 2]
-        found = kept.get(pairs.flatten(1))
-        if self._queries.segment is not None:
-            whole = Trajectories.of(found)
-            part = segments(whole, *self._queries.cut(self._streams, whole.lengths), self._queries.segment)
-            score = self.score(part)
-            found = {**part.fields(), "score": self._own(score, score, part.states)}
-        return {name: value.unflatten(1, (-1, 2)) for name, value in found.items()}
+    def pass_over(self, count: int) -> None:
+        """So many questions are not asked, since no seed may; their numbers are used up."""
+        self.asked += count
 
-    def _own(self, values: Tensor, scores: Tensor, states: Tensor) -> Tensor:
-        """Values `[...]` of trajectories, less the progress that a failed segment was only cut late enough to have.
-
-        The reward model sums over the steps of a segment: an answer that goes by where it began is noise to it.
-        """
-        if self._queries.segment is None or self._teacher.criterion == "return":
-            return values
-        before = self._distance[self._env.start] - self._distance[states[..., 0]]
-        return torch.where(scores > 0, values, values - before)
-
-    @torch.no_grad()
-    def _chances(self, both: Pairs, reward_model: Model) -> Tensor:
-        """Each member's chance that the first is preferred, `[R, M, C]`."""
-        return logsigmoid(margins(reward_model, both)).exp()
-
-    def _steps(self, both: Pairs) -> Tensor:
-        """Questions as numbers `[R, C, 2 T]`: the steps of the first, then of the second, -1 past their ends."""
-        steps = both["states"] * self._env.num_actions + both["actions"]
-        past = torch.arange(steps.shape[-1], device=steps.device) >= both["lengths"][..., None]
-        return torch.where(past, -1, steps).flatten(2)
-
-    def _asked_before(self) -> tuple[Tensor, Tensor] | None:
-        """The questions kept as numbers `[R, N, 2 T]`, where the queries stay away from them, and how many `[R]`."""
-        count = self.answered.count
-        if not self._queries.centres or not len(count):
+    def pending(self, step: int) -> Pending | None:
+        """The questions that wait at this update; none where there are none."""
+        if not self._pending:
             return None
-        places = torch.arange(int(count.max()), device=count.device)
-        there = places < count[:, None]
-        return self._steps(self.answered.get(torch.where(there, places, 0))), count
+        device = self.used.device
+        number = [torch.arange(batch.first, batch.first + batch.open.shape[1]) for batch in self._pending]
+        asked = [torch.full((batch.open.shape[1],), batch.asked) for batch in self._pending]
+        return Pending(
+            Questions.join([batch.questions for batch in self._pending]),
+            torch.cat(number).to(device),
+            torch.cat(asked).to(device),
+            torch.cat([batch.open for batch in self._pending], 1),
+            step,
+        )
 
-    def _impressions(self, both: Pairs, kept: Store) -> tuple[Tensor, Tensor]:
-        """What the teacher thinks of trajectories `[R, Q, 2]`, and what is typical of those kept `[R]`."""
-        teacher, impressions, typical = self._teacher, both["score"], torch.zeros(len(both["score"]))
-        if teacher.gamma < 1:
-            last, visited = self._distance[both["last"]], self._distance[both["states"]]
-            impressions = teacher.impression(both["rewards"], last, visited, both["lengths"])
-            impressions = self._own(impressions, both["score"], both["states"])
-        if teacher.skip or teacher.equal:
-            count = kept.count
-            places = torch.arange(kept.capacity, device=count.device).expand(len(count), -1)
-            share = (self._queries.segment or self._env.horizon) / self._env.horizon
-            typical = teacher.typical(kept.get(places)["score"], places < count[:, None], share)
-        return impressions, typical.to(impressions.device)
+    def answer(self, answers: Answers | None, step: int) -> None:
+        """Keep the answers to pending questions, in the order of their numbers, as far as the budget goes.
+
+        Args:
+            answers: to some of them; none is none. What is not pending any more is left out.
+            step: the update at which they came.
+        """
+        if answers is None:
+            return
+        for batch in self._pending:
+            size = batch.open.shape[1]
+            # One place more, at the end, for what is not in this batch.
+            place = answers.number - batch.first
+            place = torch.where((place >= 0) & (place < size), place, size)
+            empty = torch.zeros(len(place), size + 1, device=place.device)
+            label, weight = (
+                empty.scatter(1, place, values.float())[:, :size] for values in (answers.label, answers.weight)
+            )
+            given = torch.zeros_like(empty, dtype=torch.bool).scatter(1, place, True)[:, :size] & batch.open
+            batch.open = batch.open & ~given
+            self._keep(batch, given & (weight > 0), label, weight, step)
+        self._pending = [batch for batch in self._pending if bool(batch.open.any())]
+
+    def _keep(self, batch: _Batch, given: Tensor, label: Tensor, weight: Tensor, step: int) -> None:
+        if self._budget is not None:
+            given = given & (given.cumsum(1) <= (self._budget - self.used)[:, None])
+        number = torch.arange(batch.first, batch.first + given.shape[1], device=given.device).expand(len(given), -1)
+        kept = Preferences(
+            states=batch.questions.states,
+            actions=batch.questions.actions,
+            lengths=batch.questions.lengths,
+            label=label,
+            weight=weight,
+            number=number,
+            asked=torch.full_like(number, batch.asked),
+            answered=torch.full_like(number, step),
+        )
+        self._answered.add(kept.tensors(), given)
+        self.used = self.used + given.sum(1)
+
+    def get(self, indices: Tensor) -> Preferences:
+        """The answers `[R, K]` at indices counted from the oldest that is kept."""
+        return Preferences(**self._answered.get(indices))
+
+    def all(self) -> tuple[Preferences, Tensor] | None:
+        """Every answer kept `[R, N]`, the oldest first, and whether a seed has it `[R, N]`; none before the first."""
+        count = self.count
+        if not len(count):
+            return None
+        indices = torch.arange(int(count.max()), device=count.device)
+        mask = indices < count[:, None]
+        return self.get(torch.where(mask, indices, 0)), mask
+
+    def has_strict_preference(self) -> Tensor:
+        """Whether some answer kept prefers one of the two, `[R]`: ties alone teach no direction."""
+        if not len(self.count):
+            return torch.zeros_like(self.used, dtype=torch.bool)
+        labels, mask = self._answered.column("label")
+        return ((labels != 0.5) & mask).any(1)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes: the answers, the questions that wait, and the counts."""
+        pending = [
+            {"first": batch.first, "asked": batch.asked, "open": batch.open, **batch.questions.tensors()}
+            for batch in self._pending
+        ]
+        return {"asked": self.asked, "used": self.used, "answered": self._answered.state(), "pending": pending}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state()`; ValueError where it is of other sizes."""
+        replicas = self._shape[0]
+        check_state({"asked": int, "used": self.used, "answered": object, "pending": object}, state, "preferences")
+        fields = {
+            name: field._replace(shape=(replicas, None, *field.shape)) for name, field in self._question_fields.items()
+        }
+        batch = {"first": int, "asked": int, "open": Field((replicas, None), torch.bool), **fields}
+        check_state([batch] * len(state["pending"]), state["pending"], "pending")
+        self._answered.restore(state["answered"])
+        self.asked, self.used = state["asked"], state["used"]
+        self._pending = [
+            _Batch(Questions(**{name: one[name] for name in fields}), one["first"], one["asked"], one["open"])
+            for one in state["pending"]
+        ]

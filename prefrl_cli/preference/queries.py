@@ -8,10 +8,14 @@ from typing import Annotated, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from prefrl_cli.core.option_types import Count, CountOrZero, Items, Limits, NotNegative, Number, Positive
+from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories, draw_pairs
+from prefrl_cli.preference.dataset import PreferenceDataset
+from prefrl_cli.preference.questions import Model, Questions
 
 Asked = tuple[Tensor, Tensor]  # questions `[R, N, K]` as `steps` below, and how many of them each seed has `[R]`
 
@@ -51,6 +55,27 @@ class UniformTrajectories:
         """Whether questions are asked at this update (the first is 0)."""
         return step % self.every == 0 and step >= self.start
 
+    def draw(self, kept: Store, reward_model: Model, preferences: PreferenceDataset, streams: Streams) -> Questions:
+        """What is asked about kept trajectories, `[R, questions, 2, T]`.
+
+        Args:
+            kept: the trajectories.
+            reward_model: for queries that go by what it expects of the answer.
+            preferences: what was answered before, for those that stay away from it.
+            streams: random numbers.
+        """
+        whole = Trajectories.of(kept.get(self(streams, kept.count).flatten(1)))
+        if self.segment is not None:
+            whole = segments(whole, *self.cut(streams, whole.lengths), self.segment)
+        candidates = Questions.of(whole)
+        if self.candidates == 1:
+            return candidates
+        with torch.no_grad():
+            chances = logsigmoid(candidates.return_differences(reward_model)).exp()  # [R, M, C]
+        before = preferences.all() if self.centres else None
+        asked = None if before is None else (before[0].numbered(preferences.num_actions), before[1].sum(1))
+        return candidates.take(self.choose(chances, candidates.numbered(preferences.num_actions), asked))
+
     def __call__(self, streams: Streams, count: Tensor) -> Tensor:
         """Candidates: places `[R, C, 2]` among `count` `[R]` kept trajectories."""
         return draw_pairs(streams, "queries", count, self.questions * self.candidates, self.recent)
@@ -75,16 +100,6 @@ class UniformTrajectories:
             Numbers `[R, questions]` of candidates.
         """
         return torch.arange(self.questions, device=steps.device).expand(len(steps), -1)
-
-    def within(self, answered: Tensor, used: Tensor) -> Tensor:
-        """Which of the answers `[R, Q]` are still paid for, `used` `[R]` having been before."""
-        if self.budget is None:
-            return answered
-        return answered & (answered.cumsum(1) <= (self.budget - used)[:, None])
-
-    def spent(self, used: Tensor) -> bool:
-        """Whether no seed may ask again."""
-        return self.budget is not None and bool((used >= self.budget).all())
 
 
 class Disagreement(UniformTrajectories):

@@ -1,11 +1,14 @@
-"""Pairs of trajectories that are asked about."""
+"""Questions: pairs of what was played, the teacher's and the reward model's view of them."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
+
+from prefrl_cli.core.trajectories import Trajectories
 
 
 class Model(Protocol):
@@ -17,12 +20,84 @@ class Model(Protocol):
         """Each member's rewards `[R, M, ...]` of taking `actions` `[R, ...]` in `states` `[R, ...]`."""
 
 
-Pairs = dict[str, Tensor]  # `[R, Q, 2, ...]` each: what a store holds, of the first and second of a question
+@dataclass(frozen=True)
+class Pairs:
+    """Q pairs for each of R seeds, padded to T steps: what a reward model sees of a question.
+
+    Attributes:
+        states: `[R, Q, 2, T]`, the state before each step.
+        actions: `[R, Q, 2, T]`.
+        lengths: `[R, Q, 2]`, steps taken.
+    """
+
+    states: Tensor
+    actions: Tensor
+    lengths: Tensor
+
+    def return_differences(self, reward_model: Model) -> Tensor:
+        """Each member's sum of rewards of the first less that of the second, `[R, M, Q]`."""
+        return differences(reward_model.member_rewards(self.states, self.actions), self.lengths[:, None])
+
+    def numbered(self, num_actions: int) -> Tensor:
+        """Pairs as numbers `[R, Q, 2 T]`: the steps of the first, then of the second, -1 past their ends."""
+        steps = self.states * num_actions + self.actions
+        past = torch.arange(steps.shape[-1], device=steps.device) >= self.lengths[..., None]
+        return torch.where(past, -1, steps).flatten(2)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def margins(reward_model: Model, pairs: Pairs) -> Tensor:
-    """Each member's score of the first less that of the second, `[R, M, Q]`."""
-    return differences(reward_model.member_rewards(pairs["states"], pairs["actions"]), pairs["lengths"][:, None])
+@dataclass(frozen=True)
+class Questions(Pairs):
+    """Pairs before they are answered: also what a criterion looks at.
+
+    Attributes:
+        rewards: `[R, Q, 2, T]`, zero past the end.
+        last: `[R, Q, 2]`, the state after the last step.
+    """
+
+    rewards: Tensor
+    last: Tensor
+
+    @classmethod
+    def of(cls, trajectories: Trajectories) -> Self:
+        """Trajectories `[R, 2 Q, T]`, each two neighbours of which are a question."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: getattr(trajectories, name).unflatten(1, (-1, 2)) for name in names})
+
+    def take(self, numbers: Tensor) -> Self:
+        """The questions of these numbers `[R, K]`."""
+        rows = torch.arange(len(numbers), device=numbers.device)[:, None]
+        return type(self)(**{name: value[rows, numbers] for name, value in self.tensors().items()})
+
+    @classmethod
+    def join(cls, several: list[Self]) -> Self:
+        """Several batches of questions side by side."""
+        if len(several) == 1:
+            return several[0]
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: torch.cat([getattr(one, name) for one in several], 1) for name in names})
+
+
+@dataclass(frozen=True)
+class Preferences(Pairs):
+    """Pairs with their answers.
+
+    Attributes:
+        label: `[R, Q]`, the probability that the first is preferred.
+        weight: `[R, Q]`, how much it counts, above 0.
+        number: `[R, Q]`, of the question, counted from the first that was asked.
+        asked: `[R, Q]`, the update at which it was; -1 where an earlier version did not note it.
+        answered: `[R, Q]`, the update at which it was answered; the same.
+    """
+
+    label: Tensor
+    weight: Tensor
+    number: Tensor
+    asked: Tensor
+    answered: Tensor
 
 
 def differences(rewards: Tensor, lengths: Tensor) -> Tensor:
