@@ -45,7 +45,7 @@ _INSTEAD = {
     "hydra.overrides": "is what was typed; type the option itself",
 }
 _NEEDS = {"package": "--package", "resolve": "--resolve"}  # flags that only change what --cfg shows
-_COMMANDS = {
+COMMANDS = {
     "run": "--run",
     "multirun": "-m",
     "cfg": "--cfg",
@@ -62,7 +62,7 @@ def check_flags(typed: Typed) -> None:
         ConfigError: naming the flag.
     """
     flags = typed.flags
-    chosen = [flag for name, flag in _COMMANDS.items() if getattr(flags, name) not in (None, False)]
+    chosen = [flag for name, flag in COMMANDS.items() if getattr(flags, name) not in (None, False)]
     if len(chosen) > 1:
         raise ConfigError(f"{' and '.join(chosen)}: exclude each other; type one of them")
     for name, flag in _NEEDS.items():

@@ -100,6 +100,7 @@ def resume(typed: Typed) -> int:
         ConfigError: for a folder that holds no run, a finished one, or an option that is not allowed.
         Interrupted: as for any run.
     """
+    from prefrl_cli.cli.hydra_options import COMMANDS
     from prefrl_cli.config.options import Configuration, Run, change, check_value, signature
     from prefrl_cli.config.overrides import overrides
     from prefrl_cli.config.trust import check_trackers
@@ -109,8 +110,9 @@ def resume(typed: Typed) -> int:
     from prefrl_cli.run.provenance import chosen_trackers, stored_config
 
     wanted = typed.value("resume")
-    if typed.flags.multirun:
-        raise ConfigError("-m: a run goes on by itself; beside resume= type only NAME=VALUE, such as steps=200")
+    for name, flag in {**COMMANDS, "config_dir": "--config-dir", "package": "--package"}.items():
+        if getattr(typed.flags, name) not in (None, False):
+            raise ConfigError(f"{flag}: beside a run type only NAME=VALUE, such as steps=200")
     values = overrides(typed.without("resume"))
     experiment = values.pop("experiment", None)
     if not wanted:
