@@ -65,6 +65,13 @@ def test_what_a_checkpoint_gives_back(tmp_path):
     assert all(one.data_ptr() % 64 == 0 for one in (found["row"], found["turned"], found["ends"]["8"]))
 
 
+def test_the_step_is_that_of_the_file_whatever_its_content_says(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(3, {"step": "another"})
+    checkpoints.wait()
+    assert Checkpoints.load(tmp_path / "step_000003.pt", "cpu")["step"] == 3
+
+
 def test_a_checkpoint_that_cannot_be_written_is_told_at_the_next(tmp_path):
     store = Checkpoints(tmp_path / "some")
     with pytest.raises(TypeError, match="a checkpoint cannot hold a PosixPath"):

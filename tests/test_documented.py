@@ -117,7 +117,7 @@ def test_it_does_what_it_says(text, here, capsys):
             assert started([*words, *FEWER, "output_dir=sweep"]) == 0, capsys.readouterr().err
             assert len(list(here.glob("sweep/*/summary.json"))) > 1
     elif words[0].startswith("PYTHONPATH=") or "my_conf" in words:
-        assert "my_conf/experiment/big_maze.yaml" in README  # test_layers.py runs it
+        assert "my_conf/experiment/big_maze.yaml" in README  # run by the test of "Extend" below
     elif text.startswith("'$' "):
         (line,) = re.findall(rf"^\$ {re.escape(shlex.join(words))}\n(.*)$", README, re.M)
         assert started(words) == 2 and capsys.readouterr().err == f"{line}\n"
@@ -143,7 +143,7 @@ def test_the_options_that_the_readme_names_in_its_tables(tmp_path, monkeypatch):
 
 
 def test_every_python_call_of_the_readme(here):
-    """Inline code that is a call; the blocks of Python are run in test_layers.py."""
+    """Inline code that is a call; the one block of Python is run by the test of "Extend" below."""
     known = {'Checkpoints.load(path, "cpu")': {"path": "outputs/oprl_maze/run/checkpoints/step_000002.pt"}}
     calls = set(re.findall(r"`([A-Za-z_][\w.]*\([^`]*\))`", README))
     assert calls == set(known), "a call that is not tried"
@@ -152,29 +152,61 @@ def test_every_python_call_of_the_readme(here):
         assert found["step"] == 2 and found["seeds"] == [0, 1]
         with_text = eval(call.replace("path", repr(names["path"])), {"Checkpoints": Checkpoints})
         assert with_text.keys() == found.keys()
-    assert len(re.findall(r"^```python", README, re.M)) == 1
 
 
-def test_a_person_extends_prefrl_as_the_readme_says(tmp_path, monkeypatch, capsys):
-    text = README.partition("## Extend")[2]
-    (experiment,) = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
-    (part,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    for path, content in (
-        ("my_conf/experiment/big_maze.yaml", experiment),
-        ("my_conf/teacher/nearest.yaml", "_target_: my_package.Nearest\nties: skip\n"),
-        ("my_package.py", part),
-    ):
+@pytest.fixture
+def extended(tmp_path, monkeypatch):
+    """The files of docs/extending.md in a folder, and the options of its command."""
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    parts = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    files = dict(re.findall(r"`(my_conf/[\w/]+\.yaml)`:\n\n```yaml\n(.*?)^```", text, re.M | re.S))
+    assert len(parts) == 3 and len(files) == len(re.findall("^```yaml", text, re.M)) == 4
+    for path, content in {**files, "my_package.py": "\n".join(parts)}.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(content)
-    (line,) = re.findall(r"`PYTHONPATH=. prefrl-train (.*?)`", text, re.S)
+    (line,) = re.findall(r"^PYTHONPATH=. prefrl-train (.*)$", text, re.M)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(".")
-    ends = ["steps=2", "num_seeds=2", "quiet=true", "output_dir=run"]
-    try:
-        assert train.main([*shlex.split(line), *ends]) == 0, capsys.readouterr().err
-    finally:
-        sys.modules.pop("my_package", None)
-    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert config["teacher"]["_target_"] == "my_package.Nearest" and config["env"]["size"] == 16
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["metrics"]["labels_used"]["mean"] > 0
+    monkeypatch.setattr(runner, "draw", lambda *_: None)
+    yield [*shlex.split(line), "num_seeds=2", "quiet=true", "output_dir=run"]
+    sys.modules.pop("my_package", None)
+
+
+def test_a_person_extends_prefrl_as_the_page_says(extended, capsys):
+    assert train.main([*extended, "steps=5", "checkpoint.every=0"]) == 0, capsys.readouterr().err
+    config = yaml.safe_load(Path("run", "config.yaml").read_text())
+    assert [config[part]["_target_"].rpartition(".")[2] for part in ("env", "criterion", "teacher")] == [
+        "Corridor", "Nearest", "Busy",
+    ]  # fmt: skip
+    metrics = json.loads(Path("run", "summary.json").read_text())["metrics"]
+    assert metrics["labels_used"]["mean"] == pytest.approx(40, abs=15)  # of 100 questions 40 are three updates old
+    assert {"epic_distance", "label_accuracy", "greedy_success"} <= set(metrics)
+
+
+@pytest.mark.parametrize("typed", [["teacher=myopic"], ["teacher=skip"], ["teacher=equal"], ["criterion=progress"]])
+def test_parts_of_ones_own_go_with_ours(typed, extended, capsys):
+    assert train.main([*extended, "steps=2", *typed]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        (
+            "    def figures(",
+            "    def pictures(",
+            "env=Corridor: has no figures, which implicit needs; see docs/extending.md",
+        ),
+        (
+            '    time_limit = "end"',
+            "    pass",
+            "env=Corridor: has no time_limit, which oprl needs; see docs/extending.md",
+        ),
+        ('{"distance": self.goal - states}', "{}", "criterion=progress: the environment tells no distance to a goal;"),
+    ],
+)
+def test_what_an_environment_of_ones_own_lacks_is_named(before, after, line, extended, capsys):
+    text = Path("my_package.py").read_text()
+    assert before in text
+    Path("my_package.py").write_text(text.replace(before, after))
+    assert train.main([*extended, "steps=2", "criterion=progress"]) == 2
+    assert line in capsys.readouterr().err

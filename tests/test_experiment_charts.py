@@ -11,6 +11,7 @@ from test_charts import axes_of, caption_of
 from prefrl_cli.algorithm import oprl_figures
 from prefrl_cli.algorithm.reliability_figure import reliability_figure
 from prefrl_cli.charts.figures import MazeAnimation, MazeMap
+from prefrl_cli.env.maze import Maze
 from prefrl_cli.reward_model.quality import calibration_error
 
 
@@ -26,10 +27,8 @@ def history(success: np.ndarray) -> dict[str, np.ndarray]:
 
 def oprl(success: np.ndarray, episodes: int = 10, **changes):
     replicas = success.shape[1]
-    walls = np.zeros((4, 4), dtype=bool)
-    walls[1, 2] = True
     arrays = dict(
-        episodes=episodes, goal_reward=10.0, seeds=list(range(40, 40 + replicas)), walls=walls, start=0, goal=15,
+        episodes=episodes, goal_reward=10.0, seeds=list(range(40, 40 + replicas)), env=Maze(4),
         process_reward=np.arange(16.0) + 100 * np.arange(replicas)[:, None],
         policy=np.full((replicas, 16, 4), 0.25) + np.arange(replicas)[:, None, None],
         visited=np.array([[0, 4, 8, 12, 13, 14, 15, 15]] * replicas), lengths=np.array([6] * replicas),
@@ -140,7 +139,6 @@ def test_the_algorithm_gives_its_own_arrays_to_its_charts(tmp_path: Path) -> Non
     from prefrl_cli.algorithm.oprl import OPRL
     from prefrl_cli.core.optimizer import Adam
     from prefrl_cli.core.streams import PhiloxStreams
-    from prefrl_cli.env.maze import Maze
     from prefrl_cli.policy.actor_critic import ActorCritic
     from prefrl_cli.policy.exploration import Exploration
     from prefrl_cli.policy_update.ppo import PPO

@@ -72,6 +72,22 @@ def test_every_room_has_a_layer():
     assert len(ROOMS) + len(top) <= 20
 
 
+def test_the_readme_shows_the_house_as_it_is():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^`cli` → .*?;", text, re.M | re.S)
+    lines = [re.findall(r"`(\w+)`", line) for line in shown.split("→")]
+    there = {path.name for path in ROOMS}
+    assert lines == [[room for room in line.split() if room in there] for line in LAYERS]
+
+
+def test_files_that_the_documents_name_are_there():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"]:
+        for name in re.findall(
+            r"`((?:prefrl_cli|benchmarks|tests|conf)/[\w/.-]+\.\w+)`", page.read_text(encoding="utf-8")
+        ):
+            assert (ROOT / name).is_file(), f"{page.name}: {name}"
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent != PACKAGE], ids=lambda path: room_of(path))
 def test_imports_go_down(path):
     assert wrong(room_of(path), path.read_text(encoding="utf-8")) == [], path

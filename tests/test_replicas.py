@@ -9,7 +9,8 @@ import torch
 from scipy.stats import kstest
 from torch import nn
 
-from prefrl_cli.core.networks import Network, at, look_up
+from prefrl_cli.core.environment import Box, Discrete
+from prefrl_cli.core.networks import Network, forward, look_up
 from prefrl_cli.core.streams import PhiloxStreams
 
 SEEDS = (4, 5, 6)
@@ -75,11 +76,21 @@ def test_state_numbers_and_one_hot_vectors_agree(kind: dict) -> None:
     torch.testing.assert_close(one.table(), one(everything), rtol=1e-5, atol=1e-6)
     states = torch.randint(0, 10, (len(SEEDS), 4, 6), generator=torch.Generator().manual_seed(1))
     vectors = nn.functional.one_hot(states, 10).float()
-    by_number, by_vector = at(one, states), at(one, vectors)
+    by_number, by_vector = forward(one, states, Discrete(10)), forward(one, vectors, Box(0.0, 1.0, (10,)))
     assert by_number.shape == by_vector.shape == (len(SEEDS), 4, 6, 3)
     torch.testing.assert_close(by_number, by_vector, rtol=1e-5, atol=1e-6)
-    gradients = [one.parameters.gradient(outputs.square().sum((1, 2, 3))) for outputs in (at(one, states), by_vector)]
+    again = forward(one, states, Discrete(10))
+    gradients = [one.parameters.gradient(outputs.square().sum((1, 2, 3))) for outputs in (again, by_vector)]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_whole_numbers_of_a_box_are_a_vector_and_not_states() -> None:
+    one = network()
+    disturb(one)
+    vectors = torch.randint(0, 10, (len(SEEDS), 4, 2, 5), generator=torch.Generator().manual_seed(1))
+    found = forward(one, vectors, Box(0.0, 9.0, (2, 5)))
+    torch.testing.assert_close(found, one(vectors.flatten(2).float()))
+    assert found.shape == (len(SEEDS), 4, 3)
 
 
 def test_look_up_takes_rows_of_each_seed() -> None:

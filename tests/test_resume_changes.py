@@ -7,6 +7,7 @@ import pytest
 import resume_changes
 import torch
 
+from prefrl_cli.cli.train import main
 from prefrl_cli.config.build import build
 from prefrl_cli.config.choices import GROUPS
 from prefrl_cli.core.saved_state import Field, check_state
@@ -63,6 +64,13 @@ def test_the_line_names_the_option_and_both_sizes():
     assert outcome == "refused"
     assert "with algorithm.memory=40; leave that out, or start a new run" in text
     assert "store.items.states [20, 60] for [40, 60]" in text
+
+
+def test_more_steps_are_not_to_be_left_out(capsys):
+    """They fit every checkpoint: leaving them out would not help."""
+    resume_changes.begun("oprl_maze", Path("run"), *SMALL["oprl_maze"])
+    assert main(["resume=run", "steps=1000", "algorithm.memory=40"]) == 2
+    assert "with algorithm.memory=40; leave that out" in capsys.readouterr().err
 
 
 def test_half_written_files_stay_where_a_resume_is_refused():

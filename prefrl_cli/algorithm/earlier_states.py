@@ -23,5 +23,8 @@ def updated_state(state: dict[str, Any]) -> dict[str, Any]:
         items["weight"] = torch.ones_like(label)
         items |= {name: torch.full_like(label, -1, dtype=torch.int64) for name in ("number", "asked", "answered")}
     answered["items"] = items
+    if trajectories["items"]:  # an episode of theirs had always come to its end
+        ended = torch.ones_like(trajectories["items"]["lengths"], dtype=torch.bool)
+        trajectories["items"] = {**trajectories["items"], "terminated": ended}
     preferences = {"asked": state.pop("asked"), "used": state.pop("labels_used"), "answered": answered, "pending": []}
     return state | {"trajectories": trajectories, "preferences": preferences}

@@ -16,15 +16,16 @@ from torch.nn.functional import one_hot
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
 from prefrl_cli.algorithm.earlier_states import updated_state
+from prefrl_cli.algorithm.oprl_parts import check_parts
 from prefrl_cli.charts.figures import Figure, History
+from prefrl_cli.core.environment import Discrete, FiniteEnvironment
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
-from prefrl_cli.core.option_types import CountOrZero, Items, OptionError
+from prefrl_cli.core.option_types import CountOrZero, Items
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories, draw_pairs, trajectory_fields
-from prefrl_cli.env.maze import Maze
 from prefrl_cli.env.rollout import rollout
 from prefrl_cli.policy.actor_critic import ActorCritic
 from prefrl_cli.policy.exploration import Exploration
@@ -36,7 +37,6 @@ from prefrl_cli.preference.criterion import Progress, Return
 from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies
 from prefrl_cli.preference.queries import Disagreement, Entropy, KCenter, UniformTrajectories
-from prefrl_cli.preference.questions import differences
 from prefrl_cli.preference.teacher import Teacher
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
@@ -62,7 +62,7 @@ class OPRL:
     def __init__(
         self,
         *,
-        env: Maze,
+        env: FiniteEnvironment,
         streams: Streams,
         policy: ActorCritic,
         reward_model: ProcessReward | ImplicitReward,
@@ -83,28 +83,7 @@ class OPRL:
         test_episodes: Items = 16,
         loss: SoftTies | SkipTies | RaoKupper | Davidson | None = None,
     ) -> None:
-        keep = reward_update.keep
-        for name, value, most, limit in (
-            ("algorithm.episodes", episodes, memory, "algorithm.memory"),
-            ("queries.questions", queries.questions, keep, "reward_update.keep"),
-            ("reward_update.batch", reward_update.batch, keep, "reward_update.keep"),
-        ):
-            if value > most:
-                raise OptionError(name, value, "more than are kept", {name: most, limit: value})
-        if test_episodes < 2 or memory < 2:
-            name = "test_episodes" if test_episodes < 2 else "memory"
-            raise OptionError(name, 1, "a question needs two trajectories", 16)
-        if isinstance(policy_update, GroupBaseline) and episodes < 2:
-            raise OptionError("episodes", 1, "is measured against the others of a batch", 10)
-        if episodes * (queries.start + 1) < 2:
-            raise OptionError("queries.start", queries.start, "no two trajectories are kept then", 1)
-        if isinstance(reward_model, ImplicitReward) and isinstance(shaping, AdditiveShaping | PotentialShaping):
-            raise OptionError("reward_model", "implicit", "rewards steps, not states", "process")
-        if queries.needs_members and reward_model.members < 2:
-            raise OptionError("reward_model.members", 1, "no two disagree", 3)
-        if (queries.segment or 0) > env.horizon:
-            reason = f"an episode has at most {env.horizon} steps"
-            raise OptionError("queries.segment", queries.segment, reason, env.horizon)
+        check_parts(env, reward_model, queries, reward_update, shaping, policy_update, episodes, memory, test_episodes)
         self.env, self.streams, self.steps = env, streams, steps
         self.policy, self.reward_model = policy, reward_model
         self._criterion, self._teacher, self._queries, self._reward_update = criterion, teacher, queries, reward_update
@@ -114,7 +93,9 @@ class OPRL:
         self._episodes, self._policy_start, self._render_every = episodes, policy_start, render_every
         self._test_episodes, self._loss = test_episodes, loss or SoftTies()
         self._trajectories = Store(memory, len(streams.seeds), trajectory_fields(env))
-        self.preferences = PreferenceDataset(env, streams, queries.segment or env.horizon, keep, queries.budget)
+        self.preferences = PreferenceDataset(
+            env, streams, queries.segment or env.horizon, reward_update.keep, queries.budget
+        )
         self._held_out: Predictions | None = None
         self._success = torch.zeros(len(streams.seeds), 0, device=streams.device)
         self.step = 0
@@ -127,7 +108,8 @@ class OPRL:
         self._trajectories.add(new.fields())
         self.reward_model.follow(self.policy)
         self._ask(step)
-        metrics = {"return": new.returns.mean(-1), "success": (new.returns > 0).float().mean(-1)}
+        success = self.env.success(new).float()  # [R, B]
+        metrics = {"return": new.returns.mean(-1), "success": success.mean(-1)}
         fits = self._reward_update.due(step, self.preferences.asked) and self._reward_update.updates
         if fits and len(self.preferences.count):  # empty before the first answer
             count = self.preferences.count
@@ -141,7 +123,7 @@ class OPRL:
             )
         if self._render_every and step and step % self._render_every == 0:
             self._trajectories.add(self._play(1, 0.0, "policy").fields())
-        self._success = torch.cat([self._success, (new.returns > 0).float()], 1)
+        self._success = torch.cat([self._success, success], 1)
         metrics["labels_used"] = self.preferences.used.float()
         self.step += 1
         return metrics
@@ -193,7 +175,7 @@ class OPRL:
         greedy = self.greedy_episode()
         self._held_out = self._predicted()
         return {
-            "greedy_success": (greedy.returns > 0).float().squeeze(1),
+            "greedy_success": self.env.success(greedy).float().squeeze(1),
             "greedy_steps": greedy.lengths.float().squeeze(1),
             **oprl_evaluation.predicted_answers(self._held_out),
             **oprl_evaluation.reward_quality(self.env, self.reward_model, self.streams, self._policy_update.discount),
@@ -206,7 +188,7 @@ class OPRL:
         self.streams.restart("evaluation")
         fresh = self._play(episodes, 0.0, "evaluation")
         return {
-            "success": (fresh.returns > 0).float().mean(-1),
+            "success": self.env.success(fresh).float().mean(-1),
             "return": fresh.returns.mean(-1),
             "steps": fresh.lengths.float().mean(-1),
         }
@@ -228,13 +210,7 @@ class OPRL:
         fresh = Trajectories.join([self._play(self._test_episodes // 2, share, "evaluation") for share in (0.0, 1.0)])
         count = torch.full_like(fresh.lengths[:, 0], fresh.lengths.shape[1])
         pairs = draw_pairs(self.streams, "evaluation", count, 8 * self._test_episodes)  # [R, K, 2]
-        rows = torch.arange(len(pairs), device=pairs.device)[:, None, None]
-        first, second = self._criterion(fresh)[rows, pairs].unbind(-1)
-        with torch.no_grad():
-            rewards = self.reward_model.step_rewards(fresh.states[rows, pairs], fresh.actions[rows, pairs])
-        margin = differences(rewards, fresh.lengths[rows, pairs])
-        # A tie is no preference, whatever `ties` says.
-        return Predictions(margin, (first > second).float(), (first != second).float())
+        return oprl_evaluation.predictions(fresh, pairs, self._criterion, self.reward_model)
 
     def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
         """The charts of this experiment, by file name; see `Algorithm.figures`."""
@@ -253,9 +229,7 @@ class OPRL:
             episodes=self._episodes,
             goal_reward=self.env.goal_reward,
             seeds=list(self.streams.seeds),
-            walls=self.env.walls,
-            start=self.env.start,
-            goal=self.env.goal,
+            env=self.env,
             process_reward=process_reward.cpu().numpy(),
             policy=self.probabilities().cpu().numpy(),
             visited=greedy.states[:, 0].cpu().numpy(),
@@ -273,7 +247,7 @@ class OPRL:
 
     def _rows(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Rows of the batches of features that the policy and the reward model see; none where states are numbers."""
-        if not self.env.observe(torch.zeros(1, dtype=torch.long)).is_floating_point():
+        if isinstance(self.env.observation_space, Discrete):
             return (), ()
         every, steps = self.env.num_states, self.env.horizon
         part = -(-self._episodes * steps // getattr(self._policy_update, "minibatches", 1))

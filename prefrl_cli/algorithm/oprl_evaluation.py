@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prefrl_cli.core.environment import FiniteEnvironment
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.env.maze import Maze
+from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.preference.criterion import Criterion
+from prefrl_cli.preference.questions import differences
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions, calibration_error, epic_distance, spearman
@@ -25,6 +28,19 @@ def success(episodes: Tensor) -> dict[str, Tensor]:
     return {"success_last": last, "success_mean": episodes.mean(1), "solved": (last >= 0.9).float()}
 
 
+@torch.no_grad()
+def predictions(
+    fresh: Trajectories, pairs: Tensor, criterion: Criterion, reward_model: ProcessReward | ImplicitReward
+) -> Predictions:
+    """What the model says of pairs `[R, K, 2]` of fresh episodes, and what a judge who never errs does."""
+    rows = torch.arange(len(pairs), device=pairs.device)[:, None, None]
+    first, second = criterion(fresh)[rows, pairs].unbind(-1)
+    rewards = reward_model.step_rewards(fresh.states[rows, pairs], fresh.actions[rows, pairs])
+    margin = differences(rewards, fresh.lengths[rows, pairs])
+    # A tie is no preference, whatever `ties` says.
+    return Predictions(margin, (first > second).float(), (first != second).float())
+
+
 def predicted_answers(held_out: Predictions) -> dict[str, Tensor]:
     """How the model predicts preferences, `[R]` each; ties do not count.
 
@@ -36,7 +52,7 @@ def predicted_answers(held_out: Predictions) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def reward_quality(
-    env: Maze, reward_model: ProcessReward | ImplicitReward, streams: Streams, discount: float
+    env: FiniteEnvironment, reward_model: ProcessReward | ImplicitReward, streams: Streams, discount: float
 ) -> dict[str, Tensor]:
     """How near the learned step rewards are to the true reward and to the true distances, `[R]` each.
 
@@ -45,23 +61,27 @@ def reward_quality(
     the reward depends on the action, between that of a step and how much nearer to the goal it leads.
 
     Args:
-        env: the maze.
+        env: tells the distance to its goal; of one that does not, nothing is measured.
         reward_model: its rewards.
         streams: gives the seeds and the device.
         discount: of the potentials that count as no difference.
     """
-    cells = np.flatnonzero(env.distance >= 0)
+    told = env.diagnostics(torch.arange(env.num_states))
+    if "distance" not in told:
+        return {}
+    from_goal = told["distance"].numpy()
+    cells = np.flatnonzero(from_goal >= 0)
     steps = np.stack(np.meshgrid(cells, np.arange(env.num_actions), indexing="ij")).reshape(2, -1)
     states, actions = torch.from_numpy(steps).to(streams.device)[:, None].expand(-1, len(streams.seeds), -1)
     learned = reward_model.step_rewards(states, actions).double().cpu().numpy()
     learned = learned.reshape(len(learned), len(cells), -1).copy()  # [R, N, A]
-    leaves, distance = cells != env.goal, env.distance[cells]
+    leaves, distance = cells != env.goal, from_goal[cells]
     learned[:, ~leaves] = 0.0
     true = env.goal_reward * (cells == env.goal)[None]
     nothing = np.zeros((1, len(cells)))
     epic = epic_distance((learned, nothing[..., None]), (nothing, true), discount)
-    if isinstance(reward_model, ImplicitReward):
-        nearer = distance[:, None] - env.distance[env.transitions[cells]]
+    if getattr(reward_model, "rewards_actions", False):
+        nearer = distance[:, None] - from_goal[env.transitions[cells]]
         ranks = spearman(learned[:, leaves].reshape(len(learned), -1), nearer[None, leaves].reshape(1, -1))
     else:
         ranks = spearman(learned[:, leaves, 0], -distance[None, leaves])

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl_cli.algorithm.reliability_figure import reliability_figure
-from prefrl_cli.charts.figures import Array, Curves, Figure, History, Line, MazeAnimation, MazeMap, Panel
+from prefrl_cli.charts.figures import Array, Curves, Figure, History, Line, Panel
+from prefrl_cli.core.environment import FiniteEnvironment
 
 _SMOOTHED_EPISODES = 20  # as the tutorial's charts
 
@@ -19,9 +20,7 @@ def figures(
     episodes: int,
     goal_reward: float,
     seeds: list[int],
-    walls: NDArray[np.bool_],
-    start: int,
-    goal: int,
+    env: FiniteEnvironment,
     process_reward: Array,
     policy: Array,
     visited: NDArray[np.integer],
@@ -39,41 +38,27 @@ def figures(
         episodes: played by each seed an update.
         goal_reward: the largest return.
         seeds: the R seeds, for titles.
-        walls: `[n, n]`, whether a cell is a wall.
-        start: a state; states are cells row by row.
-        goal: a state.
+        env: draws what was learned in it.
         process_reward: `[R, S]`, learned.
-        policy: `[R, S, 4]`, chance of moving up, right, down, left.
+        policy: `[R, S, A]`, chance of each action.
         visited: `[R, T]`, the state before each step of a greedy episode; past its end it is not read.
         lengths: `[R]`, steps of that episode.
         last: `[R]`, the state in which it ended.
 
     Returns:
-        Charts by file name: `training`, `label_accuracy` and `reliability` where they were measured, and of the seed in
-        the middle by success of all that have not failed `maze` and `episode`.
+        Charts by file name: `training`, `label_accuracy` and `reliability` where they were measured, and the
+        environment's own pictures of the seed in the middle by success of all that have not failed.
     """
     chosen = median_seed(history, living)
-    size = len(walls)
-    heat = process_reward[chosen].reshape(size, size).copy()
-    heat[divmod(goal, size)] = np.nan  # an episode ends there: no trajectory is scored on it, so nothing was learned
     states = np.append(visited[chosen, : lengths[chosen]], last[chosen])
-    picture = MazeMap(
-        title=f"Seed {seeds[chosen]}{_rank(living)}",
-        walls=walls,
-        start=divmod(start, size),
-        goal=divmod(goal, size),
-        path=np.stack(np.divmod(states, size), 1),
-        heat=heat,
-        heat_label="learned process reward of a cell",
-        policy=policy[chosen].reshape(size, size, 4),
-    )
+    title = f"Seed {seeds[chosen]}{_rank(living)}"
     charts: dict[str, Figure] = {"training": _training(history, episodes, goal_reward)}
     accuracy = history.get("evaluation/label_accuracy")
     if accuracy is not None and not np.isnan(accuracy).all():
         charts["label_accuracy"] = _label_accuracy(accuracy, episodes)
     if held_out is not None:
         charts |= reliability_figure(*held_out)
-    return charts | {"maze": picture, "episode": MazeAnimation(picture)}
+    return charts | dict(env.figures(title, states, process_reward[chosen], policy[chosen]))
 
 
 def median_seed(history: History, living: NDArray[np.bool_]) -> int:

@@ -71,7 +71,7 @@ class _RewardLearning:
         loss = self._loss(states, self.step)
         self._optimizer.step(loss)
         self.step += 1
-        return {"loss": loss.detach(), **self._theta()}
+        return {"loss": loss.detach(), **self.reward_model.metrics()}
 
     def _loss(self, states: Tensor, step: int | None) -> Tensor:
         raise NotImplementedError
@@ -86,12 +86,6 @@ class _RewardLearning:
 
     def _answer(self, states: Tensor) -> Tensor:
         return self.policy(self.reward_model, states)
-
-    def _theta(self) -> dict[str, Tensor]:
-        if not isinstance(self.reward_model, LinearReward):
-            return {}
-        first, second = self.reward_model.theta.detach().clone().unbind(1)
-        return {"theta_1": first, "theta_2": second}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, Tensor]:
@@ -117,7 +111,7 @@ class _RewardLearning:
             metrics[name] = metrics[name].nan_to_num(torch.inf, torch.inf, -torch.inf)
         if self.step == 0:
             self._before = self._snapshot()
-        return {**metrics, **self._theta()}
+        return {**metrics, **self.reward_model.metrics()}
 
     def _test(self, states: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Predictions]:
         """On states `[R, B, 2]`: `loss` and `preference_accuracy`, the examples' columns `[R, B]`, and the answers."""

@@ -221,6 +221,9 @@ def updated_flat(options: Mapping[str, Any]) -> dict[str, Any]:
             inside = {key.removeprefix(f"{group}."): value for key, value in options.items() if f"{group}." in key}
             found[f"{group}.choice"] = _nearest(group.rpartition(".")[2], _CHOICES[target], inside)
             del found[name]
+    for (group, choice), added in _ADDED.items():
+        if found.get(f"{group}.choice") == choice:
+            found = {f"{group}.{name}": value for name, value in added.items()} | found
     teacher = {name: value for name, value in found.items() if name.startswith("teacher.")}
     if teacher and not any(name.startswith("criterion.") for name in found):
         parts = _judge_and_errors({name.removeprefix("teacher."): value for name, value in teacher.items()})
@@ -228,6 +231,9 @@ def updated_flat(options: Mapping[str, Any]) -> dict[str, Any]:
         found |= {f"{group}.{name}": value for group, node in parts.items() for name, value in node.items()}
     return found
 
+
+# Options that a choice did not have in earlier versions, with the values that stand for what it did then.
+_ADDED: dict[tuple[str, Any], dict[str, Any]] = {("env", "maze"): {"time_limit": "end"}}
 
 _ERRORS = {"noisy": ("beta", None), "myopic": ("gamma", 1), "mistake": ("mistake", 0), "skip": ("skip", 0)}
 _ERRORS |= {"equal": ("equal", 0)}
@@ -257,10 +263,12 @@ def _updated_node(group: str, node: Any) -> Any:
     target = node.get("_target_")
     if group == "logger":
         return {name: _updated_node(str(name), inner) for name, inner in node.items()}
-    if not isinstance(target, str) or target not in _CHOICES:
-        return dict(node)
     options = {name: value for name, value in node.items() if name != "_target_"}
-    return {"choice": _nearest(group, _CHOICES[target], options), **options}
+    if isinstance(target, str) and target in _CHOICES:
+        options = {"choice": _nearest(group, _CHOICES[target], options), **options}
+    elif target is not None:
+        return dict(node)
+    return options | (_ADDED.get((group, options.get("choice")), {}) if "choice" in options else {}) | options
 
 
 def _nearest(group: str, names: tuple[str, ...], options: Mapping[str, Any]) -> str:

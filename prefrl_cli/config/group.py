@@ -56,13 +56,25 @@ class Group:
                 raise ConfigError(f"{self.group}.{name}: {self.name} needs it; add {self.group}.{name}=VALUE")
 
     def check_parts(self, nodes: Mapping[str, Group]) -> None:
-        """Refuse a part of ours that is of another class than this constructor asks for; a user's own may be any."""
+        """Refuse a part that this constructor cannot use.
+
+        Where it asks for classes, one of ours must be of them, and a user's own may be any; where it asks for a
+        Protocol, any must have its methods.
+        """
         for name, option in self.allowed.items():
             wanted = _classes(option.annotation)
             part = nodes.get(name)
-            if part is None or not wanted or part.target.__module__.partition(".")[0] != "prefrl_cli":
+            if part is None:
                 continue
-            if not issubclass(part.target, wanted):
+            ours = part.target.__module__.partition(".")[0] == "prefrl_cli"
+            if (lacks := _lacks(part.target, option.annotation)) is not None:
+                if not ours:
+                    needs = f"has no {lacks}, which {self.name} needs; see docs/extending.md"
+                    raise ConfigError(f"{name}={part.name}: {needs}")
+                found = {one: _find(name, target(name, one), ()) for one in choices(name)}
+                fitting = [one for one, each in found.items() if _lacks(each, option.annotation) is None]
+                raise ConfigError(f"{name}={part.name}: {self.name} cannot use it; type {name}={'|'.join(fitting)}")
+            if ours and wanted and not issubclass(part.target, wanted):
                 classes = {each.__name__ for each in wanted}
                 fitting = [one for one in choices(name) if target(name, one).rpartition(".")[2] in classes]
                 raise ConfigError(f"{name}={part.name}: {self.name} cannot use it; type {name}={'|'.join(fitting)}")
@@ -73,7 +85,7 @@ class Group:
         try:
             return self.target(**parts, **self.given)
         except OptionError as problem:
-            raise ConfigError(problem.line("" if problem.option in GROUPS else self.group)) from None
+            raise ConfigError(problem.line(self.group, GROUPS)) from None
         except ValueError as problem:
             raise ConfigError(f"{self.group}: {' '.join(str(problem).split())}") from None
         except (MemoryError, RuntimeError) as problem:
@@ -86,6 +98,17 @@ def _classes(annotation: Any) -> tuple[type, ...]:
     named = typing.get_args(annotation) or (annotation,)
     classes = tuple(one for one in named if isinstance(one, type) and one not in (types.NoneType, Any))
     return () if any(getattr(one, "_is_protocol", False) for one in classes) else classes
+
+
+def _lacks(part: type, annotation: Any) -> str | None:
+    """The first method of a Protocol that a class does not have; none where it has all, or no Protocol is asked for."""
+    named = typing.get_args(annotation) or (annotation,)
+    for protocol in (one for one in named if getattr(one, "_is_protocol", False)):
+        methods = [name for name, each in vars(protocol).items() if isinstance(each, types.FunctionType)]
+        missing = [name for name in methods if not name.startswith("_") and not hasattr(part, name)]
+        if missing:
+            return str(missing[0])
+    return None
 
 
 def _class_of(group: str, choice: Any) -> str:

@@ -56,6 +56,9 @@ def _begin_with_ours(self: ConfigRepository, search_path: Any) -> None:
     """Hydra's list of folders, of which those of files are read by our own reader of people's texts."""
     _begin(self, search_path)
     for source in self.sources:
+        if source.provider.startswith("hydra.searchpath") and not source.available():
+            place = f"{source.scheme()}://{source.path}"
+            raise ConfigError(f"hydra.searchpath: {show(place)} is not there; type a folder that is, or leave it out")
         if source.scheme() == "file":
             source.load_config = functools.partial(_load_text, source, source.load_config)  # type: ignore[method-assign]
 

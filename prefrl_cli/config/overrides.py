@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -236,6 +237,18 @@ def values(overrides: Sequence[str]) -> dict[str, list[str]] | None:
         except (HydraException, ValueError):  # a glob needs the choices
             return None
     return found
+
+
+def number_of_values(text: str) -> int:
+    """How many values an override of a sweep takes, without a list of them; 1 for any other."""
+    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+
+    one = _parsed(text)
+    value = None if one is None else one.value()
+    if isinstance(value, RangeSweep):
+        step = abs(float(value.step)) or math.inf
+        return math.ceil(min(abs(float(value.stop or 0) - float(value.start or 0)) / step, 1e18))
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1
 
 
 def _parsed(text: str) -> Any:

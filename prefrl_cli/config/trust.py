@@ -4,7 +4,7 @@ Hydra makes objects, sets environment variables, configures logging and starts l
 `hydra`. Our own files, those of Hydra's packages and what a person types may use that. A file of a `--config-dir` may
 only describe a search. The rows of a study and the record of a sweep may only choose options and parts. The record of
 a run holds values. None of them may allow code, read the environment, or say where something is written or sent. What
-a `_target_` of a part may be is `prefrl_cli.config.group`' affair.
+a `_target_` of a part may be is the affair of `prefrl_cli.config.group`.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, leaky_relu
 
+from prefrl_cli.core.environment import Box, Discrete
 from prefrl_cli.core.streams import Streams
 
 Activation = Literal["relu", "leaky_relu", "tanh"]
@@ -243,19 +244,27 @@ def _initial_layer(
     return [scale * weight.transpose(1, 2), scale * bias[:, None]]
 
 
-def at(network: Network, observations: Tensor) -> Tensor:
+def forward(network: Network, observations: Tensor, space: Discrete | Box) -> Tensor:
     """Outputs of a network for observations of either kind; the only place that tells the two apart.
 
     Args:
         network: its outputs are wanted.
-        observations: state numbers `[R, ...]` (integers), or features `[R, ..., inputs]`.
+        observations: of a `Discrete` space state numbers `[R, ...]`; of a `Box` vectors `[R, ..., *shape]` of any type.
+        space: of the observations.
 
     Returns:
         `[R, ..., outputs]`. State numbers are looked up in the table of all states, which is evaluated once.
     """
-    if observations.is_floating_point():
-        return network(observations.flatten(1, -2)).view(*observations.shape[:-1], -1)
-    return look_up(network.table(), observations)
+    if isinstance(space, Discrete):
+        return look_up(network.table(), observations)
+    shape = observations.shape[: observations.ndim - len(space.shape)]
+    features = observations.reshape(len(observations), -1, math.prod(space.shape))
+    return network(features.float()).view(*shape, -1)
+
+
+def inputs_of(space: Discrete | Box) -> int:
+    """How many numbers a network takes of an observation; a state's number counts as a one-hot vector."""
+    return space.n if isinstance(space, Discrete) else math.prod(space.shape)
 
 
 def look_up(table: Tensor, states: Tensor) -> Tensor:

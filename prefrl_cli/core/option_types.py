@@ -103,15 +103,17 @@ class OptionError(ValueError):
         super().__init__(option, value, reason, try_)
         self.option, self.value, self.reason, self.try_ = option, value, reason, try_
 
-    def line(self, group: str = "") -> str:
+    def line(self, group: str = "", groups: Sequence[str] = ()) -> str:
         """The error in one line, with the names as they are typed.
 
         Args:
             group: whose class raised it; empty where the names are whole already.
+            groups: all of them: their names are whole.
         """
 
         def typed(name: str, value: Any) -> str:
-            return f"{f'{group}.' if group and '.' not in name else ''}{name}={show(value)}"
+            whole = not group or "." in name or name in groups
+            return f"{name if whole else f'{group}.{name}'}={show(value)}"
 
         instead = self.try_ if isinstance(self.try_, Mapping) else {self.option: self.try_}
         cure = "" if self.try_ is None else "; try " + " or ".join(typed(*one) for one in instead.items())

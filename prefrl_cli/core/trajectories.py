@@ -23,6 +23,7 @@ class Trajectories:
         rewards: `[R, B, T]`, zero past the end.
         lengths: `[R, B]`, steps taken.
         last: `[R, B]`, the state after the last step.
+        terminated: `[R, B]`, whether an end was reached, and not only a time limit; all where it is not said.
     """
 
     states: Tensor
@@ -30,6 +31,12 @@ class Trajectories:
     rewards: Tensor
     lengths: Tensor
     last: Tensor
+    terminated: Tensor = None  # type: ignore[assignment]  # set below
+
+    def __post_init__(self) -> None:
+        """Without a word of time limits, every episode has come to its end."""
+        if self.terminated is None:
+            object.__setattr__(self, "terminated", torch.ones_like(self.lengths, dtype=torch.bool))
 
     @property
     def mask(self) -> Tensor:
@@ -66,6 +73,7 @@ def trajectory_fields(env: FiniteEnvironment) -> dict[str, Field]:
         "rewards": Field(steps, torch.float32),
         "lengths": Field((), torch.int64, env.horizon + 1),
         "last": Field((), torch.int64, env.num_states),
+        "terminated": Field((), torch.bool),
     }
 
 

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from prefrl_cli.charts.figures import Figure, MazeAnimation, MazeMap
+from prefrl_cli.core.environment import Box, Discrete, TimeLimit
 from prefrl_cli.core.option_types import Limits, OptionError, Positive, Seed
+from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.env.maze_layouts import layout as walls_of
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left: the tutorial's numbering
@@ -29,12 +32,15 @@ class Maze:
         layout: `wall` (the tutorial's), `open`, `rooms` or `random`, see `prefrl_cli.env.maze_layouts`.
         layout_seed: which random maze.
         observation: what models see of a state: `cell`, its number, or `one_hot`, the same as a vector.
+        time_limit: what the horizon is: the `end` of an episode, or a cut after which the value of the last state
+            counts (`bootstrap`).
 
     Attributes:
         transitions: `[S, A]`, the next state; the goal leads to itself.
         walls: `[size, size]`, whether a cell is a wall.
         distance: `[S]`, shortest steps to the goal, -1 where there is no way.
         start, goal: states.
+        observation_space, action_space: what `observe` gives, and the moves.
     """
 
     num_actions = len(MOVES)
@@ -47,10 +53,14 @@ class Maze:
         layout: Literal["wall", "open", "rooms", "random"] = "wall",
         layout_seed: Seed = 0,
         observation: Literal["cell", "one_hot"] = "cell",
+        time_limit: TimeLimit = "end",
     ) -> None:
         self.size, self.horizon, self.goal_reward = size, horizon, goal_reward
-        self.observation = observation
+        self.observation, self.time_limit = observation, time_limit
         self.num_states = size * size
+        vector = Box(0.0, 1.0, (self.num_states,))
+        self.observation_space: Discrete | Box = vector if observation == "one_hot" else Discrete(self.num_states)
+        self.action_space = Discrete(self.num_actions)
         self.start, self.goal = 0, size * size - 1
         self.walls = walls_of(layout, size, layout_seed)
         self.transitions = self._transitions()
@@ -63,9 +73,29 @@ class Maze:
         """What models see of states `[...]`: their numbers, or one-hot vectors `[..., S]`."""
         return one_hot(states, self.num_states).float() if self.observation == "one_hot" else states
 
+    def success(self, played: Trajectories) -> Tensor:
+        """Whether trajectories `[R, B]` ended on the goal."""
+        return played.last == self.goal
+
     def diagnostics(self, states: Tensor) -> dict[str, Tensor]:
         """The `distance` `[...]` of states `[...]`: shortest steps to the goal."""
         return {"distance": torch.from_numpy(self.distance).to(states.device)[states]}
+
+    def figures(self, title: str, visited: np.ndarray, values: np.ndarray, policy: np.ndarray) -> dict[str, Figure]:
+        """The `maze` with a greedy episode, its cells' rewards and moves, and the `episode` step by step."""
+        heat = values.reshape(self.size, self.size).copy()
+        heat[divmod(self.goal, self.size)] = np.nan  # an episode ends there: no trajectory is scored on it
+        picture = MazeMap(
+            title=title,
+            walls=self.walls,
+            start=divmod(self.start, self.size),
+            goal=divmod(self.goal, self.size),
+            path=np.stack(np.divmod(visited, self.size), 1),
+            heat=heat,
+            heat_label="learned process reward of a cell",
+            policy=policy.reshape(self.size, self.size, -1),
+        )
+        return {"maze": picture, "episode": MazeAnimation(picture)}
 
     def _transitions(self) -> np.ndarray:
         rows, columns = np.divmod(np.arange(self.num_states), self.size)

@@ -68,6 +68,7 @@ def _trajectories(env: FiniteEnvironment, taken: np.ndarray, last: np.ndarray) -
         rewards=_episodes_first(rewards),
         lengths=torch.from_numpy(lengths),
         last=torch.from_numpy(last),
+        terminated=torch.from_numpy(success if env.time_limit == "bootstrap" else np.ones_like(success)),
     )
 
 

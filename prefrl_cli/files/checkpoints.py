@@ -153,7 +153,7 @@ class Checkpoints:
             if step != _step(path):
                 raise ValueError("no checkpoint")
             if kind == FORMAT:
-                return {"step": step, **unpack(text, data, device)}
+                return {**unpack(text, data, device), "step": step}
         except Exception as problem:  # damaged bytes raise whatever they like
             raise CheckpointError(f"checkpoint {path.name} is damaged ({short(problem)})") from None
         raise UnfitError(f"checkpoint {path.name} is of format {kind}, here it is {FORMAT}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from prefrl_cli.core.environment import FiniteEnvironment
-from prefrl_cli.core.networks import Network, at
+from prefrl_cli.core.networks import Network, forward, inputs_of
 from prefrl_cli.core.option_types import Layers, Units
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.policy.distributions import Categorical
@@ -15,7 +15,7 @@ class ActorCritic:
     """Logits of the actions and a value from one network (the tutorial's policy).
 
     Args:
-        env: gives the numbers of states and actions.
+        env: gives the spaces of observations and actions.
         streams: initial parameters.
         hidden: units of each hidden layer.
         layers: hidden layers.
@@ -30,12 +30,12 @@ class ActorCritic:
         layers: Layers = 2,
         zero_head: bool = False,
     ) -> None:
-        self._observe = env.observe
-        outputs = env.num_actions + 1
-        self._network = Network(streams, "init/policy", env.num_states, [hidden] * layers, outputs, zero_head=zero_head)
+        self._observe, self._space = env.observe, env.observation_space
+        inputs, outputs = inputs_of(self._space), env.action_space.n + 1
+        self._network = Network(streams, "init/policy", inputs, [hidden] * layers, outputs, zero_head=zero_head)
         self.parameters, self.sizes = self._network.parameters, self._network.sizes
 
     def __call__(self, states: Tensor) -> tuple[Categorical, Tensor]:
         """The distribution over actions and the values `[R, ...]` of states `[R, ...]`."""
-        outputs = at(self._network, self._observe(states))
+        outputs = forward(self._network, self._observe(states), self._space)
         return Categorical(outputs[..., :-1].log_softmax(-1)), outputs[..., -1]

@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from prefrl_cli.core.trajectories import Trajectories
+
 
 class Distribution(Protocol):
     """Actions in states `[R, ...]`, as a policy chooses them."""
@@ -43,7 +45,9 @@ def _powers(steps: int, discount: float, dtype: torch.dtype, device: torch.devic
 
 
 def generalised_advantages(rewards: Tensor, values: Tensor, mask: Tensor, discount: float, trace: float) -> Tensor:
-    """Generalised advantage estimation (Schulman et al. 2016, eq. 16); every episode's end is worth 0.
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16); what follows the last step is worth 0.
+
+    Where it is not, see `bootstrapped`.
 
     Args:
         rewards: `[R, B, T]`, zero past the end.
@@ -59,6 +63,24 @@ def generalised_advantages(rewards: Tensor, values: Tensor, mask: Tensor, discou
     following = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)
     errors = (rewards + discount * following - values) * mask
     return discounted_returns(errors, discount * trace)
+
+
+def bootstrapped(rewards: Tensor, played: Trajectories, policy: Policy, discount: float) -> Tensor:
+    """Rewards `[R, B, T]` and, where a time limit cut an episode off, the discounted value of its last state.
+
+    It is added to the last step's reward (Pardo et al. 2018, eq. 6): what would have followed is worth something, while
+    nothing follows an end.
+
+    Args:
+        rewards: in the unit of the policy's values.
+        played: says which episodes have come to an end.
+        policy: values states.
+        discount: gamma.
+    """
+    if bool(played.terminated.all()):
+        return rewards
+    value = torch.where(played.terminated, 0.0, discount * policy(played.last)[1])
+    return rewards.scatter_add(-1, played.lengths[..., None] - 1, value[..., None])
 
 
 def standardise(values: Tensor, mask: Tensor, smallest: float, *, floor: bool = False) -> Tensor:

@@ -51,6 +51,9 @@ class GroupBaseline:
         reward_unit: rewards are divided by it first.
     """
 
+    min_episodes = 2
+    bootstraps = False  # it has no value
+
     def __init__(
         self,
         baseline: Baseline = "leave_one_out",

@@ -13,7 +13,13 @@ from prefrl_cli.core.option_types import Fraction, NotNegative, Positive, Repeat
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.policy_update.advantages import Policy, clipped_gain, generalised_advantages, standardise
+from prefrl_cli.policy_update.advantages import (
+    Policy,
+    bootstrapped,
+    clipped_gain,
+    generalised_advantages,
+    standardise,
+)
 
 
 class PPO:
@@ -31,6 +37,9 @@ class PPO:
             Without it, a batch in which no episode succeeded turns the value's noise into a drift of the policy.
         reward_unit: rewards are divided by it first.
     """
+
+    min_episodes = 1
+    bootstraps = True  # whether the value of a state counts in which a time limit cut an episode off
 
     def __init__(
         self,
@@ -76,7 +85,8 @@ class PPO:
             chosen, values = policy(batch.states)
             before = chosen.log_probability(batch.actions).flatten(1)  # [R, B * T]
             mask = batch.mask
-            advantages = generalised_advantages(rewards / self._unit, values, mask, self.discount, self.trace)
+            scaled = bootstrapped(rewards / self._unit, batch, policy, self.discount)
+            advantages = generalised_advantages(scaled, values, mask, self.discount, self.trace)
             targets = (advantages + values).flatten(1)
             mask, states, actions = mask.flatten(1), batch.states.flatten(1), batch.actions.flatten(1)
             advantages = standardise(advantages.flatten(1), mask, self._least_deviation, floor=True)

@@ -26,6 +26,9 @@ class Replay:
         entropy_weight: of the entropy bonus.
     """
 
+    min_episodes = 1
+    bootstraps = False  # its values are of standardised returns, in no unit of the reward
+
     def __init__(
         self,
         updates: Repeats = 2,

@@ -177,6 +177,7 @@ def segments(whole: Trajectories, first: Tensor, lengths: Tensor, width: int) ->
         rewards=torch.where(steps < lengths[..., None], whole.rewards.gather(-1, places), 0.0),
         lengths=lengths,
         last=torch.where(end < whole.lengths, after, whole.last),
+        terminated=(end == whole.lengths) & whole.terminated,
     )
 
 

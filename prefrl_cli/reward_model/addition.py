@@ -39,6 +39,11 @@ class LinearReward:
         """The two weights, `[R, 2]`."""
         return self.parameters.views[0]
 
+    def metrics(self) -> dict[str, Tensor]:
+        """What is told of the model at each step, `[R]` each."""
+        first, second = self.theta.detach().clone().unbind(1)
+        return {"theta_1": first, "theta_2": second}
+
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, B]` of states `[R, B, 2]` and actions `[R, B]`."""
         difference = states.sum(-1) - actions
@@ -89,6 +94,10 @@ class RewardNet:
         largest = torch.tensor([env.numbers - 1, env.numbers - 1, env.actions - 1], device=streams.device)
         self._scale = 2 / largest if scale else torch.ones(3, device=streams.device)
         self._shift = -1.0 if scale else 0.0
+
+    def metrics(self) -> dict[str, Tensor]:
+        """What is told of the model at each step: nothing."""
+        return {}
 
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, B]` of states `[R, B, 2]` and actions `[R, B]`."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from prefrl_cli.core.environment import FiniteEnvironment
-from prefrl_cli.core.networks import Network, at
+from prefrl_cli.core.networks import Network, forward, inputs_of
 from prefrl_cli.core.option_types import Layers, Members, Units
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
@@ -30,7 +30,7 @@ class ProcessReward:
     """A reward for each state in (-1, 1), whose sum scores a trajectory: the tutorial's process reward model.
 
     Args:
-        env: gives the number of states.
+        env: gives the space of observations.
         streams: initial parameters.
         hidden: units of each hidden layer.
         layers: hidden layers, each with LayerNorm and ReLU.
@@ -40,6 +40,8 @@ class ProcessReward:
         combine: the reward is the mean of the members', or the least.
         queries: say whether they need an ensemble.
     """
+
+    rewards_actions = False  # a state has one reward, whatever is done in it
 
     def __init__(
         self,
@@ -52,10 +54,10 @@ class ProcessReward:
         combine: Combine = "mean",
         queries: Asks | None = None,
     ) -> None:
-        self._observe = env.observe
+        self._observe, self._space = env.observe, env.observation_space
         members = default_members(members, queries)
         self._network = Network(
-            streams, "init/reward_model", env.num_states, [hidden] * layers, 1,
+            streams, "init/reward_model", inputs_of(self._space), [hidden] * layers, 1,
             normalise=True, zero_head=zero_head, members=members,
         )  # fmt: skip
         self.parameters, self.sizes = self._network.parameters, self._network.sizes
@@ -77,7 +79,7 @@ class ProcessReward:
         replicas = len(states)
         if self.members > 1:
             states = states.repeat_interleave(self.members, 0)
-        rewards = at(self._network, self._observe(states)).squeeze(-1).tanh()
+        rewards = forward(self._network, self._observe(states), self._space).squeeze(-1).tanh()
         return rewards.view(replicas, self.members, *rewards.shape[1:])
 
     def follow(self, policy: Policy) -> None:

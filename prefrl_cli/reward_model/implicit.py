@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.core.environment import FiniteEnvironment
-from prefrl_cli.core.networks import Network, at, look_up
+from prefrl_cli.core.networks import Network, forward, inputs_of, look_up
 from prefrl_cli.core.option_types import Layers, Members, Positive, Units
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
@@ -37,6 +37,8 @@ class ImplicitReward:
         queries: say whether they need an ensemble.
     """
 
+    rewards_actions = True
+
     def __init__(
         self,
         env: FiniteEnvironment,
@@ -49,10 +51,10 @@ class ImplicitReward:
         combine: Combine = "mean",
         queries: Asks | None = None,
     ) -> None:
-        members = default_members(members, queries)
+        members, self._space = default_members(members, queries), env.observation_space
         streams.restart("init/policy")
         self._network = Network(
-            streams, "init/policy", env.num_states, [hidden] * layers, env.num_actions + 1,
+            streams, "init/policy", inputs_of(self._space), [hidden] * layers, env.action_space.n + 1,
             zero_head=zero_head, members=members,
         )  # fmt: skip
         streams.restart("init/policy")
@@ -101,5 +103,5 @@ class ImplicitReward:
         return (logits + self._start if self.members > 1 else logits).log_softmax(-1)
 
     def _logits(self) -> Tensor:
-        logits = at(self._network, self._all)[..., :-1]
+        logits = forward(self._network, self._all, self._space)[..., :-1]
         return logits.view(-1, self.members, *logits.shape[1:])

@@ -17,6 +17,7 @@ class NoShaping:
     """The environment's reward alone; the process reward is learned but not used."""
 
     step_weight = 0.0
+    needs_state_rewards = False  # whether states have to have rewards, and not steps alone
 
     def __call__(self, trajectories: Trajectories, process: ProcessReward) -> Tensor:
         """The rewards `[R, B, T]`, unchanged."""
@@ -42,6 +43,7 @@ class AdditiveShaping:
     """
 
     step_weight = 0.0
+    needs_state_rewards = True
 
     def __init__(self, weight: NotNegative = 0.1) -> None:
         self.weight = weight
@@ -54,7 +56,8 @@ class AdditiveShaping:
 class PotentialShaping:
     """Adds discount * Phi(s') - Phi(s), Phi the process reward (Ng, Harada and Russell 1999, eq. 2).
 
-    Phi is 0 where an episode ends, so the best policy stays what it was.
+    Phi is 0 where an episode ends, so the best policy stays what it was; where a time limit cut it off, Phi of the last
+    state counts, as its value does.
 
     Args:
         weight: of the potential, in units of the reward.
@@ -62,6 +65,7 @@ class PotentialShaping:
     """
 
     step_weight = 0.0
+    needs_state_rewards = True
 
     def __init__(self, weight: NotNegative = 3.0, discount: Fraction = 0.98) -> None:
         self.weight, self.discount = weight, discount
@@ -70,4 +74,7 @@ class PotentialShaping:
         """Shaped rewards `[R, B, T]` of trajectories, `process` giving a potential for each state."""
         potential = process(trajectories.states) * trajectories.mask
         following = torch.cat([potential[..., 1:], torch.zeros_like(potential[..., :1])], -1)
+        if not bool(trajectories.terminated.all()):
+            last = torch.where(trajectories.terminated, 0.0, process(trajectories.last))
+            following = following.scatter(-1, trajectories.lengths[..., None] - 1, last[..., None])
         return trajectories.rewards + self.weight * (self.discount * following - potential)

@@ -109,12 +109,15 @@ def _check_fit(folder: Path, run: Run, content: Mapping[str, Any]) -> None:
 
 
 def _changed(content: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """The options that differ from those of a checkpoint, as they are typed; empty where none does."""
+    """The options that differ from those of a checkpoint, as they are typed; empty where none does.
+
+    The number of steps changes nothing that a checkpoint holds.
+    """
     before, now = content.get("options"), kept_options(config)
     if not isinstance(before, Mapping):
         return ""
     before = updated_flat(before)
-    names = [name for name in now if name not in before or before[name] != now[name]]
+    names = [name for name in now if name != "steps" and (name not in before or before[name] != now[name])]
     return " ".join(f"{name}={show(now[name])}" for name in names[:5]) + " ..." * (len(names) > 5)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -15,8 +16,8 @@ from prefrl_cli.config import trust
 from prefrl_cli.config.compose import configuration, hydra_main, task_overrides
 from prefrl_cli.config.messages import cause
 from prefrl_cli.config.options import Configuration
-from prefrl_cli.config.overrides import Typed, one_folder, quoted
-from prefrl_cli.core.option_types import ConfigError, Failed, as_typed
+from prefrl_cli.config.overrides import Typed, number_of_values, one_folder, quoted
+from prefrl_cli.core.option_types import ConfigError, Failed, as_typed, show
 from prefrl_cli.files.standard_streams import answer, say
 from prefrl_cli.files.texts import shown
 from prefrl_cli.run import directory, outputs
@@ -29,9 +30,12 @@ from prefrl_cli.sweep.job import run_sweep_job
 from prefrl_cli.sweep.launcher import launching
 from prefrl_cli.sweep.progress import Watch, table_of_failures
 
+MOST_JOBS = 100_000
+
 
 def run_sweep(typed: Typed) -> int:
     """Start a sweep, or go on with the newest of the same overrides that is not finished."""
+    check_number(typed)
     overrides = typed_text.what(typed.overrides)
     quiet = _quiet(typed)
     before = None
@@ -57,6 +61,20 @@ def run_sweep(typed: Typed) -> int:
 
 def _quiet(typed: Typed) -> bool:
     return (typed.value("quiet") or "").lower() == "true"
+
+
+def check_number(typed: Typed) -> None:
+    """Refuse a sweep of so many jobs that Hydra's list of them would fill the memory; a search draws its own number.
+
+    Raises:
+        ConfigError: naming the option with the most values.
+    """
+    if any(typed.value(name) not in (None, "basic", "null") for name in ("hydra/sweeper", "hparams_search")):
+        return
+    found = {text: number_of_values(text) for text in typed.overrides}
+    if (jobs := math.prod(max(1, number) for number in found.values())) > MOST_JOBS:
+        text = max(found, key=lambda text: found[text])
+        raise ConfigError(f"{show(text)}: the sweep has {jobs:,} jobs; {MOST_JOBS:,} at most, so type fewer values")
 
 
 def resume_sweep(folder: Path, typed: Typed) -> int:

@@ -1,0 +1,60 @@
+"""Which parts of OPRL go together: each says what it needs, so that one of a person's own is asked as ours are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.option_types import OptionError
+from prefrl_cli.preference.queries import UniformTrajectories
+from prefrl_cli.reward_model.reward_update import RewardUpdate
+
+
+def check_parts(
+    env: FiniteEnvironment,
+    reward_model: Any,
+    queries: UniformTrajectories,
+    reward_update: RewardUpdate,
+    shaping: Any,
+    policy_update: Any,
+    episodes: int,
+    memory: int,
+    test_episodes: int,
+) -> None:
+    """Refuse parts and sizes that do not go together.
+
+    A policy update may say how many episodes it needs (`min_episodes`) and that the value of a state counts in which a
+    time limit cut an episode off (`bootstraps`); a shaping that states need rewards (`needs_state_rewards`); a reward
+    model that its rewards are of actions (`rewards_actions`). What a part does not say, it does not need.
+
+    Raises:
+        OptionError: naming the option and what to type.
+    """
+    for name in ("observation_space", "action_space", *FiniteEnvironment.__annotations__):
+        if not hasattr(env, name):
+            raise OptionError("env", type(env).__name__, f"has no {name}, which oprl needs; see docs/extending.md")
+    keep = reward_update.keep
+    for name, value, most, limit in (
+        ("algorithm.episodes", episodes, memory, "algorithm.memory"),
+        ("queries.questions", queries.questions, keep, "reward_update.keep"),
+        ("reward_update.batch", reward_update.batch, keep, "reward_update.keep"),
+    ):
+        if value > most:
+            raise OptionError(name, value, "more than are kept", {name: most, limit: value})
+    if test_episodes < 2 or memory < 2:
+        name = "test_episodes" if test_episodes < 2 else "memory"
+        raise OptionError(name, 1, "a question needs two trajectories", 16)
+    if episodes < getattr(policy_update, "min_episodes", 1):
+        raise OptionError("episodes", episodes, "is measured against the others of a batch", 10)
+    if env.time_limit == "bootstrap" and not getattr(policy_update, "bootstraps", False):
+        reason = "only PPO values what a limit cut off"
+        raise OptionError("env.time_limit", "bootstrap", reason, {"policy_update": "ppo"})
+    if episodes * (queries.start + 1) < 2:
+        raise OptionError("queries.start", queries.start, "no two trajectories are kept then", 1)
+    if getattr(reward_model, "rewards_actions", False) and getattr(shaping, "needs_state_rewards", False):
+        raise OptionError("reward_model", "implicit", "rewards steps, not states", "process")
+    if queries.needs_members and reward_model.members < 2:
+        raise OptionError("reward_model.members", 1, "no two disagree", 3)
+    if (queries.segment or 0) > env.horizon:
+        reason = f"an episode has at most {env.horizon} steps"
+        raise OptionError("queries.segment", queries.segment, reason, env.horizon)
