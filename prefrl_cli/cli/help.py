@@ -11,7 +11,6 @@ from prefrl_cli.cli.hydra_options import OBEYED
 from prefrl_cli.config.choices import GROUPS, choices, conf_folder, content, meant
 from prefrl_cli.config.overrides import Typed, read
 from prefrl_cli.core.option_types import show
-from prefrl_cli.files.source import class_options
 
 _WIDTH = 80
 _GROUPS = (*GROUPS, "logger")
@@ -154,6 +153,8 @@ def _choice(group: str, typed: str, own: Path | None) -> str:
     if path is None:
         return f"{group}={typed or show(typed)}: there is no such {group}\n" + _group(group, own)
     text = _text(path)
+    from prefrl_cli.files.source import class_options  # takes as long to import as all the rest of --help
+
     lines = [_wrapped(f"{group}={name}: ", _description(text))]
     if group == "experiment":
         return "\n".join(

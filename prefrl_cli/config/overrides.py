@@ -112,7 +112,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     """The flags: Hydra's, under their names, and ours."""
-    parser = _Parser(prog="prefrl-train", add_help=False)
+    parser = _Parser(prog="prefrl-train", usage="--help", add_help=False)  # to make a usage takes longer than to parse
     parser.add_argument("overrides", nargs="*")
     for flags in (
         [*_HELP],
