@@ -28,7 +28,9 @@ def axes_of(*panels: Panel) -> list[Axes]:
 
 
 def caption_of(*lines: Line, note: str = "") -> str:
-    return draw.curves_sheet(Curves("Sheet", (panel(*lines),), note)).get_supxlabel()
+    title, caption = draw.curves_sheet(Curves("Sheet", (panel(*lines),), note)).texts
+    assert title.get_text() == "Sheet"
+    return caption.get_text()
 
 
 def noise(rows: int = 30, seeds: int = 5) -> np.ndarray:
@@ -54,7 +56,6 @@ def test_a_figure_gives_the_same_png_and_svg_each_time_whatever_style_is_set(tmp
 def test_drawing_needs_neither_torch_nor_pyplot() -> None:
     code = (
         "import sys; from prefrl_cli.charts import draw; from prefrl_cli.stats import intervals; "
-        "from prefrl_cli.algorithm import oprl_figures; "
         "print([name for name in ('torch', 'matplotlib.pyplot', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -64,7 +65,7 @@ def test_drawing_needs_neither_torch_nor_pyplot() -> None:
 def test_a_band_is_the_median_and_the_ten_to_ninety_percent_of_the_seeds() -> None:
     values = noise(seeds=11)
     (axes,) = axes_of(panel(Line(STEPS, values)))
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), np.median(values, 1))
+    np.testing.assert_allclose(axes.lines[-1].get_ydata(), np.median(values, 1))
     (band,) = [one for one in axes.collections if isinstance(one, FillBetweenPolyCollection)]
     corners = band.get_paths()[0].vertices
     low, high = np.quantile(values, [0.1, 0.9], 1)
@@ -74,7 +75,7 @@ def test_a_band_is_the_median_and_the_ten_to_ninety_percent_of_the_seeds() -> No
 
 def test_the_caption_says_over_how_many_seeds() -> None:
     reference = Line(STEPS, np.zeros((30, 1)), style="dashed")
-    assert caption_of(Line(STEPS, noise(seeds=7)), reference) == "Median and 10–90 % band of 7 seeds."
+    assert caption_of(Line(STEPS, noise(seeds=7)), reference) == "Median and 10–90 % band of 7 seeds; thin: each seed."
     assert caption_of(Line(STEPS, noise(seeds=7), style="points"), reference) == "7 seeds, all shown."
     assert caption_of(Line(STEPS, noise(seeds=1), style="smooth"), note="Faint: raw.") == "1 seed. Faint: raw."
 
@@ -82,9 +83,12 @@ def test_the_caption_says_over_how_many_seeds() -> None:
 def test_the_caption_says_when_some_seeds_have_no_value() -> None:
     values = noise(seeds=7)
     values[:10] = np.nan  # not measured yet, for any seed
-    assert caption_of(Line(STEPS, values)) == "Median and 10–90 % band of 7 seeds."
+    assert caption_of(Line(STEPS, values)) == "Median and 10–90 % band of 7 seeds; thin: each seed."
     values[20, 3] = np.nan
-    assert caption_of(Line(STEPS, values)) == "Median and 10–90 % band of the seeds (of 7) that have a value."
+    assert (
+        caption_of(Line(STEPS, values))
+        == "Median and 10–90 % band of the seeds (of 7) that have a value; thin: each seed."
+    )
 
 
 def test_one_seed_has_no_band() -> None:
@@ -98,7 +102,7 @@ def test_a_metric_measured_now_and_then_is_joined_and_one_that_starts_late_start
     values[9::5] = noise(5, 4)
     values[14, :3] = np.nan  # one seed left
     (axes,) = axes_of(panel(Line(STEPS, values)))
-    x, y = axes.lines[0].get_data()
+    x, y = axes.lines[-1].get_data()
     assert x.tolist() == [10, 15, 20, 25, 30]
     np.testing.assert_allclose(y, [np.nanmedian(values[int(row) - 1]) for row in x])
 
@@ -129,13 +133,39 @@ def test_moving_mean_is_that_of_the_rows_before() -> None:
     )
 
 
-def test_smooth_shows_the_faint_raw_median_and_the_mean_over_the_window() -> None:
-    (axes,) = axes_of(panel(Line(STEPS, noise(), style="smooth", window=4)))
+@pytest.mark.parametrize("seeds", [2, 16, 17, 64])
+def test_up_to_sixteen_seeds_have_a_thin_line_each(seeds: int) -> None:
+    values = noise(seeds=seeds)
+    (axes,) = axes_of(panel(Line(STEPS, values, style="smooth", window=4)))
+    *thin, median = axes.lines
+    assert len(thin) == (seeds if seeds <= 16 else 0)
+    for seed, line in enumerate(thin):
+        np.testing.assert_allclose(line.get_ydata()[10], values[7:11, seed].mean())
+        assert line.get_linewidth() < median.get_linewidth() / 2
+    np.testing.assert_allclose(median.get_ydata()[10], np.median(values[7:11].mean(0)))
+    assert ("thin: each seed" in caption_of(Line(STEPS, values))) == (seeds <= 16)
+
+
+def test_smooth_shows_the_faint_raw_values_of_a_seed_alone() -> None:
+    (axes,) = axes_of(panel(Line(STEPS, noise(seeds=1), style="smooth", window=4)))
     raw, smooth = axes.lines
-    np.testing.assert_allclose(raw.get_ydata(), np.median(noise(), 1))
-    np.testing.assert_allclose(smooth.get_ydata()[10], np.median(noise()[7:11].mean(0)))
+    np.testing.assert_allclose(raw.get_ydata(), noise(seeds=1)[:, 0])
+    np.testing.assert_allclose(smooth.get_ydata()[10], noise(seeds=1)[7:11].mean())
     assert raw.get_alpha() < 0.5 and smooth.get_alpha() is None
-    assert len(axes_of(panel(Line(STEPS, noise(), style="smooth", window=1)))[0].lines) == 1
+    assert len(axes_of(panel(Line(STEPS, noise(seeds=1), style="smooth", window=1)))[0].lines) == 1
+
+
+def test_rows_of_panels_lie_on_the_sheet_and_none_covers_another() -> None:
+    several = tuple(panel(Line(STEPS, noise(), "model")) for _ in range(5))
+    for rows in ((), (2, 3), (1, 4)):
+        sheet = draw.curves_sheet(Curves("Sheet", several, rows=rows))
+        boxes = [axes.get_position() for axes in sheet.axes]
+        assert len(boxes) == 5
+        across = sorted({round(box.y0, 6) for box in boxes}, reverse=True)
+        assert [sum(round(box.y0, 6) == low for box in boxes) for low in across] == list(rows or (2, 2, 1))
+        assert all(0 < box.x0 < box.x1 < 1 and 0 < box.y0 < box.y1 < 1 for box in boxes)
+        for one, other in ((one, other) for one in boxes for other in boxes if one is not other):
+            assert one.x1 < other.x0 or other.x1 < one.x0 or one.y1 < other.y0 or other.y1 < one.y0
 
 
 def test_points_take_an_x_of_each_seed_and_other_styles_refuse_it() -> None:
@@ -170,7 +200,7 @@ def test_panels_are_labelled_and_ranges_kept() -> None:
     )
     assert (one.get_title(), one.get_xlabel(), one.get_ylabel()) == ("Title", "episode", "value (unit)")
     assert one.get_ylim() == (0.0, 2.0) and one.get_xlim() == (-2.0, 102.0)
-    assert log.get_yscale() == "log" and (log.lines[0].get_ydata() > 0).all()
+    assert log.get_yscale() == "log" and (log.lines[-1].get_ydata() > 0).all()
 
 
 def test_long_histories_are_thinned_to_what_a_panel_can_show() -> None:

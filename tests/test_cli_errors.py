@@ -71,6 +71,10 @@ WRONG = [
         for name in ("progress", "return", "discounted_return", "closest")
     ),
     ([OPRL, "teacher.criterion=progress"], r"teacher.criterion: .*; type criterion=progress\|return\|.*"),
+    (
+        [OPRL, "env.time_limit=bootstrap", "policy_update=rloo"],
+        "env.time_limit=bootstrap: only PPO values what a limit cut off; try policy_update=ppo",
+    ),
     ([OPRL, "teacher.ties=equal"], "teacher.ties: .*; type criterion.ties=VALUE"),
     ([OPRL, "teacher.discount=0.9"], "teacher.discount: .*; type criterion.discount=VALUE"),
     (["experiment=addition_linear", "teacher=noisy"], "teacher=noisy: reward_from_preferences has no use for it; .*"),

@@ -201,6 +201,11 @@ def test_parts_of_ones_own_go_with_ours(typed, extended, capsys):
             "    pass",
             "env=Corridor: has no time_limit, which oprl needs; see docs/extending.md",
         ),
+        (
+            "criterion: Given",
+            "criterion",
+            "teacher.criterion: Busy does not say that it is handed in;",
+        ),
         ('{"distance": self.goal - states}', "{}", "criterion=progress: the environment tells no distance to a goal;"),
     ],
 )

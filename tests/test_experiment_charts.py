@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
+import direct
 import numpy as np
 import pytest
+import torch
 from test_charts import axes_of, caption_of
 
 from prefrl_cli.algorithm import oprl_figures
-from prefrl_cli.algorithm.reliability_figure import reliability_figure
-from prefrl_cli.charts.figures import MazeAnimation, MazeMap
+from prefrl_cli.charts import draw
 from prefrl_cli.env.maze import Maze
-from prefrl_cli.reward_model.quality import calibration_error
+from prefrl_cli.reward_model.quality import Predictions, calibration_error
+from prefrl_cli.reward_model.reliability_figure import reliability_figure
 
 
-def history(success: np.ndarray) -> dict[str, np.ndarray]:
+def history(success: np.ndarray, labels: int = 4) -> dict[str, np.ndarray]:
     updates, replicas = success.shape
     accuracy = np.full((updates + 1, replicas), np.nan)
     accuracy[[0, -1]] = 0.5
     late = np.full_like(success, np.nan)
     late[3:] = 0.7
-    names = {"return": 10 * success, "success": success, "reward_loss": late, "policy_loss": success - 1}
+    used = labels * np.arange(1.0, updates + 1)[:, None] * np.arange(1, replicas + 1)
+    names = {"success": success, "reward_loss": late, "labels_used": used}
     return names | {"evaluation/label_accuracy": accuracy}
 
 
 def oprl(success: np.ndarray, episodes: int = 10, **changes):
     replicas = success.shape[1]
-    arrays = dict(
-        episodes=episodes, goal_reward=10.0, seeds=list(range(40, 40 + replicas)), env=Maze(4),
-        process_reward=np.arange(16.0) + 100 * np.arange(replicas)[:, None],
-        policy=np.full((replicas, 16, 4), 0.25) + np.arange(replicas)[:, None, None],
-        visited=np.array([[0, 4, 8, 12, 13, 14, 15, 15]] * replicas), lengths=np.array([6] * replicas),
-        last=np.array([15] * replicas),
-        living=np.ones(replicas, dtype=bool),
-        held_out=(np.full((replicas, 4), 0.7), np.ones((replicas, 4)), np.zeros((replicas, 4))),
-    )  # fmt: skip
-    return oprl_figures.figures(changes.pop("history", history(success)), **(arrays | changes))
+    living = np.ones(replicas, dtype=bool)
+    held_out = Predictions(*(torch.full((replicas, 4), value) for value in (0.7, 1.0, 0.0)))
+    return oprl_figures.figures(changes.get("history", history(success)), living, 20 + success, held_out, episodes)
 
 
 @pytest.mark.parametrize(
@@ -51,47 +48,75 @@ def oprl(success: np.ndarray, episodes: int = 10, **changes):
     ],
 )
 def test_the_seed_that_is_shown_is_the_median_by_success(shares: list[float], expected: int) -> None:
-    success = np.tile(shares, (6, 1))
-    assert oprl_figures.median_seed(history(success), np.ones(len(shares), dtype=bool)) == expected
-    pictures = oprl(success)
-    chosen = pictures["maze"]
-    assert isinstance(chosen, MazeMap) and pictures["episode"] == MazeAnimation(chosen)
+    living = np.ones(len(shares), dtype=bool)
+    assert oprl_figures.median_seed(history(np.tile(shares, (6, 1))), living) == expected
     rank = f", the median of {len(shares)} by success" if len(shares) > 1 else ""
-    assert chosen.title == f"Seed {40 + expected}{rank}"
-    assert chosen.heat[0, 3] == 100 * expected + 3 and chosen.policy[0, 0, 0] == 0.25 + expected
-
-
-def test_the_maze_of_oprl_has_the_path_to_its_end_and_no_heat_on_the_goal() -> None:
-    chosen = oprl(np.ones((6, 3)))["maze"]
-    assert chosen.path.tolist() == [[0, 0], [1, 0], [2, 0], [3, 0], [3, 1], [3, 2], [3, 3]]
-    assert (chosen.start, chosen.goal) == ((0, 0), (3, 3))
-    assert np.argwhere(np.isnan(chosen.heat)).tolist() == [[3, 3]]
-    lost = oprl(np.ones((6, 3)), visited=np.array([[0, 1]] * 3), lengths=np.array([2] * 3), last=np.array([1] * 3))
-    assert lost["maze"].path.tolist() == [[0, 0], [0, 1], [0, 1]]
+    assert oprl_figures.seed_words(47, living) == f"seed 47{rank}"
+    if len(shares) > 2:
+        living[0] = False
+        words = f"seed 47, the median of {len(shares) - 1} by success that did not fail"
+        assert oprl_figures.seed_words(47, living) == words
 
 
 @pytest.mark.parametrize(("episodes", "window"), [(1, 20), (10, 2), (7, 3), (50, 1)])
 def test_training_charts_count_and_smooth_by_episodes(episodes: int, window: int) -> None:
     success = np.random.default_rng(0).random((6, 3))
+    success[4:, 2] = np.nan  # a seed that failed
     sheet = oprl(success, episodes)["training"]
-    assert [one.title for one in sheet.panels] == ["Return", "Success rate", "Reward model", "Policy"]
-    for one, name in zip(sheet.panels, ("return", "success", "reward_loss", "policy_loss"), strict=True):
-        assert one.lines[0].window == window and one.lines[0].style == "smooth"
-        np.testing.assert_array_equal(one.lines[0].x, episodes * np.arange(1, 7))
-        np.testing.assert_array_equal(one.lines[0].y, history(success)[name])
+    named = {panel.title: panel for panel in sheet.panels}
+    assert list(named) == [
+        "Success",
+        "Success by labels used",
+        "Way to the goal",
+        "Reward model",
+        "Preferences predicted",
+    ]
+    assert [panel.x_label for panel in sheet.panels] == ["episodes", "labels", "episodes", "episodes", "episodes"]
+    assert sheet.rows == (2, 3)
+    for title, values in (
+        ("Success", success),
+        ("Way to the goal", 20 + success),
+        ("Reward model", history(success)["reward_loss"]),
+    ):
+        (line,) = named[title].lines
+        assert (line.window, line.style) == (window, "smooth")
+        np.testing.assert_array_equal(line.x, episodes * np.arange(1, 7))
+        np.testing.assert_array_equal(line.y, values)
+    measured, chance = named["Preferences predicted"].lines
+    assert measured.x.tolist() == (episodes * np.arange(7)).tolist()
+    assert (chance.style, chance.x.tolist(), chance.y.tolist()) == ("dashed", [0, 6 * episodes], [[0.5], [0.5]])
     assert f"{window * episodes} episodes" in sheet.note
 
 
-def test_label_accuracy_counts_from_before_training_and_is_left_out_where_it_was_not_measured() -> None:
-    success = np.ones((6, 3))
-    measured, chance = oprl(success)["label_accuracy"].panels[0].lines
-    assert measured.x.tolist() == [0, 10, 20, 30, 40, 50, 60]
-    assert (chance.style, chance.x.tolist(), chance.y.tolist()) == ("dashed", [0, 60], [[0.5], [0.5]])
-    kept = history(success)
-    del kept["evaluation/label_accuracy"], kept["reward_loss"]
-    pictures = oprl(success, history=kept)
-    assert set(pictures) == {"training", "maze", "episode"}
-    assert np.isnan(pictures["training"].panels[2].lines[0].y).all()
+def test_success_by_labels_is_that_of_each_seed_when_it_had_used_so_many() -> None:
+    success = np.array([[0.0, 0.1], [0.2, 0.3], [0.4, 0.5], [0.6, np.nan]])
+    (line,) = oprl(success, 20)["training"].panels[1].lines  # 20 episodes an update: nothing is smoothed
+    used = history(success)["labels_used"]
+    assert line.x[0] == 1 and line.x[-1] == 32
+    for labels, values in zip(line.x, line.y, strict=True):
+        for seed in range(2):
+            known = np.flatnonzero((used[:, seed] <= labels) & ~np.isnan(success[:, seed]))
+            assert values[seed] == pytest.approx(success[known[-1], seed] if len(known) else np.nan, nan_ok=True)
+
+
+@pytest.mark.parametrize("labels", [0, None])
+def test_without_labels_the_charts_say_that_there_are_no_values(labels: int | None) -> None:
+    kept = history(np.ones((6, 3)), labels or 0)
+    if labels is None:
+        del kept["labels_used"], kept["evaluation/label_accuracy"], kept["reward_loss"]
+    sheet = oprl(np.ones((6, 3)), history=kept)["training"]
+    words = [[text.get_text() for text in axes.texts] for axes in draw.curves_sheet(sheet).axes]
+    assert words == [[], ["no values"], [], *([[], []] if labels == 0 else [["no values"]] * 2)]
+
+
+def test_the_training_charts_of_reward_learning_say_what_a_step_is() -> None:
+    for build, words in (
+        (direct.notebook_prefs, "steps of 10 labels each"),
+        (direct.notebook_mse, "steps of 10 rewards each"),
+    ):
+        experiment = build([81, 5])
+        sheet = experiment.figures({"loss": np.ones((3, 2))}, np.ones(2, dtype=bool))["training"]
+        assert {panel.x_label for panel in sheet.panels} == {words}
 
 
 def test_reliability_pools_the_pairs_of_all_seeds_and_shows_each() -> None:
@@ -124,8 +149,6 @@ def test_reliability_pools_the_pairs_of_all_seeds_and_shows_each() -> None:
 
 
 def test_a_reward_learned_from_preferences_has_the_chart_too() -> None:
-    import direct
-
     experiment = direct.notebook_prefs([81, 5], steps=1, initial=40, final=40)
     experiment.evaluate()
     before = str(experiment.state()["streams"])
@@ -134,8 +157,6 @@ def test_a_reward_learned_from_preferences_has_the_chart_too() -> None:
 
 
 def test_the_algorithm_gives_its_own_arrays_to_its_charts(tmp_path: Path) -> None:
-    import torch
-
     from prefrl_cli.algorithm.oprl import OPRL
     from prefrl_cli.core.optimizer import Adam
     from prefrl_cli.core.streams import PhiloxStreams
@@ -165,17 +186,53 @@ def test_the_algorithm_gives_its_own_arrays_to_its_charts(tmp_path: Path) -> Non
     before = algorithm.state()["streams"]
     pictures = algorithm.figures(recorded, np.ones(3, dtype=bool))
     assert str(before) == str(algorithm.state()["streams"])
-    assert set(pictures) == {"training", "reliability", "maze", "episode"}
+    assert set(pictures) == {"training", "reliability", "maze", "episode", "reward_over_time", "questions"}
     chosen = oprl_figures.median_seed(recorded, np.ones(3, dtype=bool))
-    picture = pictures["maze"]
-    assert picture.title == f"Seed {3 + chosen}, the median of 3 by success"
+    hero = pictures["maze"]
+    assert hero.words.startswith(f"Seed {3 + chosen}, the median of 3 by success: ")
     with torch.no_grad():
         heat = model(torch.arange(16).expand(3, -1))[chosen].numpy().reshape(4, 4)
-    np.testing.assert_array_equal(picture.heat.ravel()[:-1], heat.ravel()[:-1])
-    states = (picture.path @ [4, 1]).tolist()
+    shown = np.isfinite(hero.panels[1].rewards[..., 0])
+    np.testing.assert_array_equal(hero.panels[1].rewards[shown, 0], heat[shown].astype(float))
+    assert shown.sum() == 15 - env.walls.sum()
+    states = (hero.panels[0].path @ [4, 1]).tolist()
     assert states[0] == env.start and (states[-1] == env.goal or len(states) == 13)
+    policy = hero.panels[0].policy.reshape(16, 4)
     for state, following in zip(states[:-1], states[1:], strict=True):
-        action = picture.policy.reshape(16, 4)[state].argmax()
-        assert env.transitions[state, action] == following
-    np.testing.assert_allclose(picture.policy.sum(-1), 1, rtol=1e-5)
+        assert env.transitions[state, policy[state].argmax()] == following
+    np.testing.assert_allclose(policy.sum(-1), 1, rtol=1e-5)
     assert pictures["training"].panels[0].lines[0].x.tolist() == [5, 10]
+    assert [panel.title for panel in pictures["reward_over_time"].panels] == ["After update 1", "After update 2"]
+    updates = [panel.title[:8] for panel in pictures["questions"].panels]
+    assert updates == ["Update 1"] * 2 + ["Update 2"] * 2
+
+
+def test_snapshots_are_of_the_seed_alone_and_part_of_the_state() -> None:
+    options = ["env.size=4", "env.horizon=12", "queries.questions=4", "reward_update.updates=2", "policy.hidden=8"]
+    options += ["reward_model.hidden=8", "steps=9", "teacher=oracle", "criterion=progress"]
+    whole, alone, resumed = (
+        direct.configured("oprl_maze", *options, seeds) for seeds in ("num_seeds=2", "seed=1", "num_seeds=2")
+    )
+    for _ in range(5):
+        whole.update()
+    resumed.restore(copy.deepcopy(whole.state()))
+    for experiment in (whole, resumed, *[alone] * 2):
+        while experiment.step < 9:
+            experiment.update()
+    kept = whole.state()["snapshots"]
+    assert list(kept["rewards"]) == list(kept["questions"]) == ["1", "2", "4", "8"]
+    assert kept["goal_steps"].shape == (2, 9)
+    assert str(kept) == str(resumed.state()["snapshots"])
+    one = alone.state()["snapshots"]
+    for update, table in kept["rewards"].items():
+        assert torch.equal(table[1:], one["rewards"][update])
+        for name, values in kept["questions"][update].items():
+            torch.testing.assert_close(values[1:], one["questions"][update][name], rtol=0, atol=0, equal_nan=True)
+    assert kept["questions"]["1"]["chance"].tolist() == [0.5, 0.5]  # it had learned nothing yet, not even these answers
+    asked = kept["questions"]["8"]
+    assert asked["update"].tolist() == [8, 8] and not torch.equal(asked["chance"], torch.full((2,), 0.5))
+    older = {name: value for name, value in whole.state().items() if name != "snapshots"}
+    resumed.restore(older)  # as a version without snapshots wrote it
+    wrong = whole.state() | {"snapshots": kept | {"goal_steps": kept["goal_steps"][:1]}}
+    with pytest.raises(ValueError, match="goal_steps"):
+        resumed.restore(wrong)

@@ -93,12 +93,18 @@ def test_imports_go_down(path):
     assert wrong(room_of(path), path.read_text(encoding="utf-8")) == [], path
 
 
+def test_the_api_stands_on_the_floor_of_the_commands():
+    """It imports no command, and no command imports it."""
+    source = (PACKAGE / "api.py").read_text(encoding="utf-8")
+    assert wrong("api", source) == [] and len(source.splitlines()) <= 300
+
+
 def test_rooms_point_at_few_others():
     """A room that needs everything is no room; counted so that a new arrow is a decision."""
     assert len(arrows()) <= MOST_ARROWS, sorted(arrows())
 
 
-MOST_ARROWS = 57
+MOST_ARROWS = 66
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda path: path.name)

@@ -141,3 +141,15 @@ def test_a_horizon_too_short_is_refused() -> None:
     with pytest.raises(ValueError, match=r"horizon=13: the goal is 14 steps away; try horizon=56"):
         Maze(8, horizon=13)
     assert Maze(8, horizon=14).horizon == 14
+
+
+@pytest.mark.parametrize("time_limit", ["end", "bootstrap"])
+def test_a_time_limit_is_an_end_unless_the_maze_says_otherwise(time_limit):
+    env = Maze(4, 12, time_limit=time_limit)
+    towards = torch.zeros(2, 16, 4)
+    towards[0, :, 1] = 1.0  # right, along the border: never arrives
+    for cell in range(16):  # down, then right: always does
+        towards[1, cell, 2 if cell < 12 else 1] = 1.0
+    played = rollout(env, towards, torch.zeros(2, 3, 12))
+    assert env.success(played).tolist() == [[False] * 3, [True] * 3]
+    assert played.terminated.tolist() == [[time_limit == "end"] * 3, [True] * 3]

@@ -16,7 +16,7 @@ from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories, draw_pairs, draw_places, draw_subsets
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.policy.distributions import Categorical
-from prefrl_cli.policy_update.advantages import discounted_returns, generalised_advantages, standardise
+from prefrl_cli.policy_update.advantages import bootstrapped, discounted_returns, generalised_advantages, standardise
 from prefrl_cli.preference.criterion import Closest, Progress, Return, judge
 from prefrl_cli.preference.loss import bradley_terry
 from prefrl_cli.reward_model.shaping import AdditiveShaping, NoShaping, PotentialShaping
@@ -62,6 +62,35 @@ def test_generalised_advantages_at_the_ends_of_lambda() -> None:
     following = torch.nn.functional.pad(values[..., 1:], (0, 1))
     one_step = generalised_advantages(rewards, values, mask, 0.9, 0.0)
     torch.testing.assert_close(one_step, (rewards + 0.9 * following - values) * mask)
+
+
+def values_of_states(states: torch.Tensor) -> tuple[None, torch.Tensor]:
+    """A policy that gives state s the value s / 10."""
+    return None, states / 10
+
+
+def test_the_value_counts_past_a_time_limit_and_not_past_an_end() -> None:
+    """By hand: three steps of which the last leads to state 7, worth 0.7, with discount 0.5 and lambda 0.5."""
+    states = torch.tensor([[[1, 2, 3], [1, 2, 3]]])
+    rewards, lengths, last = torch.tensor([[[0.0, 1.0, 2.0]] * 2]), torch.tensor([[3, 3]]), torch.tensor([[7, 7]])
+    played = Trajectories(states, states, rewards, lengths, last, torch.tensor([[False, True]]))
+    scaled = bootstrapped(rewards, played, values_of_states, 0.5)
+    cut, ended = generalised_advantages(scaled, states / 10, played.mask, 0.5, 0.5)[0].tolist()
+    # Errors: 0 + 0.5 * 0.2 - 0.1 = 0, 1 + 0.5 * 0.3 - 0.2 = 0.95, 2 + 0.5 * 0.7 - 0.3 = 2.05, or 1.7 without 0.35.
+    assert cut == pytest.approx([0.25 * 0.95 + 0.0625 * 2.05, 0.95 + 0.25 * 2.05, 2.05])
+    assert ended == pytest.approx([0.25 * 0.95 + 0.0625 * 1.7, 0.95 + 0.25 * 1.7, 1.7])
+    whole = Trajectories(states, states, rewards, lengths, last)
+    assert whole.terminated.all() and bootstrapped(rewards, whole, values_of_states, 0.5) is rewards
+
+
+def test_a_potential_counts_past_a_time_limit_and_not_past_an_end() -> None:
+    states = torch.tensor([[[1, 2, 3], [1, 2, 3]]])
+    ended = torch.tensor([[False, True]])
+    lengths, last = torch.tensor([[3, 3]]), torch.tensor([[7, 7]])
+    played = Trajectories(states, states, torch.zeros(1, 2, 3), lengths, last, ended)
+    shaped = PotentialShaping(2.0, 0.5)(played, lambda states: states / 10)
+    assert shaped[0, 0].tolist() == pytest.approx([2 * (0.1 - 0.1), 2 * (0.15 - 0.2), 2 * (0.35 - 0.3)])
+    assert shaped[0, 1].tolist() == pytest.approx([0.0, -0.1, -0.6])
 
 
 def test_standardise() -> None:

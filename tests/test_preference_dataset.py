@@ -10,6 +10,7 @@ import torch
 
 from prefrl_cli.cli import train
 from prefrl_cli.config.choices import updated, updated_flat
+from prefrl_cli.core.option_types import Given
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.files.checkpoint_file import pack, unpack
@@ -96,7 +97,7 @@ def test_the_oldest_questions_are_dropped_and_their_answers_come_too_late():
 class Late:
     """Answers as another teacher does, some updates after it was asked; without a number never."""
 
-    def __init__(self, criterion, delay: int | None = None):
+    def __init__(self, criterion: Given, delay: int | None = None):
         from prefrl_cli.preference.teacher import Teacher
 
         self.teacher, self.delay = Teacher(criterion), delay

@@ -15,17 +15,17 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
-from prefrl_cli.algorithm.earlier_states import updated_state
-from prefrl_cli.algorithm.oprl_parts import check_parts
-from prefrl_cli.charts.figures import Figure, History
+from prefrl_cli.algorithm.oprl_parts import check_parts, updated_state
+from prefrl_cli.algorithm.oprl_snapshots import Snapshots
+from prefrl_cli.charts.figures import Figure, History, Learned
 from prefrl_cli.core.environment import Discrete, FiniteEnvironment
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
-from prefrl_cli.core.option_types import CountOrZero, Items
+from prefrl_cli.core.option_types import CountOrZero, Given, Items
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.core.trajectories import Trajectories, draw_pairs, trajectory_fields
+from prefrl_cli.core.trajectories import Trajectories, trajectory_fields
 from prefrl_cli.env.rollout import rollout
 from prefrl_cli.policy.actor_critic import ActorCritic
 from prefrl_cli.policy.exploration import Exploration
@@ -62,26 +62,26 @@ class OPRL:
     def __init__(
         self,
         *,
-        env: FiniteEnvironment,
-        streams: Streams,
-        policy: ActorCritic,
-        reward_model: ProcessReward | ImplicitReward,
-        criterion: Return | Progress,
-        teacher: Teacher,
-        queries: UniformTrajectories | Disagreement | Entropy | KCenter,
-        reward_update: RewardUpdate,
-        shaping: NoShaping | AdditiveShaping | PotentialShaping | StepAdvantage,
-        policy_update: Replay | PPO | GroupBaseline,
-        exploration: Exploration,
-        policy_optimizer: Optimizer,
-        reward_optimizer: Optimizer,
-        steps: int,
+        env: Given[FiniteEnvironment],
+        streams: Given[Streams],
+        policy: Given[ActorCritic],
+        reward_model: Given[ProcessReward | ImplicitReward],
+        criterion: Given[Return | Progress],
+        teacher: Given[Teacher],
+        queries: Given[UniformTrajectories | Disagreement | Entropy | KCenter],
+        reward_update: Given[RewardUpdate],
+        shaping: Given[NoShaping | AdditiveShaping | PotentialShaping | StepAdvantage],
+        policy_update: Given[Replay | PPO | GroupBaseline],
+        exploration: Given[Exploration],
+        policy_optimizer: Given[Optimizer],
+        reward_optimizer: Given[Optimizer],
+        steps: Given[int],
         episodes: Items = 10,
         memory: Items = 200,
         policy_start: CountOrZero = 0,
         render_every: CountOrZero = 0,
         test_episodes: Items = 16,
-        loss: SoftTies | SkipTies | RaoKupper | Davidson | None = None,
+        loss: Given[SoftTies | SkipTies | RaoKupper | Davidson | None] = None,
     ) -> None:
         check_parts(env, reward_model, queries, reward_update, shaping, policy_update, episodes, memory, test_episodes)
         self.env, self.streams, self.steps = env, streams, steps
@@ -98,6 +98,7 @@ class OPRL:
         )
         self._held_out: Predictions | None = None
         self._success = torch.zeros(len(streams.seeds), 0, device=streams.device)
+        self._snapshots = Snapshots(env, len(streams.seeds), queries.segment or env.horizon)
         self.step = 0
         self.examples: dict[str, Tensor] = {}
 
@@ -108,6 +109,7 @@ class OPRL:
         self._trajectories.add(new.fields())
         self.reward_model.follow(self.policy)
         self._ask(step)
+        self._snapshots.add_question(step + 1, self.preferences, self.reward_model)
         success = self.env.success(new).float()  # [R, B]
         metrics = {"return": new.returns.mean(-1), "success": success.mean(-1)}
         fits = self._reward_update.due(step, self.preferences.asked) and self._reward_update.updates
@@ -116,6 +118,7 @@ class OPRL:
             metrics["reward_loss"] = self._reward_update.fit(
                 self.streams, count, self._reward_loss, self.reward_optimizer
             )
+        self._snapshots.add(step + 1, new, self.reward_model)
         if step >= self._policy_start:
             batch = self._policy_update.batch(new, self._trajectories, self.streams)
             metrics["policy_loss"] = self._policy_update(
@@ -208,34 +211,25 @@ class OPRL:
         """What the model says of pairs of fresh episodes, half of them of random actions, and the answers."""
         self.streams.restart("evaluation")
         fresh = Trajectories.join([self._play(self._test_episodes // 2, share, "evaluation") for share in (0.0, 1.0)])
-        count = torch.full_like(fresh.lengths[:, 0], fresh.lengths.shape[1])
-        pairs = draw_pairs(self.streams, "evaluation", count, 8 * self._test_episodes)  # [R, K, 2]
-        return oprl_evaluation.predictions(fresh, pairs, self._criterion, self.reward_model)
+        number = 8 * self._test_episodes
+        return oprl_evaluation.predictions(fresh, self._criterion, self.reward_model, self.streams, number)
 
+    @torch.no_grad()
     def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
         """The charts of this experiment, by file name; see `Algorithm.figures`."""
-        greedy = self.greedy_episode()
-        states = torch.arange(self.env.num_states, device=self.streams.device)
-        with torch.no_grad():
-            process_reward = self.reward_model(states.expand(len(self.streams.seeds), -1))
-        held_out = None
-        if self._held_out is not None:
-            chances, labels, weights = self._held_out.arrays()
-            held_out = (chances, labels, weights * living[:, None])
-        return oprl_figures.figures(
-            history,
-            held_out=held_out,
-            living=living,
-            episodes=self._episodes,
-            goal_reward=self.env.goal_reward,
-            seeds=list(self.streams.seeds),
-            env=self.env,
-            process_reward=process_reward.cpu().numpy(),
-            policy=self.probabilities().cpu().numpy(),
-            visited=greedy.states[:, 0].cpu().numpy(),
-            lengths=greedy.lengths[:, 0].cpu().numpy(),
-            last=greedy.last[:, 0].cpu().numpy(),
+        seed = oprl_figures.median_seed(history, living)
+        greedy, goal_steps = self.greedy_episode(), self._snapshots.goal_steps(self.step)
+        learned = Learned(
+            seed=oprl_figures.seed_words(self.streams.seeds[seed], living),
+            success=self._success[seed].cpu().numpy(),
+            labels=int(self.preferences.used[seed]),
+            policy=self.probabilities()[seed].cpu().numpy(),
+            rewards=self._snapshots.rewards(seed, self.step, self.reward_model),
+            states=torch.cat([greedy.states[seed, 0, : greedy.lengths[seed, 0]], greedy.last[seed]]).cpu().numpy(),
+            questions=self._snapshots.questions(seed),
         )
+        charts = oprl_figures.figures(history, living, goal_steps, self._held_out, self._episodes)
+        return charts | self.env.figures(learned)
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
@@ -264,12 +258,13 @@ class OPRL:
             "trajectories": self._trajectories.state(),
             "preferences": self.preferences.state(),
             "held_out": {} if self._held_out is None else self._held_out._asdict(),
+            "snapshots": self._snapshots.state(),
             "streams": self.streams.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is of other sizes."""
-        state = updated_state(state)
+        state = {"snapshots": {}, **updated_state(state)}  # older checkpoints have none
         replicas = len(self.streams.seeds)
         held_out = dict.fromkeys(Predictions._fields, Field((replicas, None))) if state.get("held_out") else {}
         checked = {"step": int, "success": Field((replicas, None), self._success.dtype), "held_out": held_out}
@@ -281,4 +276,5 @@ class OPRL:
         self.reward_model.restore(state["reference"])
         self._trajectories.restore(state["trajectories"])
         self.preferences.restore(state["preferences"])
+        self._snapshots.restore(state["snapshots"])
         self.streams.restore(state["streams"])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from prefrl_cli.core.environment import FiniteEnvironment
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.core.trajectories import Trajectories, draw_pairs
 from prefrl_cli.preference.criterion import Criterion
 from prefrl_cli.preference.questions import differences
 from prefrl_cli.reward_model.explicit import ProcessReward
@@ -30,14 +30,27 @@ def success(episodes: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def predictions(
-    fresh: Trajectories, pairs: Tensor, criterion: Criterion, reward_model: ProcessReward | ImplicitReward
+    fresh: Trajectories,
+    criterion: Criterion,
+    reward_model: ProcessReward | ImplicitReward,
+    streams: Streams,
+    number: int,
 ) -> Predictions:
-    """What the model says of pairs `[R, K, 2]` of fresh episodes, and what a judge who never errs does."""
+    """What the model says of pairs of fresh episodes, and the answers that the criterion gives.
+
+    Args:
+        fresh: episodes that nothing was learned from.
+        criterion: which of two is better; a tie is no preference, whatever a teacher says of ties.
+        reward_model: predicts the answers.
+        streams: draw the pairs.
+        number: of pairs, K.
+    """
+    count = torch.full_like(fresh.lengths[:, 0], fresh.lengths.shape[1])
+    pairs = draw_pairs(streams, "evaluation", count, number)  # [R, K, 2]
     rows = torch.arange(len(pairs), device=pairs.device)[:, None, None]
     first, second = criterion(fresh)[rows, pairs].unbind(-1)
     rewards = reward_model.step_rewards(fresh.states[rows, pairs], fresh.actions[rows, pairs])
     margin = differences(rewards, fresh.lengths[rows, pairs])
-    # A tie is no preference, whatever `ties` says.
     return Predictions(margin, (first > second).float(), (first != second).float())
 
 

@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl_cli.algorithm.reliability_figure import reliability_figure
 from prefrl_cli.charts.figures import Array, Curves, Figure, History, Line, Panel
-from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.reward_model.reliability_figure import reliability_figure
+from prefrl_cli.stats.aggregates import moving_mean
+
+if TYPE_CHECKING:
+    from prefrl_cli.reward_model.quality import Predictions
 
 _SMOOTHED_EPISODES = 20  # as the tutorial's charts
 
 
 def figures(
-    history: History,
-    *,
-    held_out: tuple[Array, Array, Array] | None,
-    living: NDArray[np.bool_],
-    episodes: int,
-    goal_reward: float,
-    seeds: list[int],
-    env: FiniteEnvironment,
-    process_reward: Array,
-    policy: Array,
-    visited: NDArray[np.integer],
-    lengths: NDArray[np.integer],
-    last: NDArray[np.integer],
+    history: History, living: NDArray[np.bool_], goal_steps: Array, held_out: Predictions | None, episodes: int
 ) -> dict[str, Figure]:
-    """Charts of OPRL.
+    """Charts of OPRL over all seeds.
 
     Args:
         history: training metrics `[N, R]`, a row an update, and `evaluation/<name>` `[N + 1, R]`, the first row before
             training; NaN where there is no value.
-        held_out: chances, labels and weights `[R, K]` of pairs to predict, see `reliability_figure`; none before the
-            first evaluation.
         living: the seeds that have not failed, `[R]`.
+        goal_steps: mean steps of the successful episodes of an update, `[N, R]`; NaN where none was.
+        held_out: what the model said at the last evaluation; none before the first.
         episodes: played by each seed an update.
-        goal_reward: the largest return.
-        seeds: the R seeds, for titles.
-        env: draws what was learned in it.
-        process_reward: `[R, S]`, learned.
-        policy: `[R, S, A]`, chance of each action.
-        visited: `[R, T]`, the state before each step of a greedy episode; past its end it is not read.
-        lengths: `[R]`, steps of that episode.
-        last: `[R]`, the state in which it ended.
 
     Returns:
-        Charts by file name: `training`, `label_accuracy` and `reliability` where they were measured, and the
-        environment's own pictures of the seed in the middle by success of all that have not failed.
+        Charts by file name: `training`, and `reliability` where it was measured.
     """
-    chosen = median_seed(history, living)
-    states = np.append(visited[chosen, : lengths[chosen]], last[chosen])
-    title = f"Seed {seeds[chosen]}{_rank(living)}"
-    charts: dict[str, Figure] = {"training": _training(history, episodes, goal_reward)}
-    accuracy = history.get("evaluation/label_accuracy")
-    if accuracy is not None and not np.isnan(accuracy).all():
-        charts["label_accuracy"] = _label_accuracy(accuracy, episodes)
+    charts: dict[str, Figure] = {"training": _training(history, goal_steps, episodes)}
     if held_out is not None:
-        charts |= reliability_figure(*held_out)
-    return charts | dict(env.figures(title, states, process_reward[chosen], policy[chosen]))
+        chances, labels, weights = held_out.arrays()
+        charts |= reliability_figure(chances, labels, weights * living[:, None])
+    return charts
 
 
 def median_seed(history: History, living: NDArray[np.bool_]) -> int:
@@ -69,33 +48,47 @@ def median_seed(history: History, living: NDArray[np.bool_]) -> int:
     return int(order[(int(living.sum()) - 1) // 2])
 
 
-def _rank(living: NDArray[np.bool_]) -> str:
+def seed_words(seed: int, living: NDArray[np.bool_]) -> str:
+    """Which seed is shown, and why this one."""
     number = int(living.sum())
     if number < 2:
-        return ""
-    return f", the median of {number} by success" + (" that did not fail" if number < len(living) else "")
+        return f"seed {seed}"
+    return f"seed {seed}, the median of {number} by success" + (" that did not fail" if number < len(living) else "")
 
 
-def _training(history: History, episodes: int, goal_reward: float) -> Curves:
+def _training(history: History, goal_steps: Array, episodes: int) -> Curves:
     window = max(1, -(-_SMOOTHED_EPISODES // episodes))
-    panels = []
-    for name, title, y_label, y_range in (
-        ("return", "Return", "reward of an episode", (-0.03 * goal_reward, 1.05 * goal_reward)),
-        ("success", "Success rate", "share of episodes", (-0.03, 1.05)),
-        ("reward_loss", "Reward model", "cross-entropy loss (nats)", None),
-        ("policy_loss", "Policy", "loss", None),
-    ):
-        values = history.get(name, np.full_like(history["return"], np.nan))
-        line = Line(episodes * np.arange(1, len(values) + 1), values, style="smooth", window=window)
-        panels.append(Panel(title, "episode", y_label, (line,), y_range, x_range=(0.0, float(line.x[-1]))))
-    shown = f"mean over {window * episodes} episodes"
-    note = f"Solid: {shown}; faint: every {'episode' if episodes == 1 else f'{episodes} episodes'}."
-    return Curves("OPRL training", tuple(panels), note if window > 1 else f"Each point: {shown}.")
+    success = history["success"]
+    none = np.full_like(success, np.nan)
+    played = episodes * np.arange(len(success) + 1)
+    whole, share = (0.0, float(played[-1])), (-0.03, 1.05)
 
+    def smooth(values: Array) -> tuple[Line]:
+        return (Line(played[1:], values, style="smooth", window=window),)
 
-def _label_accuracy(accuracy: Array, episodes: int) -> Curves:
-    played = episodes * np.arange(len(accuracy))
+    steps = np.where(np.isnan(success), np.nan, goal_steps)  # nothing of a seed that failed
+    accuracy = history.get("evaluation/label_accuracy", np.full((len(played), success.shape[1]), np.nan))
     chance = Line(played[[0, -1]], np.full((2, 1), 0.5), "chance", "dashed")
-    line = Line(played, accuracy, "reward model")
-    panel = Panel("", "episode", "share of held-out pairs predicted", (line, chance), (-0.03, 1.05))
-    return Curves("Preferences that the reward model predicts", (panel,))
+    by_labels = _by_labels(moving_mean(success, window), history.get("labels_used", np.zeros_like(success)))
+    panels = (
+        Panel("Success", "episodes", "share that reach the goal", smooth(success), share, x_range=whole),
+        Panel("Success by labels used", "labels", "share that reach the goal", (by_labels,), share, x_scale="log"),
+        Panel("Way to the goal", "episodes", "steps, where reached", smooth(steps), x_range=whole),
+        Panel("Reward model", "episodes", "loss (nats)", smooth(history.get("reward_loss", none)), x_range=whole),
+        Panel("Preferences predicted", "episodes", "share of held-out pairs", (Line(played, accuracy), chance), share),
+    )
+    note = f"Means over {window * episodes} episodes, except for the preferences."
+    return Curves("OPRL while training", panels, note, rows=(2, 3))
+
+
+def _by_labels(success: Array, labels: Array) -> Line:
+    """Success `[N, R]` when so many labels were used: of each seed, at its last update with no more than that."""
+    most = float(np.nanmax(labels, initial=0.0))
+    grid = np.unique(np.geomspace(1, most, 300).round()) if most >= 1 else np.ones(1)
+    lines = np.full((len(grid), success.shape[1]), np.nan)
+    for seed, (used, reached) in enumerate(zip(labels.T, success.T, strict=True)):
+        there = ~np.isnan(reached)
+        row = np.searchsorted(used[there], grid, side="right") - 1
+        if most >= 1 and there.any():
+            lines[row >= 0, seed] = reached[there][row[row >= 0]]
+    return Line(grid, lines)

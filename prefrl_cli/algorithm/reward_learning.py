@@ -9,12 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prefrl_cli.algorithm.reliability_figure import reliability_figure
 from prefrl_cli.algorithm.reward_learning_figures import reward_figures
 from prefrl_cli.charts.figures import Figure, History
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
-from prefrl_cli.core.option_types import Items, Positive
+from prefrl_cli.core.option_types import Given, Items, Positive
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.env.addition import Addition
@@ -24,6 +23,7 @@ from prefrl_cli.preference.loss import bradley_terry
 from prefrl_cli.preference.queries import NearGreedy, WholeRange
 from prefrl_cli.reward_model.addition import LinearReward, RewardNet
 from prefrl_cli.reward_model.quality import Predictions
+from prefrl_cli.reward_model.reliability_figure import reliability_figure
 
 _EXAMPLES = 7
 _LEARNED = ("curve", "predicted", "greedy")  # of a snapshot: what the model says
@@ -39,18 +39,19 @@ class _RewardLearning:
     """
 
     _loss_label = ""
+    _seen = "labels"
 
     def __init__(
         self,
         *,
-        env: Addition,
-        streams: Streams,
-        reward_model: LinearReward | RewardNet,
-        policy: Ascent | GridSearch,
-        queries: NearGreedy | WholeRange,
-        criterion: Closest,
-        optimizer: Optimizer,
-        steps: int,
+        env: Given[Addition],
+        streams: Given[Streams],
+        reward_model: Given[LinearReward | RewardNet],
+        policy: Given[Ascent | GridSearch],
+        queries: Given[NearGreedy | WholeRange],
+        criterion: Given[Closest],
+        optimizer: Given[Optimizer],
+        steps: Given[int],
         batch: Items = 10,
         initial_states: Items = 300,
         final_states: Items = 300,
@@ -168,7 +169,8 @@ class _RewardLearning:
         )
         for name in _LEARNED:
             after[name] = np.where(living.reshape(-1, *[1] * (after[name].ndim - 1)), after[name], np.nan)
-        return reward_figures(history, before, after, self._loss_label)
+        x_label = f"steps of {self._batch} {self._seen} each"
+        return reward_figures(history, before, after, self._loss_label, x_label)
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
@@ -213,6 +215,7 @@ class RewardRegression(_RewardLearning):
     """Fit the reward model to the known reward by squared error, summed over a batch (the notebook's second part)."""
 
     _loss_label = "sum of squared errors of a batch"
+    _seen = "rewards"
 
     def _loss(self, states: Tensor, step: int | None) -> Tensor:
         actions = self.env.draw_actions(self.streams, "actions", states.shape[1])

@@ -6,9 +6,11 @@ import numpy as np
 
 from prefrl_cli.charts.figures import Array, Curves, Figure, History, Line, Panel
 
+_NOTE = "Training loss: mean over 20 steps."
+
 
 def reward_figures(
-    history: History, before: dict[str, Array], after: dict[str, Array], loss_label: str
+    history: History, before: dict[str, Array], after: dict[str, Array], loss_label: str, x_label: str
 ) -> dict[str, Figure]:
     """Charts of reward learning.
 
@@ -18,23 +20,24 @@ def reward_figures(
             `predicted` [R, N], `answers` and `greedy` [R, M].
         after: the same after training.
         loss_label: what the training loss is, with its unit.
+        x_label: what a step is.
 
     Returns:
         Charts by file name: `training`, `predictions`, `reward_curves`.
     """
     return {
-        "training": Curves("Training", tuple(_training(history, loss_label))),
+        "training": Curves("Reward learning while training", tuple(_training(history, loss_label, x_label)), _NOTE),
         "predictions": Curves("Before and after training", _predictions(before, after)),
         "reward_curves": Curves("Learned reward along the action", _reward_curves(before, after)),
     }
 
 
-def _training(history: History, loss_label: str) -> list[Panel]:
+def _training(history: History, loss_label: str, x_label: str) -> list[Panel]:
     steps = np.arange(1, len(history["loss"]) + 1)
-    panels = [Panel("Training loss", "epoch", loss_label, (Line(steps, history["loss"], style="smooth"),))]
+    panels = [Panel("Training loss", x_label, loss_label, (Line(steps, history["loss"], style="smooth"),))]
     if "theta_1" in history:
         lines = tuple(Line(steps, history[name], label) for name, label in (("theta_1", "θ₁"), ("theta_2", "θ₂")))
-        panels.append(Panel("Weights of the linear reward", "epoch", "weight", lines))
+        panels.append(Panel("Weights of the linear reward", x_label, "weight", lines))
     for name, title, y_label, y_range in (
         ("preference_accuracy", "Preferences predicted", "share of held-out pairs", (0.0, 1.02)),
         ("answer_error", "Greedy answer", "mean distance from a + b", None),
@@ -42,7 +45,7 @@ def _training(history: History, loss_label: str) -> list[Panel]:
     ):
         values = history.get(f"evaluation/{name}")
         if values is not None:
-            panels.append(Panel(title, "epoch", y_label, (Line(np.arange(len(values)), values),), y_range))
+            panels.append(Panel(title, x_label, y_label, (Line(np.arange(len(values)), values),), y_range))
     return panels
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterator
 
 from prefrl_cli.files.standard_streams import hushed
@@ -27,15 +28,16 @@ def ready() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _backend() -> Iterator[None]:
-    before = os.environ.get("MPLBACKEND")
-    os.environ["MPLBACKEND"] = "agg"
+    """Without a person's choice of a backend, which may not be there; it counts again for what they plot themselves."""
+    wanted, first = os.environ.pop("MPLBACKEND", None), "matplotlib" not in sys.modules
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["MPLBACKEND"]
-        else:
-            os.environ["MPLBACKEND"] = before
+        if wanted is not None:
+            os.environ["MPLBACKEND"] = wanted
+            if first and (there := sys.modules.get("matplotlib")) is not None:
+                with contextlib.suppress(ValueError):
+                    there.rcParams["backend"] = wanted
 
 
 @contextlib.contextmanager

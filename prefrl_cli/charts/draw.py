@@ -19,13 +19,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Sheet
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+from PIL import Image
 
+from prefrl_cli.charts.animation import animate
 from prefrl_cli.charts.figures import Array, Curves, Figure, Line, MazeAnimation, Panel
-from prefrl_cli.charts.grid import animate, maze_sheet
+from prefrl_cli.charts.grid import mazes_sheet
 from prefrl_cli.files.write import write_whole
-from prefrl_cli.stats.aggregates import quantiles
+from prefrl_cli.stats.aggregates import moving_mean, quantiles
 
 # Okabe and Ito's, which colour-blind eyes tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -33,6 +35,7 @@ INK, GREY = "#222222", "#6b6b6b"
 _MARKERS = ("o", "^", "s", "D", "v", "P")
 _LEVELS = (0.5, 0.1, 0.9)
 _MOST_ROWS = 2000  # a panel is some 900 pixels wide: more rows cost time and show nothing
+_MOST_THIN = 16  # seeds that have a thin line each: more would be a tangle
 _MOST_VECTOR_POINTS = 1500  # more would make an SVG slow to open: they are embedded as a picture
 _LONGEST_Y_LABEL = 32  # letters that fit beside a panel
 _LETTERS_A_ROW = 62  # letters that fit above it
@@ -73,10 +76,10 @@ def draw(figure: Figure, path: Path) -> list[Path]:
     # with_name, since with_suffix would cut a name at its dot.
     named = {suffix: path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg", "gif")}
     if isinstance(figure, MazeAnimation):
-        animate(figure.maze, named["gif"])
+        animate(figure, named["gif"])
         return [named["gif"]]
     with style():
-        sheet = curves_sheet(figure) if isinstance(figure, Curves) else maze_sheet(figure)
+        sheet = curves_sheet(figure) if isinstance(figure, Curves) else mazes_sheet(figure)
         write(sheet, named["png"], named["svg"])
     return [named["png"], named["svg"]]
 
@@ -85,9 +88,11 @@ def write(sheet: Sheet, png: Path, svg: Path) -> None:
     """Write a sheet twice; it must have been made, and be written, inside `style`."""
     sheet.set_dpi(150)
     # The canvases' own methods: savefig draws everything once more before each file.
-    raster: Any = FigureCanvasAgg(sheet)  # print_png and print_svg have no types
+    raster: Any = FigureCanvasAgg(sheet)  # its methods have no types
+    raster.draw()
+    pixels = np.ascontiguousarray(np.asarray(raster.buffer_rgba())[..., :3])  # nothing is transparent
     content = io.BytesIO()
-    raster.print_png(content, metadata={"Software": None}, pil_kwargs={"compress_level": 4})
+    Image.fromarray(pixels).save(content, "PNG", dpi=(150, 150), compress_level=4)
     write_whole(png, content.getbuffer(), sync=False)
     sheet.set_layout_engine("none")  # it was laid out just now
     vector: Any = FigureCanvasSVG(sheet)
@@ -107,21 +112,26 @@ def style() -> Iterator[None]:
 
 def curves_sheet(figure: Curves) -> Sheet:
     """The panels with what their lines mean below them, in whatever style is set."""
-    columns = 1 if len(figure.panels) == 1 else 2
-    rows = -(-len(figure.panels) // columns)
-    width = 8.0 if columns == 1 else 12.8
-    height = 4.9 if rows == 1 else 0.9 + 3.15 * rows  # two by two are 16:9
-    sheet = Sheet(
-        figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.02, hspace=0.04)
-    )
-    sheet.suptitle(figure.title, x=0.012, ha="left", fontsize=17, fontweight="bold")
-    all_axes = [sheet.add_subplot(rows, columns, place + 1) for place in range(len(figure.panels))]
-    legend_rows = [_draw_panel(axes, panel) for axes, panel in zip(all_axes, figure.panels, strict=True)]
-    for place, (axes, panel) in enumerate(zip(all_axes, figure.panels, strict=True)):
-        beside = legend_rows[place // columns * columns :][:columns]
-        axes.set_title(panel.title, pad=8 + 18 * max(beside))  # at one height along a row
+    pairs = [2] * (len(figure.panels) // 2) + [1] * (len(figure.panels) % 2)
+    rows = figure.rows or tuple(pairs)
+    width = 8.0 if max(rows) == 1 else 12.8
+    height = 4.9 if len(rows) == 1 else 0.9 + 3.15 * len(rows)  # two by two are 16:9
+    sheet = Sheet(figsize=(width, height))
     caption = textwrap.fill(_caption(figure), int(13.5 * width))
-    sheet.supxlabel(caption, x=0.012, ha="left", fontsize=11, color=GREY)
+    low = 0.17 + 0.2 * (1 + caption.count("\n"))
+    high = (height - 0.6 - low) / len(rows)  # of a row, in inches
+    sheet.text(0.15 / width, 1 - 0.15 / height, figure.title, va="top", fontsize=17, fontweight="bold")
+    sheet.text(0.15 / width, (low - 0.07) / height, caption, va="top", fontsize=11, color=GREY)
+    panels = iter(figure.panels)
+    for row, number in enumerate(rows):
+        wide = width / (number if figure.rows else max(rows))  # of panels two by two the last may stand alone
+        beside = [(sheet.add_axes((0, 0, 1, 1)), panel) for _, panel in zip(range(number), panels, strict=False)]
+        legend = 0.25 * max(_draw_panel(axes, panel) for axes, panel in beside)
+        for place, (axes, panel) in enumerate(beside):
+            axes.set_title(panel.title, pad=8 + 72 * legend)  # at one height along a row
+            left, under = place * wide + 1.0, low + (len(rows) - 1 - row) * high + 0.62
+            up = high - 1.04 - legend
+            axes.set_position((left / width, under / height, (wide - 1.2) / width, up / height))
     return sheet
 
 
@@ -135,7 +145,7 @@ def _caption(figure: Curves) -> str:
     elif styles & {"band", "smooth"}:
         fewer = any(_some_missing(line) for line in lines if line.style != "points")
         whom = f"the seeds (of {seeds}) that have a value" if fewer else f"{seeds} seeds"
-        words = [f"Median and 10–90 % band of {whom}."]
+        words = [f"Median and 10–90 % band of {whom}{'; thin: each seed' if seeds <= _MOST_THIN else ''}."]
     else:
         words = [f"{seeds} seeds, all shown."] if seeds else []
     if "points" in styles and len(styles) > 1:
@@ -154,6 +164,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> int:
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(textwrap.fill(panel.y_label, _LONGEST_Y_LABEL))
     axes.set_yscale(panel.y_scale)
+    axes.set_xscale(panel.x_scale)
     number = drawn = 0
     for line in panel.lines:
         if line.style == "dashed":
@@ -168,6 +179,9 @@ def _draw_panel(axes: Axes, panel: Panel) -> int:
     for place, position in enumerate(panel.marks):
         label = panel.mark_label if place == 0 else ""
         axes.axvline(position, color=INK, linestyle=(0, (1, 1.2)), linewidth=1.6, zorder=2.5, label=label or None)
+    if panel.x_scale == "log":
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:,.0f}")
     if panel.x_range is not None:
         margin = 0.02 * (panel.x_range[1] - panel.x_range[0])
         axes.set_xlim(panel.x_range[0] - margin, panel.x_range[1] + margin)
@@ -220,8 +234,8 @@ def _draw_line(axes: Axes, line: Line, style: int, positive: bool) -> bool:
     x, values = _one_x(line), np.asarray(values, dtype=np.float64)
     there = ~np.isnan(values).all(1)
     if line.style == "smooth" and line.window > 1:
-        (raw,) = quantiles(values, (0.5,))
-        _plot(axes, x[there], raw[there], color=COLOURS[style], alpha=0.3, linewidth=1.0)
+        if values.shape[1] == 1:
+            _plot(axes, x[there], values[there, 0], color=COLOURS[style], alpha=0.3, linewidth=1.0)
         values = moving_mean(values, line.window)
     return _draw_band(axes, x[there], values[there], style, line.label)
 
@@ -231,6 +245,9 @@ def _draw_band(axes: Axes, x: Array, values: Array, style: int, label: str) -> b
     x, values = x[::every], values[::every]
     median, low, high = quantiles(values, _LEVELS)
     colour = COLOURS[style]
+    if 1 < values.shape[1] <= _MOST_THIN:
+        there = np.isfinite(values)
+        axes.plot(x, np.where(there, values, np.nan), color=colour, linewidth=0.6, alpha=0.35, zorder=1.8)
     if values.shape[1] > 1:
         shown = np.isfinite(low) & np.isfinite(high)
         axes.fill_between(x, low, high, where=shown, color=colour, alpha=0.2, linewidth=0, zorder=1.9)
@@ -261,22 +278,3 @@ def _one_x(line: Line) -> Array:
     if line.x.ndim != 1:
         raise ValueError(f"line {line.label!r}: style {line.style} needs one x for all seeds, not {line.x.shape}")
     return np.asarray(line.x, dtype=np.float64)
-
-
-def moving_mean(values: Array, window: int) -> Array:
-    """Mean over the rows up to each, of what values there are.
-
-    Args:
-        values: `[N, R]`; NaN for no value.
-        window: rows; the first ones have fewer before them.
-
-    Returns:
-        `[N, R]`; NaN where the row itself has no value, so that nothing is drawn before a metric begins.
-    """
-    there = ~np.isnan(values)
-    filled = np.where(there, values, 0.0)
-    total, number = filled.copy(), there.astype(np.float64)
-    for back in range(1, min(window, len(values))):
-        total[back:] += filled[:-back]
-        number[back:] += there[:-back]
-    return np.divide(total, number, out=np.full_like(total, np.nan), where=there)

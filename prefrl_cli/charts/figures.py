@@ -19,10 +19,10 @@ class Line:
         x: `[N]`, or `[N, R]` where seeds have their own (`points` only).
         y: `[N, R]`; NaN where there is no value: the neighbours that have one are joined.
         label: for the legend; empty for none.
-        style: `band`, median and 10 to 90 % of the seeds; `smooth`, the same of the mean over the `window` values up
-            to each point, over a faint median of the raw values; `points`, a dot a value; `dashed`, the median as a
-            thin grey dashed reference (a diagonal, a chance level); `line`, all seeds taken together, `y` being `[N,
-            1]`; `bars`, the same as pale bars behind the others, one a unit of `x`'s spacing.
+        style: `band`, median and 10 to 90 % of the seeds, and a thin line for each of them where there are at most 16;
+            `smooth`, the same of the mean over the `window` values up to each point; `points`, a dot a value;
+            `dashed`, the median as a thin grey dashed reference (a diagonal, a chance level); `line`, all seeds taken
+            together, `y` being `[N, 1]`; `bars`, the same as pale bars behind the others, one a unit of `x`'s spacing.
         window: rows that `smooth` averages: those up to each point that have a value; 1 smooths nothing.
     """
 
@@ -47,6 +47,7 @@ class Panel:
         mark_label: what the marks are called in the legend.
         y_scale: `log` leaves out what is not above zero.
         x_range: first and last x, so that panels of one sheet can be compared, or none.
+        x_scale: of what is above zero.
     """
 
     title: str
@@ -58,54 +59,132 @@ class Panel:
     mark_label: str = ""
     y_scale: Literal["linear", "log"] = "linear"
     x_range: tuple[float, float] | None = None
+    x_scale: Literal["linear", "log"] = "linear"
 
 
 @dataclass(frozen=True)
 class Curves:
-    """A sheet of panels, two a row (one where there is one).
+    """A sheet of panels.
 
     Attributes:
         title: above the sheet.
         panels: in reading order.
         note: said below the sheet, beside what the lines and bands mean.
+        rows: panels in each row; empty for two a row, or one where there is one.
     """
 
     title: str
     panels: tuple[Panel, ...]
     note: str = ""
+    rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class MazeMap:
-    """A maze with what was learned in it.
+class MazePanel:
+    """One picture of a maze on a sheet; what is None is not drawn.
 
     Attributes:
-        title: above the picture.
+        title: above it.
+        words: a line between title and maze.
+        path: `[K, 2]`, rows and columns of the cells of an episode, the first cell first: K - 1 steps.
+        policy: `[n, n, 4]`, chance of moving up, right, down, left: an arrow a move, the darker the likelier.
+        rewards: `[n, n, 4]`, the learned reward of moving up, right, down, left: a cell is four triangles, each in the
+            colour of the move that way; `[n, n, 1]` where the move does not matter: a cell is one square.
+        framed: whether a coloured frame marks it.
+    """
+
+    title: str
+    words: str = ""
+    path: NDArray[np.integer] | None = None
+    policy: Array | None = None
+    rewards: Array | None = None
+    framed: bool = False
+
+
+@dataclass(frozen=True)
+class Mazes:
+    """A sheet of pictures of one maze, whose rewards share one scale of colours.
+
+    Attributes:
+        title: above the sheet.
+        words: a line below the title.
         walls: `[n, n]`, true for a wall.
         start: row and column.
         goal: row and column.
-        path: `[K, 2]`, rows and columns of the greedy path, the start first: K - 1 steps.
-        heat: `[n, n]`, the process reward of each cell; NaN where there is none.
-        heat_label: what the colours mean.
-        policy: `[n, n, 4]`, chance of moving up, right, down, left.
+        panels: in reading order.
+        columns: panels a row.
+        grouped: how many panels beside each other belong together.
+        reward_label: what the colours mean, with the unit.
+        note: below the sheet, a line each.
     """
 
     title: str
     walls: NDArray[np.bool_]
     start: tuple[int, int]
     goal: tuple[int, int]
-    path: NDArray[np.integer]
-    heat: Array
-    heat_label: str
-    policy: Array
+    panels: tuple[MazePanel, ...]
+    columns: int
+    words: str = ""
+    grouped: int = 1
+    reward_label: str = ""
+    note: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class MazeAnimation:
-    """The path of a `MazeMap`, a frame a step, written as a GIF."""
+    """An episode in a maze, a frame a step, written as a GIF; the attributes are those of `Mazes` and its panels."""
 
-    maze: MazeMap
+    title: str
+    walls: NDArray[np.bool_]
+    start: tuple[int, int]
+    goal: tuple[int, int]
+    path: NDArray[np.integer]
 
 
-Figure = Curves | MazeMap | MazeAnimation
+@dataclass(frozen=True)
+class Question:
+    """Two paths that were asked about.
+
+    Attributes:
+        update: at which it was asked, counted from 1.
+        states: `[2, T]`, before each step; past a path's end they are not read.
+        actions: `[2, T]`, likewise.
+        lengths: `[2]`, steps.
+        label: the answer: 1 for the first path, 0 for the second, between them for a tie.
+        chance: that the first is preferred, as the reward model said before it learned the answer.
+    """
+
+    update: int
+    states: NDArray[np.integer]
+    actions: NDArray[np.integer]
+    lengths: NDArray[np.integer]
+    label: float
+    chance: float
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one seed learned, in the numbers of its environment, which draws it.
+
+    Attributes:
+        seed: which seed, in words.
+        success: `[N]`, 1 for each of its episodes so far that reached the goal, else 0.
+        labels: answers that were learned from.
+        policy: `[S, A]`, chance of each action in each state.
+        rewards: update -> `[S, A]`, the learned reward of each action in each state then, or `[S, 1]` where the action
+            does not matter; in order, the last one is that of now.
+        states: `[K]`, of a greedy episode, its last one included.
+        questions: some that were asked, in order.
+    """
+
+    seed: str
+    success: Array
+    labels: int
+    policy: Array
+    rewards: dict[int, Array]
+    states: NDArray[np.integer]
+    questions: tuple[Question, ...] = ()
+
+
+Figure = Curves | Mazes | MazeAnimation
 History = dict[str, Array]

@@ -1,205 +1,238 @@
-"""The maze as a picture and as an animation; `prefrl_cli.charts.draw.draw` is the way in."""
+"""Mazes as a sheet of pictures; `prefrl_cli.charts.draw.draw` is the way in."""
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
-from matplotlib.colors import LinearSegmentedColormap, to_rgba
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
 from matplotlib.figure import Figure as Sheet
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from prefrl_cli.charts.figures import MazeMap
-from prefrl_cli.files.write import write_whole
+from prefrl_cli.charts.figures import Array, MazePanel, Mazes
 
-_RAMP = ("#f7fbff", "#d6e6f4", "#abd0e6", "#6aaed6", "#3787c0")  # light enough for dark arrows on the deepest
-_WALL, _PATH, _INK, _GREY = "#3a3a3a", "#D55E00", "#1c1c1c", "#6b6b6b"
+_RAMP = ("#fff6c8", "#c9e4b5", "#6fc0be", "#3f8fc4", "#2c62ad")  # lighter to darker, so that it reads in grey too
+WALL, PATH, INK, _GREY, _FRAME = "#262626", "#D55E00", "#1c1c1c", "#6b6b6b", "#009E73"
+LINE = "#e3e3e3"  # between cells
 _MOVES = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]])  # rows and columns of up, right, down, left
-_HEAD, _MARGIN = 60, 12  # pixels above and around the maze of an animation
-_MOST_FRAMES = 400
-_FEW_CELLS, _MANY_CELLS = 16, 32  # up to the first four arrows a cell, past the second one for every other cell
+_FEW_CELLS, _MANY_CELLS = 16, 20  # up to the first four arrows a cell, past the second cells are drawn in blocks
+_LOW, _HIGH = 0.05, 0.995  # quantiles of the rewards that the colours span: rare extremes would hide all the rest
+# Corners of a cell's four triangles, x before y, that face up, right, down, left; and of the cell itself.
+_ORDINALS = {2: "second", 3: "third", 4: "fourth", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth"}  # up to 256
+_CORNERS = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+_TRIANGLES = np.stack([np.stack([_CORNERS[i], _CORNERS[(i + 1) % 4], [0.0, 0.0]]) for i in range(4)])
 
 
-def maze_sheet(figure: MazeMap) -> Sheet:
-    """The maze with heat, greedy path and policy; drawn inside the style of `charts`."""
-    sheet = Sheet(figsize=(8.6, 7.8), layout="constrained")
-    sheet.suptitle(figure.title, x=0.012, ha="left", fontsize=17, fontweight="bold")
-    axes = sheet.add_subplot()
-    axes.set_aspect("equal")
-    low, high = _heat_range(figure)
-    shown = np.where(figure.walls, np.nan, figure.heat)
-    colours = LinearSegmentedColormap.from_list("prefrl", _RAMP)
-    picture = axes.imshow(shown, cmap=colours, vmin=low, vmax=high, interpolation="nearest", zorder=0)
-    bar = sheet.colorbar(picture, ax=axes, shrink=0.86, pad=0.02, aspect=28)
-    bar.set_label(figure.heat_label)
-    bar.outline.set_visible(False)
-    _draw_grid(axes, figure)
-    corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-    cells = np.argwhere(figure.walls)[:, None, ::-1] + corners  # [K, 4, 2], x before y
-    axes.add_collection(PolyCollection(cells, facecolor=_WALL, edgecolor=_WALL, linewidth=0.8, zorder=0.2))
-    _draw_path(axes, figure)
-    arrows = _draw_arrows(axes, figure)
-    _draw_letters(axes, figure)
-    sheet.supxlabel(f"{path_words(figure)} {arrows}", x=0.012, ha="left", fontsize=11, color=_GREY)
+class _Place(NamedTuple):
+    """Where a maze lies on a sheet, in inches from the lower left corner: its own, and the length of a side."""
+
+    left: float
+    low: float
+    side: float
+    cells: int
+
+    def __call__(self, points: Array | NDArray[np.integer]) -> Array:
+        """From columns and rows `[..., 2]` of cells to the sheet."""
+        scale = self.side / self.cells
+        moved: Array = np.array([self.left, self.low + self.side]) + (points + 0.5) * np.array([scale, -scale])
+        return moved
+
+
+def mazes_sheet(figure: Mazes) -> Sheet:
+    """The panels beside each other, with one scale of colours; drawn inside the style of `draw`.
+
+    All of it lies in one pair of axes whose unit is an inch: as many axes as panels take most of the time.
+    """
+    columns, small, size = figure.columns, figure.columns > 2, len(figure.walls)
+    rows, side = -(-len(figure.panels) // columns), 3.1 if small else 5.4
+    heading = 0.34 + 0.22 * any(panel.words for panel in figure.panels)
+    top, bottom = 0.58 + 0.26 * bool(figure.words), 0.2 + 0.22 * (len(figure.note) + 1)
+    groups = [place // figure.grouped * (figure.grouped > 1) for place in range(columns)]
+    lefts = [0.22 + place * (side + 0.22) + 0.4 * group for place, group in enumerate(groups)]
+    width = lefts[-1] + side + (1.4 if figure.reward_label else 0.22)
+    height = top + rows * (heading + side) + 0.14 * (rows - 1) + bottom
+    places = [
+        _Place(left, height - top - (row + 1) * (heading + side) - 0.14 * row, side, size)
+        for row in range(rows)
+        for left in lefts
+    ]
+    sheet = Sheet(figsize=(width, height))
+    axes = sheet.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, width), ylim=(0, height))
+    axes.set_axis_off()
+    axes.set_autoscale_on(False)
+    axes.text(0.22, height - 0.14, figure.title, va="top", fontsize=17, fontweight="bold")
+    axes.text(0.22, height - 0.52, figure.words, va="top", fontsize=12)
+    scale, ends = _scale(figure)
+    several = list(zip(places, figure.panels, strict=False))
+    for place, panel in several:
+        over = place.low + side
+        axes.text(
+            place.left, over + 0.07 + 0.2 * bool(panel.words), panel.title, fontsize=11 if small else 14, weight="bold"
+        )
+        axes.text(place.left, over + 0.07, panel.words, fontsize=9.5 if small else 11.5, color=_GREY)
+    said = [
+        _draw_rewards(axes, several, scale, size),
+        _draw_walls(axes, several, figure.walls),
+        *(_draw_path(axes, figure, place, panel.path, small) for place, panel in several if panel.path is not None),
+        *(_draw_arrows(axes, figure, place, panel.policy) for place, panel in several if panel.policy is not None),
+        _draw_letters(axes, figure, [place for place, _ in several], small),
+    ]
+    if figure.reward_label:
+        low = (bottom + 0.1 * side) / height
+        room = sheet.add_axes(((lefts[-1] + side + 0.2) / width, low, 0.16 / width, 0.8 * side / height))
+        bar = sheet.colorbar(ScalarMappable(scale, _colours()), cax=room, extend=ends)
+        bar.set_label(figure.reward_label)
+        bar.outline.set_visible(False)
+    note = "\n".join(filter(None, (*figure.note, " ".join(filter(None, said)))))
+    axes.text(0.22, bottom - 0.12, note, va="top", fontsize=11, color=_GREY, linespacing=1.25)
     return sheet
 
 
-def path_words(figure: MazeMap) -> str:
-    """How the greedy episode went, in a sentence."""
-    steps = len(figure.path) - 1
-    reached = tuple(figure.path[-1]) == tuple(figure.goal)
-    return f"Line: greedy episode, {f'{steps} steps to the goal' if reached else f'goal not reached in {steps} steps'}."
+Panels = Sequence[tuple[_Place, MazePanel]]
 
 
-def _heat_range(figure: MazeMap) -> tuple[float, float]:
-    values = figure.heat[~figure.walls & np.isfinite(figure.heat)]
-    if not len(values):
-        return 0.0, 1.0
-    low, high = float(values.min()), float(values.max())
-    # An untrained, silent model is one colour; the range must not be empty, nor invent a difference from rounding.
-    return (low, high) if high - low > 1e-9 else (low - 0.5, high + 0.5)
+def _colours() -> LinearSegmentedColormap:
+    return LinearSegmentedColormap.from_list("prefrl", _RAMP)
 
 
-def _draw_grid(axes: Axes, figure: MazeMap) -> None:
-    size = len(figure.walls)
-    edges = np.arange(size + 1) - 0.5
-    axes.grid(False)
+def _scale(figure: Mazes) -> tuple[Normalize, str]:
+    """The range of all rewards of a sheet, and at which ends some lie outside it."""
+    several = [panel.rewards[~figure.walls].ravel() for panel in figure.panels if panel.rewards is not None]
+    values = np.concatenate(several) if several else np.zeros(0)
+    values = values[np.isfinite(values)]
+    if not len(values) or np.ptp(values) < 1e-9:  # a silent model is one colour
+        middle = float(values[0]) if len(values) else 0.0
+        return Normalize(middle - 0.5, middle + 0.5, clip=True), "neither"
+    low, high = np.quantile(values, (_LOW, _HIGH))
+    if not high - low > 1e-9:
+        low, high = values.min(), values.max()
+    below, above = values.min() < low, values.max() > high
+    extend = "both" if below and above else "min" if below else "max" if above else "neither"
+    return Normalize(float(low), float(high), clip=True), extend
+
+
+def _draw_rewards(axes: Axes, several: Panels, scale: Normalize, size: int) -> str:
+    """Cells, or blocks of cells of a large maze, as four triangles or one square in the colours of their rewards."""
+    stride = 1 if size <= _MANY_CELLS else -(-size // _FEW_CELLS)
+    corners, shades = [], []
+    for place, panel in several:
+        if panel.rewards is None:
+            continue
+        rewards = _blocks(panel.rewards, stride) if stride > 1 else panel.rewards
+        rows, columns = np.nonzero(np.isfinite(rewards).any(-1))
+        centres = np.stack([columns, rows], 1) * stride + (stride - 1) / 2
+        shapes = _TRIANGLES if rewards.shape[-1] == len(_TRIANGLES) else _CORNERS[None]
+        inside = np.minimum(centres[:, None, None] + stride * shapes, size - 0.5)  # [K, 4, 3, 2] or [K, 1, 4, 2]
+        corners.append(place(inside).reshape(-1, *shapes.shape[1:]))
+        shades.append(_colours()(scale(rewards[rows, columns])).reshape(-1, 4))
+    if corners:
+        cells = PolyCollection(
+            list(np.concatenate(corners)), facecolors=np.concatenate(shades), edgecolors="white",
+            linewidths=0.6 if size <= _FEW_CELLS else 0.3, zorder=0.1,
+        )  # fmt: skip
+        axes.add_collection(cells, autolim=False)
+    return f"Rewards: the mean over blocks of {stride} × {stride} cells." if corners and stride > 1 else ""
+
+
+def _blocks(rewards: Array, stride: int) -> Array:
+    """Means `[m, m, A]` over blocks of cells, of what values there are."""
+    size = len(rewards)
+    more = -size % stride
+    padded = np.pad(rewards, ((0, more), (0, more), (0, 0)), constant_values=np.nan)
+    blocks = padded.reshape(len(padded) // stride, stride, -1, stride, rewards.shape[-1])
+    there = np.isfinite(blocks)
+    total, number = np.where(there, blocks, 0.0).sum((1, 3)), there.sum((1, 3))
+    means: Array = np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
+    return means
+
+
+def _draw_walls(axes: Axes, several: Panels, walls: NDArray[np.bool_]) -> str:
+    """Frames, the lines between cells where no rewards are, and a rectangle for each stretch of walls along a row."""
+    size = len(walls)
+    edges = np.diff(np.pad(walls, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, first = np.nonzero(edges == 1)
+    _, end = np.nonzero(edges == -1)
+    corners = np.stack([first, rows, end, rows, end, rows + 1, first, rows + 1], 1).reshape(-1, 4, 2) - 0.5
+    blocks = np.concatenate([place(corners) for place, _ in several])
+    filled = PolyCollection(list(blocks), facecolor=WALL, edgecolor=WALL, linewidth=0.8, zorder=0.2)
+    frames = PolyCollection(
+        [place(size * _CORNERS + (size - 1) / 2) for place, _ in several], facecolor="none",
+        edgecolor=[_FRAME if panel.framed else WALL for _, panel in several],
+        linewidth=[5.0 if panel.framed else 1.2 for _, panel in several], zorder=0.3,
+    )  # fmt: skip
+    axes.add_collection(filled, autolim=False)
+    axes.add_collection(frames, autolim=False)
     if size <= _MANY_CELLS:
-        axes.hlines(edges, -0.5, size - 0.5, color="white", linewidth=0.8, zorder=0.1)
-        axes.vlines(edges, -0.5, size - 0.5, color="white", linewidth=0.8, zorder=0.1)
-    for spine in axes.spines.values():
-        spine.set(visible=True, color=_WALL, linewidth=1.5)
-    axes.set_xlabel(f"column (of {size})")
-    axes.set_ylabel(f"row (of {size})")
-    ticks = np.arange(0, size, -(-size // 8))
-    axes.set_xticks(ticks)
-    axes.set_yticks(ticks)
-    axes.tick_params(length=0)
-    axes.set_autoscale_on(False)  # the maze and nothing around it
+        between = np.arange(1, size) - 0.5
+        ends = np.broadcast_to([-0.5, size - 0.5], (size - 1, 2))
+        across = np.stack([ends, np.repeat(between[:, None], 2, 1)], -1)
+        lines = np.concatenate([across, across[..., ::-1]])
+        plain = [place(lines) for place, panel in several if panel.rewards is None]
+        grid = LineCollection(list(np.concatenate(plain)) if plain else [], color=LINE, linewidth=0.8, zorder=0.1)
+        axes.add_collection(grid, autolim=False)
+    return ""
 
 
-def _draw_path(axes: Axes, figure: MazeMap) -> None:
-    rows, columns = figure.path.T
-    reached = tuple(figure.path[-1]) == tuple(figure.goal)
-    width = float(np.clip(56 / len(figure.walls), 2.0, 9.0))
-    axes.plot(columns, rows, color="white", linewidth=width + 2, solid_capstyle="round", solid_joinstyle="round")
-    axes.plot(columns, rows, color=_PATH, linewidth=width, solid_capstyle="round", solid_joinstyle="round")
+def _draw_path(axes: Axes, figure: Mazes, place: _Place, path: NDArray[np.integer], small: bool) -> str:
+    reached = tuple(path[-1]) == tuple(figure.goal)
+    width = float(np.clip(56 / len(figure.walls), 2.0, 7.0)) * (0.6 if small else 1.0)
+    x, y = place(path[:, ::-1]).T
+    for colour, wide in (("white", width + 2), (PATH, width)):
+        axes.plot(x, y, color=colour, linewidth=wide, solid_capstyle="round", solid_joinstyle="round")
     if not reached:
-        axes.plot(columns[-1:], rows[-1:], "X", color=_PATH, markersize=2 * width, markeredgecolor="white", zorder=4.5)
+        size = max(2 * width, 8.0)
+        axes.plot(x[-1:], y[-1:], "X", color=PATH, markersize=size, markeredgecolor="white", zorder=4.5)
+    return ""
 
 
-def _draw_arrows(axes: Axes, figure: MazeMap) -> str:
-    """Arrows in each cell that can be left, as many as a maze of this size has room for; what they mean."""
+def _draw_arrows(axes: Axes, figure: Mazes, place: _Place, policy: Array) -> str:
+    """Arrows in each cell that can be left, as many as a maze of this size has room for; what is left out."""
     size = len(figure.walls)
     open_cells = ~figure.walls
     open_cells[figure.goal] = False
-    stride = 1 if size <= _MANY_CELLS else -(-size // _MANY_CELLS)
+    stride = 1 if size <= 2 * _FEW_CELLS else -(-size // (2 * _FEW_CELLS))
     rows, columns = np.nonzero(open_cells)
     kept = (rows % stride == 0) & (columns % stride == 0)
     rows, columns = rows[kept], columns[kept]
-    chances = figure.policy[rows, columns]  # [K, 4]
+    chances = policy[rows, columns]  # [K, 4]
     if size <= _FEW_CELLS:
         cell, move = np.nonzero(chances >= 0.05)
-        first, length, width, words = 0.12, 0.32, 0.05, "Arrows: the policy, the darker the likelier."
+        first, length, width, said = 0.12, 0.32, 0.05, ""
     else:
         cell, move = np.arange(len(chances)), chances.argmax(1)
         length = 0.7 * stride
-        first, width, words = -length / 2, 0.09 * stride, "Arrows: the likeliest move, the darker the likelier."
-    direction = _MOVES[move]
-    tails = np.stack([rows, columns], 1)[cell] + first * direction
-    shades = np.tile(to_rgba(_INK), (len(cell), 1))
+        first, width = -length / 2, 0.09 * stride
+        said = "Of the moves only the likeliest" + (f", in every {_ORDINALS[stride]} cell." if stride > 1 else ".")
+    direction = _MOVES[move][:, ::-1]
+    tails = np.stack([columns, rows], 1)[cell] + first * direction
+    (x, y), (u, v) = place(tails).T, (place(tails + length * direction) - place(tails)).T
+    shades = np.tile(to_rgba(INK), (len(cell), 1))
     shades[:, 3] = chances[cell, move]
     axes.quiver(
-        tails[:, 1], tails[:, 0], length * direction[:, 1], length * direction[:, 0], color=shades,
-        angles="xy", scale_units="xy", scale=1, units="xy", width=width, headwidth=3.8, headlength=4,
-        headaxislength=3.6, zorder=4,
+        x, y, u, v, color=shades, angles="xy", scale_units="xy", scale=1, units="xy",
+        width=width * place.side / size, headwidth=3.8, headlength=4, headaxislength=3.6, zorder=4,
     )  # fmt: skip
-    return words
+    return said
 
 
-def _draw_letters(axes: Axes, figure: MazeMap) -> None:
-    points = float(np.clip(190 / len(figure.walls), 9, 22))
+def _draw_letters(axes: Axes, figure: Mazes, places: Sequence[_Place], small: bool) -> str:
+    points = float(np.clip(150 / len(figure.walls), 9, 19)) * (0.6 if small else 1.0)
     for letter, (row, column) in (("S", figure.start), ("G", figure.goal)):
-        axes.text(
-            column, row, letter, ha="center", va="center_baseline", fontsize=points, fontweight="bold", color=_INK,
-            zorder=5, bbox={"boxstyle": "circle,pad=0.18", "facecolor": "white", "edgecolor": _INK, "linewidth": 1.3},
-        )  # fmt: skip
-
-
-def animate(figure: MazeMap, path: Path) -> None:
-    """Write the greedy episode as a GIF: a frame a step, six a second or as many as 20 seconds need, then a pause.
-
-    A long episode is thinned to 400 frames, each of which says its step.
-    """
-    cell = int(np.clip(512 // len(figure.walls), 3, 64))
-    ground = _background(figure, cell)
-    ink, trail, white = (_palette_index(ground, colour) for colour in (_INK, _PATH, "#ffffff"))
-    heading = ImageFont.load_default(size=17)
-    lettering = ImageFont.load_default(size=max(9, int(cell * 0.5)))
-    centres = [_centre(place, cell) for place in figure.path]
-    reached = tuple(figure.path[-1]) == tuple(figure.goal)
-    last = len(centres) - 1
-    frames = []
-    for step in np.unique(np.linspace(0, last, min(last + 1, _MOST_FRAMES)).round().astype(int)).tolist():
-        frame = ground.copy()
-        pen = ImageDraw.Draw(frame)
-        if step:
-            pen.line(centres[: step + 1], fill=trail, width=max(3, cell // 8), joint="curve")
-        for letter, place in (("S", figure.start), ("G", figure.goal)):
-            disc = _disc(_centre(place, cell), max(6, cell * 2 // 5))
-            pen.ellipse(disc, fill=white, outline=ink, width=1)
-            pen.text(_centre(place, cell), letter, fill=ink, font=lettering, anchor="mm")
-        pen.ellipse(_disc(centres[step], max(4, cell * 3 // 10)), fill=trail, outline=white, width=1 + (cell > 12))
-        words = f"Step {step} of {last}"
-        if step == last:
-            words += ": goal reached" if reached else ": goal not reached"
-        pen.text((_MARGIN, 8), figure.title, fill=ink, font=heading)
-        pen.text((_MARGIN, 30), words, fill=ink, font=heading)
-        frames.append(frame)
-    each = int(np.clip(20_000 / len(frames), 40, 160)) // 10 * 10  # a GIF counts in hundredths of a second
-    durations = [each] * (len(frames) - 1) + [2000]
-    content = io.BytesIO()
-    how: dict[str, Any] = {"save_all": True, "loop": 0, "optimize": False, "disposal": 1}
-    frames[0].save(content, "GIF", append_images=frames[1:], duration=durations, **how)
-    write_whole(path, content.getbuffer(), sync=False)
-
-
-def _centre(place: NDArray[np.integer] | tuple[int, int], cell: int) -> tuple[int, int]:
-    row, column = place
-    return int((column + 0.5) * cell) + _MARGIN, int((row + 0.5) * cell) + _HEAD
-
-
-def _disc(centre: tuple[int, int], radius: int) -> tuple[int, int, int, int]:
-    return centre[0] - radius, centre[1] - radius, centre[0] + radius, centre[1] + radius
-
-
-def _background(figure: MazeMap, cell: int) -> Image.Image:
-    """The maze without the walker, as a picture with a palette: shades of heat first, then the other colours."""
-    shades = 48
-    ramp = LinearSegmentedColormap.from_list("prefrl", _RAMP, N=shades)(np.arange(shades), bytes=True)[:, :3]
-    rest = np.array([ImageColor.getrgb(colour) for colour in (_WALL, _INK, _PATH, "#ffffff")])
-    wall, white = shades, shades + 3
-    low, high = _heat_range(figure)
-    share = np.nan_to_num((figure.heat - low) / (high - low)).clip(0, 1)
-    index = np.where(np.isfinite(figure.heat), (share * (shades - 1)).round(), white)
-    index = np.where(figure.walls, wall, index)
-    pixels = np.kron(index, np.ones((cell, cell))).astype(np.uint8)
-    if cell >= 12:
-        edges = np.zeros(pixels.shape, dtype=bool)
-        edges[::cell] = edges[:, ::cell] = True
-        pixels = np.where(edges & (pixels != wall), white, pixels).astype(np.uint8)
-    pixels = np.pad(pixels, 2, constant_values=wall)
-    around = ((_HEAD - 2, _MARGIN - 2), (_MARGIN - 2, _MARGIN - 2))
-    picture = Image.fromarray(np.pad(pixels, around, constant_values=white))
-    picture.putpalette(np.concatenate([ramp, rest]).astype(np.uint8).tobytes())
-    return picture
-
-
-def _palette_index(picture: Image.Image, colour: str) -> int:
-    palette = np.array(picture.getpalette()).reshape(-1, 3)
-    return int(np.abs(palette - ImageColor.getrgb(colour)).sum(1).argmin())
+        x, y = np.array([place(np.array([column, row])) for place in places]).T
+        disc: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": INK, "markeredgewidth": 1.3}
+        axes.plot(x, y, "o", markersize=1.7 * points, zorder=5, **disc)
+        axes.plot(
+            x,
+            y,
+            linestyle="",
+            marker=f"$\\mathbf{{{letter}}}$",
+            markersize=0.85 * points,
+            color=INK,
+            markeredgewidth=0,
+            zorder=5.1,
+        )
+    return ""

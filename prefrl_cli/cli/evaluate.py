@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prefrl_cli.cli.command import run_command, version
 from prefrl_cli.config.options import MISSING, Option, check_value
 from prefrl_cli.core.option_types import ConfigError, Count, show
-from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints
-from prefrl_cli.files.read import UnreadableError, read_json, short
+from prefrl_cli.files.read import UnreadableError, read_json
 from prefrl_cli.files.write import write_whole
 from prefrl_cli.run.lifecycle import named_checkpoint
 from prefrl_cli.run.provenance import stored_config
@@ -45,7 +44,6 @@ options:
 PREFRL_TRACEBACK=1 prefrl-evaluate ... shows where an error comes from.
 """
 _OPTIONS = ("seed", "threads", "device", "allow_targets")
-_DAMAGED = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError)  # what another's state raises
 
 
 class Evaluation(NamedTuple):
@@ -122,7 +120,7 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
     """
     from prefrl_cli.config.build import build
     from prefrl_cli.config.options import Configuration, change
-    from prefrl_cli.run.training import ready
+    from prefrl_cli.run.outputs import learned
 
     for name in typed:
         if name not in _OPTIONS and not name.startswith("env."):
@@ -131,20 +129,10 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
     named = named_checkpoint(str(folder))
     if named is not None:
         folder = named[0]
-    stored = {**stored_config(folder), "logger": None, "output_dir": None}
-    policies = list(Configuration.of(stored).run.seeds)
-    config = Configuration.of(change(stored, dict(typed)))
-    # Built with the seeds of training: some of what does not learn, an ensemble's start, is drawn from them.
-    algorithm, _ = ready(config.with_run(seed=stored["seed"]))
-    step, state, failed = _newest(folder, named and named[1], policies, config.run.device)
-    try:
-        algorithm.adopt(state)
-    except _DAMAGED as problem:
-        changed = " ".join(f"{name}={show(value)}" for name, value in typed.items() if name.startswith("env."))
-        cure = "leave out what changes its size" if changed else "use the prefrl that wrote it"
-        raise ConfigError(
-            f"{changed or folder}: the networks of the run do not fit ({short(problem)[:80]}); {cure}"
-        ) from None
+    stored = stored_config(folder)
+    config = Configuration.of({**change(stored, dict(typed)), "logger": None, "output_dir": None})
+    found = learned(folder, stored, config, named and named[1])
+    algorithm, policies = found.algorithm, found.policies
     from prefrl_cli.run.runner import arrays
 
     if config.run.seed != stored["seed"]:
@@ -152,28 +140,8 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
     metrics = arrays({**algorithm.evaluate(), **algorithm.play(episodes)})
     metrics.pop("labels_used", None)  # none was asked for here
     for values in metrics.values():
-        values[[policies.index(seed) for seed in failed]] = math.nan
-    return Evaluation(config.experiment, step, policies, list(config.run.seeds), metrics, failed)
-
-
-def _newest(
-    folder: Path, named: Path | None, seeds: Sequence[int], device: str
-) -> tuple[int, dict[str, Any], list[int]]:
-    """The step, the algorithm's state and the failed seeds of the named checkpoint, or the newest good one."""
-    inside = folder / "checkpoints"
-    if inside.is_symlink():
-        raise ConfigError(f"{show(str(inside))}: is a link; put what it leads to there")
-    problems = []
-    for path in [named] if named else Checkpoints(inside).newest_first():
-        try:
-            content = Checkpoints.load(path, device)
-            if content["seeds"] == list(seeds):
-                failed = [seed for seed in seeds if str(seed) in content.get("failed", {})]
-                return int(content["step"]), dict(content["algorithm"]), failed
-            problems.append(f"checkpoint {path.name} is of other seeds than config.yaml")
-        except (CheckpointError, *_DAMAGED) as problem:
-            problems.append(short(problem))
-    raise ConfigError(f"{show(str(folder))}: no checkpoint to evaluate ({'; '.join(problems) or 'there is none yet'})")
+        values[[policies.index(seed) for seed in found.failed]] = math.nan
+    return Evaluation(found.run.experiment, found.step, policies, list(config.run.seeds), metrics, found.failed)
 
 
 def table(

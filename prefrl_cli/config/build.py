@@ -32,8 +32,8 @@ _FOR_LOGGERS = ("directory", "experiment", "settings")
 def build(config: Configuration | Mapping[str, Any]) -> Algorithm:
     """The algorithm that a configuration describes, with every part it takes.
 
-    A constructor's parameter that has no default, or one that no YAML could hold, is given the thing of its name:
-    `seeds`, `device`, `steps`, a part. `<x>_optimizer` is the group `optimizer` on the parameters of `<x>_model` or
+    A constructor's parameter that is annotated `Given` is handed the thing of its name: `seeds`, `device`, `steps`, a
+    part. `<x>_optimizer` is the group `optimizer` on the parameters of `<x>_model` or
     `<x>`, and `optimizer` that of the reward model.
 
     Args:

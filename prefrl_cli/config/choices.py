@@ -84,7 +84,7 @@ def meant(group: str, typed: str, own: Path | None) -> str:
         ConfigError: for a file that is no choice, saying how to make it one.
     """
     bare = typed.strip().strip("\"'").strip().replace("\\", "/").rstrip("/")
-    name = _without_suffix(bare.removeprefix("./"))
+    name = re.sub(r"\.ya?ml$", "", bare.removeprefix("./"))
     known = choices(group)
     if name in known:
         return name
@@ -100,7 +100,7 @@ def meant(group: str, typed: str, own: Path | None) -> str:
         return name if bare.endswith(_SUFFIXES) or typed != bare else typed
     if path.suffix == ".yml":
         raise ConfigError(f"{group}={show(typed)}: {path}: files of choices end in .yaml; rename it")
-    parts = _without_suffix(path.resolve().as_posix()).split("/")
+    parts = re.sub(r"\.ya?ml$", "", path.resolve().as_posix()).split("/")
     for place in range(len(parts) - 2, 0, -1):  # the folder of the group that is nearest to the file
         if parts[place] == group:
             inside, top = "/".join(parts[place + 1 :]), Path("/".join(parts[:place]))
@@ -110,10 +110,6 @@ def meant(group: str, typed: str, own: Path | None) -> str:
             raise ConfigError(f"{group}={show(typed)}: is a path, and a choice is a name; {cure}")
     cure = f"put the file into FOLDER/{group}/ and type --config-dir FOLDER {group}={as_typed(parts[-1])}"
     raise ConfigError(f"{group}={show(typed)}: is a path, and a choice is a name; {cure}")
-
-
-def _without_suffix(text: str) -> str:
-    return text[: -len(Path(text).suffix)] if text.endswith(_SUFFIXES) else text
 
 
 def named(config: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,6 +147,25 @@ def choice_error(group: str, name: str, names: Sequence[str] | None = None) -> C
         return ConfigError(f"teacher={name}: what a teacher judges by is chosen by itself; type criterion={name}")
     known = names if names is not None else choices(group)
     return ConfigError(f"{group}={show(name)}: there is no such {group}; {suggest(name, known, f'{group}=')}")
+
+
+def of_any_group(name: str) -> tuple[str, str]:
+    """The group and the choice that are meant by a choice's name, such as `maze`, or by both, `teacher/noisy`.
+
+    Raises:
+        ConfigError: where there is none, or several groups have it.
+    """
+    every = {f"{group}/{choice}": (group, choice) for group in GROUPS for choice in choices(group)}
+    if name in every:
+        return every[name]
+    fitting = [both for both, (_, choice) in every.items() if choice == name]
+    if len(fitting) == 1:
+        return every[fitting[0]]
+    if fitting:
+        raise ConfigError(f"{show(name)}: several groups have one; type {' or '.join(fitting)}")
+    group = name.partition("/")[0]
+    names = [both for both in every if both.startswith(f"{group}/")] or [choice for _, choice in every.values()]
+    raise ConfigError(f"{show(name)}: there is no such part; {suggest(name, sorted(set(names)))}")
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

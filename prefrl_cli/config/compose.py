@@ -19,8 +19,9 @@ from prefrl_cli.config import hydra_compat, messages, trust
 from prefrl_cli.config.build import build
 from prefrl_cli.config.choices import choices, conf_folder, named
 from prefrl_cli.config.options import Configuration
-from prefrl_cli.config.overrides import Override, Typed, quoted, read
+from prefrl_cli.config.overrides import Override, Typed, read
 from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files.texts import quoted
 
 
 def compose(typed: Typed) -> Configuration:

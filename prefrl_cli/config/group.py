@@ -1,4 +1,7 @@
-"""One group of a configuration: the class of its choice, or that its `_target_` names, with its options checked."""
+"""One group of a configuration: the class of its choice, or that its `_target_` names, with its options checked.
+
+And a part alone, for a loop of one's own.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefrl_cli.config.choices import GROUPS, choice_error, choices, not_set, target
+from prefrl_cli.config.choices import GROUPS, choice_error, choices, conf_folder, not_set, of_any_group, target
 from prefrl_cli.config.options import MISSING, Option, check, mapping, signature
-from prefrl_cli.core.option_types import ConfigError, OptionError, show
+from prefrl_cli.core.option_types import GIVEN, ConfigError, OptionError, show
 
 
 class Group:
@@ -51,6 +54,9 @@ class Group:
         self.given = check(self.group, options, self.given)
         for name, option in self.allowed.items():
             if option.default is MISSING and name not in self.given and name not in parts:
+                if name in provided:
+                    says = f"{self.name} does not say that it is handed in; write {name}: Given in its constructor"
+                    raise ConfigError(f"{self.group}.{name}: {says}, see docs/extending.md")
                 if name in GROUPS or is_optimizer(name):
                     raise not_set(name if name in GROUPS else "optimizer", self.name)
                 raise ConfigError(f"{self.group}.{name}: {self.name} needs it; add {self.group}.{name}=VALUE")
@@ -93,21 +99,26 @@ class Group:
             raise ConfigError(f"{self.group}: {self.name} cannot be built here ({text}); try smaller sizes") from None
 
 
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    """What an annotation names: X and Y of `Given[X | Y]`."""
+    bare = typing.get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
+    return typing.get_args(bare) or (bare,)
+
+
 def _classes(annotation: Any) -> tuple[type, ...]:
     """The classes that an annotation names; none where it names a Protocol, which says nothing about a class."""
-    named = typing.get_args(annotation) or (annotation,)
+    named = _alternatives(annotation)
     classes = tuple(one for one in named if isinstance(one, type) and one not in (types.NoneType, Any))
     return () if any(getattr(one, "_is_protocol", False) for one in classes) else classes
 
 
 def _lacks(part: type, annotation: Any) -> str | None:
     """The first method of a Protocol that a class does not have; none where it has all, or no Protocol is asked for."""
-    named = typing.get_args(annotation) or (annotation,)
-    for protocol in (one for one in named if getattr(one, "_is_protocol", False)):
+    for protocol in (one for one in _alternatives(annotation) if getattr(one, "_is_protocol", False)):
         methods = [name for name, each in vars(protocol).items() if isinstance(each, types.FunctionType)]
-        missing = [name for name in methods if not name.startswith("_") and not hasattr(part, name)]
-        if missing:
-            return str(missing[0])
+        for name in methods:
+            if not name.startswith("_") and not hasattr(part, name):
+                return str(name)
     return None
 
 
@@ -127,8 +138,8 @@ def _imported(name: str) -> Any:
 
 
 def is_part(option: Option) -> bool:
-    """Whether a parameter is given what has its name, where there is such a thing, and is no option."""
-    return option.default is MISSING or not option.is_value
+    """Whether a parameter is handed what has its name, where there is such a thing, and is no option."""
+    return GIVEN in getattr(option.annotation, "__metadata__", ())
 
 
 def _find(group: str, wanted: Any, allow_targets: Sequence[str]) -> type:
@@ -164,3 +175,40 @@ def _find(group: str, wanted: Any, allow_targets: Sequence[str]) -> type:
 def is_optimizer(name: str) -> bool:
     """Whether a parameter is the group `optimizer` on some model's parameters."""
     return name == "optimizer" or name.endswith("_optimizer")
+
+
+def make(name: str, /, *, seeds: Sequence[int] | None = None, **options: Any) -> Any:
+    """Build one part, such as a maze, a teacher or an optimizer, for a loop of one's own.
+
+    Args:
+        name: a choice of `conf/`, such as `maze`; with its group, `teacher/noisy`, where several groups have one.
+        seeds: R of them, for parts that draw random numbers; `streams=` may be given in their place.
+        **options: its options, over those in `conf/`, and the parts that it works with, such as `env=`.
+
+    Returns:
+        The part; `help()` on it tells the shapes.
+
+    Raises:
+        ConfigError: for a choice or an option that does not exist, and for a part that is missing.
+    """
+    group, choice = of_any_group(name)
+    from omegaconf import OmegaConf  # its YAML knows 1e-8 for a number, as Hydra's does
+
+    content: Any = OmegaConf.to_container(OmegaConf.load(conf_folder() / group / f"{choice}.yaml"), resolve=False)
+    given = {key: value for key, value in content.items() if key not in ("defaults", "_target_")}
+    node = Group(group, {"choice": choice, **given}, ())
+    node.given = {key: value for key, value in given.items() if not (isinstance(value, str) and "${" in value)}
+    parts = {key: value for key, value in options.items() if key in node.allowed and is_part(node.allowed[key])}
+    if seeds is not None and "seeds" in node.allowed:
+        parts["seeds"] = tuple(seeds)
+    elif seeds is not None and "streams" in node.allowed:
+        parts.setdefault("streams", make("streams/philox", seeds=seeds))
+    elif seeds is not None:
+        raise ConfigError(f"seeds: {name} draws no random numbers; leave them out")
+    node.given |= {key: value for key, value in options.items() if key not in parts}
+    missing = [key for key, one in node.allowed.items() if one.default is MISSING and key not in {*parts, *node.given}]
+    if missing:
+        others = ", ".join("seeds=[0, 1]" if key in ("streams", "seeds") else f"{key}=..." for key in missing)
+        raise ConfigError(f"{name}: needs {', '.join(missing)}; type make({name!r}, {others})")
+    node.check(set(parts))
+    return node.build(parts)

@@ -1,7 +1,7 @@
 """Hydra's private parts that we use: its main on flags that are parsed already, and how it reads files.
 
 Files of a `--config-dir` are read as people write them, within bounds, and checked before they count; those of `conf/`
-once.
+once. And how it is used inside someone else's process.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,12 @@ from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.version import VersionBase
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -116,6 +120,23 @@ def main(
         given.cfg = given.info = given.package = None
     version.setbase("1.3")
     _run_hydra(given, get_args_parser(), task, config_path=str(conf_folder()), config_name="config")
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Within it Hydra is as if it had not been used; afterwards what a notebook or script had made of it is there."""
+    ours = (GlobalHydra, HydraConfig, VersionBase)
+    before: dict[type, Any] = {one: Singleton._instances.pop(one) for one in ours if one in Singleton._instances}
+    variable = os.environ.get("HYDRA_FULL_ERROR")
+    try:
+        yield
+    finally:
+        for one in ours:
+            Singleton._instances.pop(one, None)
+        Singleton._instances.update(before)
+        os.environ.pop("HYDRA_FULL_ERROR", None)
+        if variable is not None:
+            os.environ["HYDRA_FULL_ERROR"] = variable
 
 
 # For good and in every process that imports our command: a launcher's workers load the files of their jobs themselves.

@@ -14,7 +14,7 @@ from prefrl_cli.config.choices import GROUPS, meant
 from prefrl_cli.config.messages import check_slips
 from prefrl_cli.config.options import Run, signature
 from prefrl_cli.core.option_types import ConfigError, show
-from prefrl_cli.files.texts import typed_path
+from prefrl_cli.files.texts import quoted, typed_path
 
 MOST_STARTED = 1 << 24  # bytes, some 300,000 runs
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -184,11 +184,6 @@ def _place(typed: str, several: bool) -> str:
     if several and "," in typed:
         return typed
     return quoted(str(typed_path(typed)))
-
-
-def quoted(path: str) -> str:
-    """A path as Hydra takes it for one word."""
-    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", path)) + "'"
 
 
 def overrides(texts: Sequence[str]) -> dict[str, Any]:

@@ -75,12 +75,9 @@ class FiniteEnvironment(Protocol):
     def diagnostics(self, states: Tensor) -> Mapping[str, Tensor]:
         """What only the environment can tell of states `[...]`, by name, `[...]` each: `distance` to a goal, if any."""
 
-    def figures(self, title: str, visited: np.ndarray, values: np.ndarray, policy: np.ndarray) -> Mapping[str, Any]:
+    def figures(self, learned: Any) -> dict[str, Any]:
         """Pictures of what one seed has learned, by file name; none where there is nothing to see.
 
         Args:
-            title: above the picture.
-            visited: the states of a greedy episode, the start first.
-            values: the learned process reward of each state, `[S]`.
-            policy: the chance of each action in every state, `[S, A]`.
+            learned: a `prefrl_cli.charts.figures.Learned`.
         """

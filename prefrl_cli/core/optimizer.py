@@ -13,7 +13,7 @@ from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
 from prefrl_cli.core.networks import Parameters
-from prefrl_cli.core.option_types import Count, Fraction, NotNegative, OptionError, Positive
+from prefrl_cli.core.option_types import Count, Fraction, Given, NotNegative, OptionError, Positive
 from prefrl_cli.core.saved_state import check_state
 
 
@@ -33,7 +33,7 @@ class Optimizer:
 
     slots = 0
 
-    def __init__(self, parameters: Parameters, lr: float, clip: float | None, steps: int | None) -> None:
+    def __init__(self, parameters: Given[Parameters], lr: float, clip: float | None, steps: int | None) -> None:
         self.parameters = parameters
         self.lr, self._clip, self._horizon = lr, clip, steps
         self._slots = [torch.zeros_like(parameters.flat) for _ in range(self.slots)]
@@ -103,7 +103,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        parameters: Parameters,
+        parameters: Given[Parameters],
         lr: Positive = 1e-3,
         betas: Sequence[Fraction] = (0.9, 0.999),
         eps: Positive = 1e-8,
@@ -134,7 +134,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        parameters: Parameters,
+        parameters: Given[Parameters],
         lr: Positive = 1e-3,
         alpha: Fraction = 0.99,
         eps: Positive = 1e-8,
@@ -158,7 +158,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        parameters: Parameters,
+        parameters: Given[Parameters],
         lr: Positive = 1e-2,
         momentum: Fraction = 0.0,
         clip: Positive | None = None,

@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 LARGEST = 3.4e38  # what 32 bits hold; torch refuses more in the middle of a step
 
@@ -49,6 +49,11 @@ def _shown(number: float) -> str:
     """A limit as it is typed: 1000000000, not 1e+09."""
     return str(int(number)) if number == int(number) else f"{number:g}"
 
+
+_Part = TypeVar("_Part")
+GIVEN = object()
+# What a constructor is handed by what builds it, and no person types: `env: Given[FiniteEnvironment]`, or `env: Given`.
+Given = Annotated[_Part, GIVEN]
 
 Seed = Annotated[int, Limits(0, 2**32 - 1)]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prefrl_cli.core.option_types import Seed
+from prefrl_cli.core.option_types import Given, Seed
 from prefrl_cli.core.saved_state import Field, check_state
 
 _BUFFER = 4  # numbers that Philox makes at once
@@ -52,7 +52,7 @@ class PhiloxStreams:
         device: where the numbers are wanted; they are drawn on the CPU, so a device does not change them.
     """
 
-    def __init__(self, seeds: Sequence[int], device: torch.device | None = None) -> None:
+    def __init__(self, seeds: Given[Sequence[int]], device: Given[torch.device | None] = None) -> None:
         self.seeds = tuple(seeds)
         self.device = device or torch.device("cpu")
         self._generators: dict[str, list[np.random.Generator]] = {}
@@ -127,8 +127,8 @@ class NotebookStreams:
 
     def __init__(
         self,
-        seeds: Sequence[int],
-        device: torch.device | None = None,
+        seeds: Given[Sequence[int]],
+        device: Given[torch.device | None] = None,
         evaluation_seed: Seed = 42,
         torch_purposes: Sequence[str] = ("init",),
     ) -> None:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from prefrl_cli.charts.figures import Figure, MazeAnimation, MazeMap
+from prefrl_cli.charts.figures import Figure, Learned
 from prefrl_cli.core.environment import Box, Discrete, TimeLimit
 from prefrl_cli.core.option_types import Limits, OptionError, Positive, Seed
 from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.env.maze_figures import maze_figures
 from prefrl_cli.env.maze_layouts import layout as walls_of
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left: the tutorial's numbering
@@ -77,25 +78,13 @@ class Maze:
         """Whether trajectories `[R, B]` ended on the goal."""
         return played.last == self.goal
 
+    def figures(self, learned: Learned) -> dict[str, Figure]:
+        """What one seed learned here, as charts by file name."""
+        return maze_figures(self, learned)
+
     def diagnostics(self, states: Tensor) -> dict[str, Tensor]:
         """The `distance` `[...]` of states `[...]`: shortest steps to the goal."""
         return {"distance": torch.from_numpy(self.distance).to(states.device)[states]}
-
-    def figures(self, title: str, visited: np.ndarray, values: np.ndarray, policy: np.ndarray) -> dict[str, Figure]:
-        """The `maze` with a greedy episode, its cells' rewards and moves, and the `episode` step by step."""
-        heat = values.reshape(self.size, self.size).copy()
-        heat[divmod(self.goal, self.size)] = np.nan  # an episode ends there: no trajectory is scored on it
-        picture = MazeMap(
-            title=title,
-            walls=self.walls,
-            start=divmod(self.start, self.size),
-            goal=divmod(self.goal, self.size),
-            path=np.stack(np.divmod(visited, self.size), 1),
-            heat=heat,
-            heat_label="learned process reward of a cell",
-            policy=policy.reshape(self.size, self.size, -1),
-        )
-        return {"maze": picture, "episode": MazeAnimation(picture)}
 
     def _transitions(self) -> np.ndarray:
         rows, columns = np.divmod(np.arange(self.num_states), self.size)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from prefrl_cli.core.option_types import Given
 from prefrl_cli.files.lock import alone
 from prefrl_cli.files.read import UnreadableError, read
 from prefrl_cli.files.write import write_whole
@@ -39,9 +40,9 @@ class MLflow:
 
     def __init__(
         self,
-        directory: Path,
-        experiment: str,
-        settings: Mapping[str, Any],
+        directory: Given[Path],
+        experiment: Given[str],
+        settings: Given[Mapping[str, Any]],
         store: str = "sqlite:///outputs/mlflow.db",
         per_seed: bool = True,
     ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from prefrl_cli.core.option_types import show
+from prefrl_cli.core.option_types import Given, show
 from prefrl_cli.files.write import make_folder
 from prefrl_cli.logger.mlflow import flat
 
@@ -23,7 +23,9 @@ class TensorBoard:
     extra: ClassVar[str] = "tensorboard"
     needs: ClassVar[Sequence[str]] = ("tensorboard",)
 
-    def __init__(self, directory: Path, settings: Mapping[str, Any] | None = None, per_seed: bool = True) -> None:
+    def __init__(
+        self, directory: Given[Path], settings: Given[Mapping[str, Any] | None] = None, per_seed: bool = True
+    ) -> None:
         self.per_seed, self._settings = per_seed, settings
         self._folder = directory / "tensorboard"
         self._writer: Any = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from prefrl_cli.core.option_types import Given
 from prefrl_cli.files.write import make_folder
 from prefrl_cli.logger.mlflow import tracker_id
 
@@ -36,9 +37,9 @@ class WandB:
 
     def __init__(
         self,
-        directory: Path,
-        experiment: str,
-        settings: Mapping[str, Any],
+        directory: Given[Path],
+        experiment: Given[str],
+        settings: Given[Mapping[str, Any]],
         mode: Literal["offline", "online", "disabled"] = "offline",
         project: str = "prefrl",
         folder: str | None = None,

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol
 import torch
 from torch import Tensor
 
-from prefrl_cli.core.option_types import Limits, Number, Positive, Repeats
+from prefrl_cli.core.option_types import Given, Limits, Number, Positive, Repeats
 
 
 class ActionReward(Protocol):
@@ -63,7 +63,7 @@ class GridSearch:
         spacing: distance between two actions tried.
     """
 
-    def __init__(self, env: AnswerRange, spacing: Annotated[float, Limits(0.001, 10)] = 0.1) -> None:
+    def __init__(self, env: Given[AnswerRange], spacing: Annotated[float, Limits(0.001, 10)] = 0.1) -> None:
         self.actions = torch.arange(0.0, env.actions - 1 + spacing / 2, spacing)
 
     @torch.no_grad()

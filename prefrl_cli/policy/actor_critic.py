@@ -6,7 +6,7 @@ from torch import Tensor
 
 from prefrl_cli.core.environment import FiniteEnvironment
 from prefrl_cli.core.networks import Network, forward, inputs_of
-from prefrl_cli.core.option_types import Layers, Units
+from prefrl_cli.core.option_types import Given, Layers, Units
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.policy.distributions import Categorical
 
@@ -24,8 +24,8 @@ class ActorCritic:
 
     def __init__(
         self,
-        env: FiniteEnvironment,
-        streams: Streams,
+        env: Given[FiniteEnvironment],
+        streams: Given[Streams],
         hidden: Units = 128,
         layers: Layers = 2,
         zero_head: bool = False,

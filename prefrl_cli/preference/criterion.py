@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.core.environment import FiniteEnvironment
-from prefrl_cli.core.option_types import Fraction, OptionError
+from prefrl_cli.core.option_types import Fraction, Given, OptionError
 
 Ties = Literal["first", "second", "equal", "skip"]
 
@@ -77,7 +77,9 @@ class Return:
         score_scale: the unit of a score, by which a teacher's beta is divided: the reward of a success (1 without env).
     """
 
-    def __init__(self, discount: Fraction = 1.0, ties: Ties = "skip", env: FiniteEnvironment | None = None) -> None:
+    def __init__(
+        self, discount: Fraction = 1.0, ties: Ties = "skip", env: Given[FiniteEnvironment | None] = None
+    ) -> None:
         self.discount, self.ties = discount, ties
         self.score_scale = 1.0 if env is None else float(env.goal_reward)
 
@@ -105,7 +107,7 @@ class Progress:
 
     score_scale = 1.0
 
-    def __init__(self, env: FiniteEnvironment, ties: Ties = "skip") -> None:
+    def __init__(self, env: Given[FiniteEnvironment], ties: Ties = "skip") -> None:
         if "distance" not in env.diagnostics(torch.tensor([env.start])):
             raise OptionError("criterion", "progress", "the environment tells no distance to a goal", "return")
         self.ties, self._env = ties, env

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from prefrl_cli.core.option_types import Fraction, NotNegative, Positive
+from prefrl_cli.core.option_types import Fraction, Given, NotNegative, Positive
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories
@@ -50,7 +50,7 @@ class Teacher:
 
     def __init__(
         self,
-        criterion: Criterion,
+        criterion: Given[Criterion],
         beta: Positive | None = None,
         gamma: Fraction = 1.0,
         mistake: Fraction = 0.0,

@@ -23,6 +23,7 @@ _LONGEST_LINE = 1 << 16  # bytes; 500 columns have some 12,000
 _AT_ONCE = 1 << 22  # bytes
 _CELLS = 4_000_000  # of a step, and of the steps with an evaluation together
 _CELLS_AT_ONCE = 200_000
+_CELLS_WHOLE = 1 << 27  # 1 GB
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,16 @@ class Table:
     columns: dict[str, np.ndarray]
 
 
-def read_metrics(folder: Path, seeds: list[int], ends: Mapping[int, int] | None = None) -> Table:
+def read_metrics(
+    folder: Path, seeds: list[int], ends: Mapping[int, int] | None = None, *, every_step: bool = False
+) -> Table:
     """A run's `metrics.csv`, read a few million bytes at a time.
 
     Args:
         folder: the run directory.
         seeds: R seeds, in the order in which each step lists them.
         ends: of seeds that failed the step from which on they have no row.
+        every_step: whether a long run is read whole, up to the size of 64 seeds, 100,000 steps and 20 metrics.
 
     Raises:
         UnreadableError: for anything but a row a step and seed, a number or nothing in each cell, and for more rows
@@ -57,7 +61,8 @@ def read_metrics(folder: Path, seeds: list[int], ends: Mapping[int, int] | None 
         if names[:2] != ["step", "seed"] or len(set(names)) != len(names) or len(names) > _MOST_COLUMNS:
             raise UnreadableError("metrics.csv does not begin with step, seed and metrics of different names")
         whole = _filled(lines, seeds, ends, len(names)) if ends else lines
-        values = _numbers(_chosen(whole, names, len(seeds)), len(names), len(seeds))
+        most = (_CELLS_WHOLE / len(names) if every_step else _ROWS) / len(seeds)
+        values = _numbers(_chosen(whole, names, len(seeds), most), len(names), len(seeds))
     found = values[:, 0, 0]
     if (values[:, :, 0] != found[:, None]).any() or (values[:, :, 1] != np.array(seeds)).any():
         raise UnreadableError("metrics.csv: a step does not list the seeds of config.yaml once each")
@@ -119,13 +124,13 @@ def _lines(file: BinaryIO) -> Iterator[list[bytes]]:
         yield lines
 
 
-def _chosen(parts: Iterator[list[bytes]], names: list[str], replicas: int) -> list[bytes]:
+def _chosen(parts: Iterator[list[bytes]], names: list[str], replicas: int, most: float) -> list[bytes]:
     """The rows, a text a step, of every second, fourth, ... step, of the last and of those with an evaluation."""
     if replicas * len(names) > _CELLS:
         raise UnreadableError(f"metrics.csv has more than {_CELLS:,} numbers a step")
     evaluated = [place for place, name in enumerate(names) if name.startswith(_EVALUATION)]
     # Of two runs with different numbers of seeds the one has all steps of the other.
-    thinned, evaluations = _Thinned(_ROWS / replicas), _Thinned(_CELLS / len(names) / replicas)
+    thinned, evaluations = _Thinned(most), _Thinned(_CELLS / len(names) / replicas)
     last, block, left = list[bytes](), 0, list[bytes]()
     for lines in parts:
         left += lines

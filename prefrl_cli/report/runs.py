@@ -43,6 +43,7 @@ class Run:
         seeds: R of them.
         failed: seeds that failed while they trained, each with its reason; of a failed run all of them, or none where
             it failed otherwise.
+        ends: of seeds that have failed, the step from which on they have no row.
         scores: final evaluation, metric -> `[R]`, NaN where a seed has no value, a failed seed being without success;
             of finished runs only.
         table: what `metrics.csv` holds, of finished runs only.
@@ -60,6 +61,7 @@ class Run:
     options: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
+    ends: dict[int, int] = field(default_factory=dict)
     scores: dict[str, np.ndarray] = field(default_factory=dict)
     table: Table | None = None
     changes: list[tuple[str, str]] = field(default_factory=list)
@@ -136,9 +138,9 @@ def _read(run: Run) -> None:
     run.changes = _changes(run.path)
     run.step = status["step"] if isinstance(status.get("step"), int) else 0
     run.reason = " ".join(str(status.get("reason") or "").split())[:400]
-    ends = _failed_seeds(run, status)
+    run.ends = _failed_seeds(run, status)
     if status["status"] == "finished":
-        _read_results(run, ends)
+        _read_results(run, run.ends)
     run.status = status["status"]
     if run.status == "running":
         held = is_held(run.path / LOCK)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from prefrl_cli.core.networks import Activation, Initialisation, Network, Parameters
-from prefrl_cli.core.option_types import Layers, Positive, Units
+from prefrl_cli.core.option_types import Given, Layers, Positive, Units
 from prefrl_cli.core.streams import Streams
 
 
@@ -29,7 +29,7 @@ class LinearReward:
         slope: how fast the first feature falls with the distance.
     """
 
-    def __init__(self, streams: Streams, slope: Positive = 0.1) -> None:
+    def __init__(self, streams: Given[Streams], slope: Positive = 0.1) -> None:
         self._slope = slope
         self.sizes = {"inputs": 2, "hidden": [], "outputs": 1, "members": 1}  # the same sum over two features
         self.parameters = Parameters([torch.zeros(len(streams.seeds), 2, device=streams.device)])
@@ -79,8 +79,8 @@ class RewardNet:
 
     def __init__(
         self,
-        env: ActionRange,
-        streams: Streams,
+        env: Given[ActionRange],
+        streams: Given[Streams],
         hidden: Units = 6,
         layers: Layers = 2,
         activation: Activation = "leaky_relu",

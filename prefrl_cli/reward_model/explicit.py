@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from prefrl_cli.core.environment import FiniteEnvironment
 from prefrl_cli.core.networks import Network, forward, inputs_of
-from prefrl_cli.core.option_types import Layers, Members, Units
+from prefrl_cli.core.option_types import Given, Layers, Members, Units
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.reward_model.ensemble import Asks, Combine, combine, default_members
@@ -45,16 +46,18 @@ class ProcessReward:
 
     def __init__(
         self,
-        env: FiniteEnvironment,
-        streams: Streams,
+        env: Given[FiniteEnvironment],
+        streams: Given[Streams],
         hidden: Units = 128,
         layers: Layers = 2,
         zero_head: bool = False,
         members: Members | None = None,
         combine: Combine = "mean",
-        queries: Asks | None = None,
+        queries: Given[Asks | None] = None,
     ) -> None:
         self._observe, self._space = env.observe, env.observation_space
+
+        self._states = torch.arange(env.num_states, device=streams.device).expand(len(streams.seeds), -1)
         members = default_members(members, queries)
         self._network = Network(
             streams, "init/reward_model", inputs_of(self._space), [hidden] * layers, 1,
@@ -74,6 +77,10 @@ class ProcessReward:
     def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Each member's rewards `[R, M, ...]` of steps."""
         return self._each(states)
+
+    def reward_table(self) -> Tensor:
+        """The reward of every state, `[R, S, 1]`, whatever the action."""
+        return self(self._states)[..., None]
 
     def _each(self, states: Tensor) -> Tensor:
         replicas = len(states)

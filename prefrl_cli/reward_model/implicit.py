@@ -9,7 +9,7 @@ from torch import Tensor
 
 from prefrl_cli.core.environment import FiniteEnvironment
 from prefrl_cli.core.networks import Network, forward, inputs_of, look_up
-from prefrl_cli.core.option_types import Layers, Members, Positive, Units
+from prefrl_cli.core.option_types import Given, Layers, Members, Positive, Units
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.reward_model.ensemble import Asks, Combine, combine, default_members
@@ -41,15 +41,15 @@ class ImplicitReward:
 
     def __init__(
         self,
-        env: FiniteEnvironment,
-        streams: Streams,
+        env: Given[FiniteEnvironment],
+        streams: Given[Streams],
         hidden: Units = 128,
         layers: Layers = 2,
         beta: Positive = 0.5,
         zero_head: bool = False,
         members: Members | None = None,
         combine: Combine = "mean",
-        queries: Asks | None = None,
+        queries: Given[Asks | None] = None,
     ) -> None:
         members, self._space = default_members(members, queries), env.observation_space
         streams.restart("init/policy")
@@ -79,9 +79,17 @@ class ImplicitReward:
 
     def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Each member's rewards `[R, M, ...]` of steps."""
-        rewards = self.beta * (self._log_probabilities() - self._reference[:, None])  # [R, M, S, A]
+        rewards = self._log_ratios()
         flat = (states * rewards.shape[-1] + actions).flatten(1)[:, None].expand(-1, self.members, -1)
         return rewards.flatten(2).gather(2, flat).view(len(states), self.members, *states.shape[1:])
+
+    def reward_table(self) -> Tensor:
+        """The reward of every action in every state, `[R, S, A]`."""
+        return combine(self._log_ratios(), self._combine)
+
+    def _log_ratios(self) -> Tensor:
+        """Of each member, times beta, `[R, M, S, A]`."""
+        return self.beta * (self._log_probabilities() - self._reference[:, None])
 
     @torch.no_grad()
     def follow(self, policy: Policy) -> None:

@@ -74,7 +74,8 @@ class Progress:
     def __init__(self, steps: int, console: Console, start: int = 0) -> None:
         self._steps, self._console, self._start = steps, console, start
         self._interval = max(1, steps // _LINES)
-        self._terminal = sys.stderr.isatty() and not console.quiet
+        self._terminal = not console.quiet and sys.stderr.isatty()
+        self._notebook = not console.quiet and in_notebook()
         self._bar: Any = None
         self._started = 0.0
 
@@ -84,6 +85,8 @@ class Progress:
         if self._terminal:
             shown: dict[str, Any] = {"unit": "step", "file": sys.stderr, "dynamic_ncols": True, "smoothing": 0.1}
             self._bar = tqdm(total=self._steps, initial=self._start, **shown)
+        elif self._notebook:
+            self._bar = _NotebookBar(self._steps, self._start)
         return self
 
     def __exit__(
@@ -106,7 +109,52 @@ class Progress:
             elapsed = time.perf_counter() - self._started
             left = elapsed / (step - self._start) * (self._steps - step)
             text = f"step {step}/{self._steps}, {watched}, {clock(elapsed)} so far, {clock(left)} left"
-            self._console.line(text, shown=not self._terminal)
+            self._console.line(text, shown=self._bar is None)
+
+
+def in_notebook() -> bool:
+    """Whether what is shown appears below a cell of Jupyter; IPython in a terminal is a terminal."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+class _NotebookBar:
+    """A bar below a notebook's cell, drawn anew in its place; its methods are those of tqdm's that we use."""
+
+    def __init__(self, steps: int, start: int) -> None:
+        from IPython.display import display  # there wherever there is a notebook
+
+        self._steps, self._start, self._step, self._text = steps, start, start, ""
+        self._started = self._drawn = time.perf_counter()
+        self._handle = display(self._shown(), raw=True, display_id=True)
+
+    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
+        """Take what stands behind the bar."""
+        self._text = text
+
+    def update(self) -> None:
+        """Count a step; the page is told ten times a second at most."""
+        self._step += 1
+        if time.perf_counter() - self._drawn >= 0.1:
+            self._draw()
+
+    def close(self) -> None:
+        """Draw the bar as it stays."""
+        self._draw()
+
+    def _draw(self) -> None:
+        self._drawn = time.perf_counter()
+        self._handle.update(self._shown(), raw=True)
+
+    def _shown(self) -> dict[str, str]:
+        elapsed = time.perf_counter() - self._started
+        done = self._step - self._start
+        times = [f"{clock(elapsed)} so far"]
+        if 0 < done and self._step < self._steps:
+            times.append(f"{clock(elapsed / done * (self._steps - self._step))} left")
+        text = ", ".join(filter(None, [f"step {self._step}/{self._steps}", self._text, *times]))
+        bar = f'<progress value="{self._step}" max="{self._steps}" style="width:20em"></progress>'
+        return {"text/plain": text, "text/html": f"<div>{bar} {texts.html(text)}</div>"}
 
 
 def table(summary: Mapping[str, Any], folder: Path) -> list[str]:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from prefrl_cli.config.options import Configuration
-from prefrl_cli.config.overrides import Typed, quoted
+from prefrl_cli.config.overrides import Typed
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.files.lock import LOCK, is_held
 from prefrl_cli.files.read import UnreadableError, tail
+from prefrl_cli.files.texts import quoted
 from prefrl_cli.run.directory import STATUS, half_begun, read_status, set_aside
 from prefrl_cli.run.provenance import config_changes, config_differences, stored_config
 from prefrl_cli.run.signals import Interrupted, Signals

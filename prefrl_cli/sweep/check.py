@@ -21,9 +21,10 @@ from prefrl_cli.config.build import memory_needed
 from prefrl_cli.config.compose import call_hydra, configuration, hydra_main
 from prefrl_cli.config.memory import available, in_words
 from prefrl_cli.config.options import Configuration
-from prefrl_cli.config.overrides import Typed, option, quoted
+from prefrl_cli.config.overrides import Typed, option
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.standard_streams import answer
+from prefrl_cli.files.texts import quoted
 from prefrl_cli.run.directory import in_the_way
 from prefrl_cli.run.progress import clock
 from prefrl_cli.run.training import ready

@@ -16,10 +16,10 @@ from prefrl_cli.config import trust
 from prefrl_cli.config.compose import configuration, hydra_main, task_overrides
 from prefrl_cli.config.messages import cause
 from prefrl_cli.config.options import Configuration
-from prefrl_cli.config.overrides import Typed, number_of_values, one_folder, quoted
+from prefrl_cli.config.overrides import Typed, number_of_values, one_folder
 from prefrl_cli.core.option_types import ConfigError, Failed, as_typed, show
 from prefrl_cli.files.standard_streams import answer, say
-from prefrl_cli.files.texts import shown
+from prefrl_cli.files.texts import quoted, shown
 from prefrl_cli.run import directory, outputs
 from prefrl_cli.run.lifecycle import run_or_resume
 from prefrl_cli.run.signals import Interrupted, ended_by_signals
