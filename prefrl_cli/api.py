@@ -65,31 +65,24 @@ def train(
         RunFailed: when the run failed.
         KeyboardInterrupt: on Ctrl-C or a stopped kernel, once a checkpoint is written; the message names the run.
     """
-    from prefrl_cli.config.compose import composed
+    from prefrl_cli.config.compose import compose
     from prefrl_cli.config.hydra_compat import apart
-    from prefrl_cli.config.overrides import as_meant, as_overrides
+    from prefrl_cli.config.overrides import Typed
+    from prefrl_cli.files.texts import as_overrides
     from prefrl_cli.run.lifecycle import run_job
 
     typed = [overrides] if isinstance(overrides, str) else list(overrides)
     typed += [text for name, value in options.items() for text in as_overrides(name, value)]
     for text in typed:
         _check(text)
-    arguments = typed
-    if config_dir is not None:
-        folder = typed_path(os.fspath(config_dir)).absolute()
-        arguments = as_meant([f"--config-dir={folder}", *typed])[1:]
-        arguments += as_overrides("hydra.searchpath", [f"file://{folder}"])
+    own = [] if config_dir is None else [f"--config-dir={typed_path(os.fspath(config_dir)).absolute()}"]
     with apart():
-        config = composed(arguments)
-    allowed = " ".join(text for text in typed if re.match(r"\+{0,2}allow_targets=", text))
-    for package in config.get("allow_targets") or ():
-        if str(package) not in re.findall(r"[\w.]+", allowed):
-            raise ConfigError(f"allow_targets=[{show(package)}]: a file cannot allow code to run; give it to train()")
+        config = compose(Typed.of([*own, *typed]))
     folders: list[Path] = []
     status = run_job(config, typed, claimed=folders.append)
     if status != "finished":
         raise RunFailed(folders[0], str(read_status(folders[0]).get("reason")))
-    return load(folders[0], allow_targets=config.get("allow_targets") or ())
+    return load(folders[0], allow_targets=config.run.allow_targets)
 
 
 def load(path: str | os.PathLike[str], allow_targets: Sequence[str] = ()) -> LoadedRun:

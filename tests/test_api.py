@@ -17,7 +17,7 @@ import pytest
 import prefrl_cli
 from prefrl_cli import ConfigError, RunFailed
 from prefrl_cli.cli.evaluate import evaluate
-from prefrl_cli.config.overrides import as_overrides
+from prefrl_cli.files.texts import as_overrides
 from prefrl_cli.run import progress, runner
 
 ROOT = Path(__file__).parents[1]

@@ -34,7 +34,7 @@ def test_every_row_composes(name):
     assert len({str(one) for one in config.values()}) == len(config), "two rows are the same run"
     assert all(row.overrides[0].startswith("experiment=") for row in study.rows)
     short = load(name, quick=True).rows[-1]
-    assert composed(short)["num_seeds"] < min(5, config[short.name]["num_seeds"])
+    assert composed(short).run.num_seeds < min(5, config[short.name].run.num_seeds)
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -57,7 +57,7 @@ class OPRL:
         test_episodes: fresh episodes for the held-out preferences of an evaluation.
 
     Raises:
-        ValueError: for sizes of parts that do not go together.
+        OptionError: for sizes of parts that do not go together.
     """
 
     def __init__(

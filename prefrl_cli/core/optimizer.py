@@ -13,7 +13,7 @@ from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
 from prefrl_cli.core.networks import Parameters
-from prefrl_cli.core.option_types import Count, Fraction, Given, NotNegative, Positive
+from prefrl_cli.core.option_types import Count, Fraction, Given, NotNegative, OptionError, Positive
 from prefrl_cli.core.saved_state import check_state
 
 
@@ -113,7 +113,7 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(parameters, lr, clip, steps)
         if len(betas) != 2 or max(betas) >= 1:
-            raise ValueError(f"betas={list(betas)}: two numbers of at least 0 and below 1, such as [0.9,0.999]")
+            raise OptionError("betas", list(betas), "two numbers of at least 0 and below 1", [0.9, 0.999])
         self._betas, self._eps, self._decay = tuple(betas), eps, weight_decay
 
     def _apply(self, gradient: Tensor, lr: float) -> None:

@@ -82,6 +82,24 @@ def flushed() -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def waiting(for_what: str, *, quiet: bool = False) -> Iterator[None]:
+    """Within it a terminal says what a person waits for; a file is told nothing."""
+    stream = sys.stderr
+    there = not quiet and stream is not None and stream.isatty()
+
+    def put(text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # whoever read along has left
+            if there:
+                print(text, end="", file=stream, flush=True)
+
+    put(f"{for_what} ...")
+    try:
+        yield
+    finally:
+        put("\r\033[K")
+
+
 def silence(stream: TextIO) -> None:
     """Send what a stream still holds, and all that comes, nowhere: else Python complains of it when it ends."""
     with contextlib.suppress(OSError, ValueError):  # a stream that is no file

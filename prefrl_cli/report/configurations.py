@@ -17,7 +17,10 @@ from prefrl_cli.run.outputs import metric_of
 from prefrl_cli.stats.aggregates import mean, with_failures
 
 # These change no result: which seeds, where the files go, how fast.
-_NOT_RESULTS = ("seed", "num_seeds", "output_dir", "output", "quiet", "threads", "device", "resume", "allow_targets")
+_NOT_RESULTS = (
+    *("seed", "num_seeds", "output_dir", "output", "quiet", "charts", "threads", "device", "resume", "allow_targets"),
+    "logger",
+)
 _NOT_RESULT_GROUPS = ("checkpoint.", "logger.")
 _CHOICE, _TARGET = ".choice", "._target_"
 _MOST_DIFFERENCES = 2  # that are told of two runs of one seed
