@@ -16,8 +16,8 @@ from prefrl_cli.core.option_types import ConfigError, suggest
 from prefrl_cli.files.read import UnreadableError, read
 from prefrl_cli.files.texts import html, shown
 from prefrl_cli.report.configurations import seed_text
-from prefrl_cli.report.page import digits
 from prefrl_cli.stats.aggregates import few_seeds, seed_words
+from prefrl_cli.stats.summary import digits
 
 _EVALUATION = "evaluation/"
 _PNG = b"\x89PNG\r\n\x1a\n"
