@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 EXPERIMENT ?= oprl_maze
+SEEDS ?= 16
 
 .PHONY: train test check lint types studies studies-quick lock clean
 
 train: $(STAMP)
-	$(VENV)/bin/prefrl-train experiment=$(EXPERIMENT) $(OPTIONS)
+	$(VENV)/bin/prefrl-train experiment=$(EXPERIMENT) num_seeds=$(SEEDS) $(OPTIONS)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n auto --dist loadfile
@@ -21,14 +22,19 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(VENV)/bin/mypy
 
+# What pages repeat from the code: options, rooms, commands of studies.
+.PHONY: pages
+pages: $(STAMP)
+	$(VENV)/bin/python docs/make_pages.py
+
 $(STAMP): pyproject.toml requirements.lock
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[dev]' -c requirements.lock
 	touch $@
 
-# Every table and chart of the README's results, anew: it says how long that takes, and goes on when it is stopped.
+# Every table and chart of docs/results.md, anew: it says how long that takes, and goes on when it is stopped.
 studies: $(STAMP)
-	$(VENV)/bin/prefrl-study all --jobs 2 --readme README.md
+	$(VENV)/bin/prefrl-study all --jobs 2 --readme docs/results.md
 
 studies-quick: $(STAMP)
 	$(VENV)/bin/prefrl-study all --quick --jobs 2

@@ -162,7 +162,7 @@ def _ended(folder: Path, typed: str, before: dict[str, bytes]) -> str:
         shutil.rmtree(folder)
     if status.get("status") != "finished":
         return "not finished"
-    return "goes on" if status.get("charts") else "not drawn"
+    return "not drawn" if status.get("charts") is False else "goes on"
 
 
 def no_pictures(algorithm: Any, log: Any, directory: Any) -> None:

@@ -25,7 +25,7 @@ from prefrl_cli.run.provenance import stored_config
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from prefrl_cli.algorithm.learned import Episodes, LearnedPolicy, LearnedReward
+    from prefrl_cli.env.learned import Episodes, LearnedPolicy, LearnedReward
     from prefrl_cli.report.notebook import Metrics
     from prefrl_cli.run.outputs import Learned
 
@@ -65,31 +65,24 @@ def train(
         RunFailed: when the run failed.
         KeyboardInterrupt: on Ctrl-C or a stopped kernel, once a checkpoint is written; the message names the run.
     """
-    from prefrl_cli.config.compose import composed
+    from prefrl_cli.config.compose import compose
     from prefrl_cli.config.hydra_compat import apart
-    from prefrl_cli.config.overrides import as_meant, as_overrides
+    from prefrl_cli.config.overrides import Typed
+    from prefrl_cli.files.texts import as_overrides
     from prefrl_cli.run.lifecycle import run_job
 
     typed = [overrides] if isinstance(overrides, str) else list(overrides)
     typed += [text for name, value in options.items() for text in as_overrides(name, value)]
     for text in typed:
         _check(text)
-    arguments = typed
-    if config_dir is not None:
-        folder = typed_path(os.fspath(config_dir)).absolute()
-        arguments = as_meant([f"--config-dir={folder}", *typed])[1:]
-        arguments += as_overrides("hydra.searchpath", [f"file://{folder}"])
+    own = [] if config_dir is None else [f"--config-dir={typed_path(os.fspath(config_dir)).absolute()}"]
     with apart():
-        config = composed(arguments)
-    allowed = " ".join(text for text in typed if re.match(r"\+{0,2}allow_targets=", text))
-    for package in config.get("allow_targets") or ():
-        if str(package) not in re.findall(r"[\w.]+", allowed):
-            raise ConfigError(f"allow_targets=[{show(package)}]: a file cannot allow code to run; give it to train()")
+        config = compose(Typed.of([*own, *typed]))
     folders: list[Path] = []
     status = run_job(config, typed, claimed=folders.append)
     if status != "finished":
         raise RunFailed(folders[0], str(read_status(folders[0]).get("reason")))
-    return load(folders[0], allow_targets=config.get("allow_targets") or ())
+    return load(folders[0], allow_targets=config.run.allow_targets)
 
 
 def load(path: str | os.PathLike[str], allow_targets: Sequence[str] = ()) -> LoadedRun:
@@ -206,13 +199,13 @@ class LoadedRun:
         Raises:
             ConfigError: for a seed that the run has not, or that has failed, and a run without a checkpoint.
         """
-        from prefrl_cli.algorithm.learned import LearnedPolicy
+        from prefrl_cli.env.learned import LearnedPolicy
 
         return LearnedPolicy(self._learned.algorithm, self._seed(seed))
 
     def reward_model(self, seed: int | None = None) -> LearnedReward:
         """What a seed has learned to reward: `reward_model(states, actions)` gives rewards; see `policy`."""
-        from prefrl_cli.algorithm.learned import LearnedReward
+        from prefrl_cli.env.learned import LearnedReward
 
         return LearnedReward(self._learned.algorithm, self._seed(seed))
 
@@ -230,7 +223,7 @@ class LoadedRun:
         Returns:
             States, actions and rewards, `[E, T]` each.
         """
-        from prefrl_cli.algorithm.learned import play
+        from prefrl_cli.env.learned import play
 
         algorithm, policy = self._learned.algorithm, self.policy(seed)
         if not isinstance(episodes, int) or not 1 <= episodes <= 10**6:

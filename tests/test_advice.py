@@ -23,11 +23,11 @@ PIPE = r"[\w/]+(\|[\w/]+)*"  # choices beside each other: the first is typed
 # Advice as the source has it, once for each place that gives it, and what provokes it: the line itself is then typed.
 TYPED = [
     ("try {}={} or {}={}", [OPRL, "algorithm.episodes=300"]),
-    ("try {}=16", [OPRL, "algorithm.test_episodes=1"]),
-    ("try episodes=10", [OPRL, "policy_update=rloo", "algorithm.episodes=1"]),
-    ("try queries.start=1", [OPRL, "algorithm.episodes=1"]),
-    ("try reward_model=process", [OPRL, "shaping=potential", "reward_model=implicit"]),
-    ("try reward_model.members=3", [OPRL, "queries=disagreement", "reward_model.members=1"]),
+    ("try {}={}", [OPRL, "algorithm.test_episodes=1"]),
+    ("try episodes={}", [OPRL, "policy_update=rloo", "algorithm.episodes=1"]),
+    ("try queries.start={}", [OPRL, "algorithm.episodes=1"]),
+    ("try reward_model={}", [OPRL, "shaping=potential", "reward_model=implicit"]),
+    ("try reward_model.members={}", [OPRL, "queries=disagreement", "reward_model.members=1"]),
     ("try queries.segment={}", [OPRL, "queries.segment=61"]),
     ("type {}={}", [OPRL, "~optimizer"]),
     ("type {}={}", [OPRL, "loss.nu=1"]),
@@ -43,10 +43,12 @@ TYPED = [
     ("type logger={}", [ADDITION, "+logger.tensorboard.per_seed=true"]),
     ("type logger={}", [ADDITION, "+logger.tensorboard=3"]),
     ("try horizon={}", [OPRL, "env.horizon=5"]),
+    ("try betas={}", [OPRL, "optimizer.betas=[0.9]"]),
     ("try {}.every=10", [OPRL, "checkpoint=3"]),
     ("try {}={}", [OPRL, "algorithm.test_episodes=1000000", "num_seeds=1000"]),
     ("try {}={}", [OPRL, "env.size=2"]),
-    ("try discount=1.0", [OPRL, "teacher.criterion=progress"]),
+    ("type {}={}", [OPRL, "criterion=closest"]),
+    ("try policy_update=ppo", [OPRL, "env.time_limit=bootstrap", "policy_update=rloo"]),
 ]
 # Advice that is no option alone: what provokes it, and what a person types then. `run` is a finished run, `sweep` a
 # sweep, `mine` a folder for --config-dir, `file` a file; `build` is `train` that checks and builds and does not train.
@@ -145,7 +147,12 @@ THEN = [
     ("type resume=RUN_DIR", "train resume=latest", "train resume=run steps=5 quiet=true"),
     ("type resume=RUN_DIR, or resume=latest", "train resume=", "train resume=run steps=5 quiet=true"),
     ("type the folder that prefrl-train printed", "train resume=nowhere", "train resume=run steps=5 quiet=true"),
-    ("type only NAME=VALUE, such as steps=200", "train resume=run --cfg", "train resume=run steps=5 quiet=true"),
+    ("type only NAME=VALUE, such as steps=200", "train resume=run --cfg job", "train resume=run steps=5 quiet=true"),
+    (
+        "type only NAME=VALUE, such as steps=200",
+        "train resume=run nonsense",
+        "train resume=run steps=5 quiet=true",
+    ),
     ("type a larger steps=N", "train resume=run", "train resume=run steps=5 quiet=true"),
     (
         "type a larger steps=N as well{}",
@@ -166,11 +173,26 @@ THEN = [
 # What names another program's affair or one of the machine's, or is said at a moment that takes long to make; where it
 # is tested.
 TOLD = [
+    ("type {}", "is typed instead, in another group: test_cli_errors"),
+    ("type criterion={}", "is typed instead: test_cli_errors"),
+    ("type criterion=return", "an environment of one's own: test_documented"),
     ("type of a tensor: {}", "is no advice"),
     ("type or shape than any of ours", "is no advice"),
     ("type 'allow_targets=[{}]'", "names code of one's own: test_safety"),
-    ("try {}=", "is replaced by the group's full name"),
-    ("try {}.{}=", "the full name: `try horizon={}` above"),
+    ("try criterion={}", "an environment that tells no distance: test_teachers"),
+    ("type criterion={}", "test_teachers"),
+    ("try {}={}", "a bootstrapped time limit: test_environments"),
+    ("type a folder that is, or leave it out", "a folder for --config-dir: test_own_files"),
+    ("type fewer values", "test_sweep"),
+    ("type {}={}", "a part that lacks a method: test_documented"),
+    ("type {}", "another program's name: test_typed"),
+    ("type {}", "a name without its group: test_typed"),
+    ("type {}", "an option that has moved: test_teachers"),
+    ("type {}", "a choice without its group: test_typed"),
+    ("type {}={}", "an option and its value in two words: test_typed"),
+    ("type resume=latest", "test_typed"),
+    ("type seed={}, or without -m, together in one process, {}", "test_typed"),
+    ("type the run's own command again", "test_typed"),
     ("try smaller sizes", "memory is checked first"),
     ("try a smaller {}", "test_advice_of_a_resume"),
     ("try steps={}", "test_advice_of_a_resume"),
@@ -229,8 +251,16 @@ def texts(tree):
 def advice():
     """Each piece of advice of the package, once for each place."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        for text in texts(ast.parse(path.read_text(encoding="utf-8"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for text in texts(tree):
             yield from re.findall(r"(?:(?<=[;,: ])|^)(?:try|type) [^;?)]+", text)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "OptionError" and len(node.args) == 4:
+                option, *_, instead = node.args
+                if isinstance(instead, ast.Dict):
+                    yield "try " + " or ".join("{}={}" for _ in instead.keys)
+                else:
+                    yield f"try {option.value if isinstance(option, ast.Constant) else '{}'}={{}}"
 
 
 def test_every_piece_of_advice_has_a_case():

@@ -17,7 +17,7 @@ import pytest
 import prefrl_cli
 from prefrl_cli import ConfigError, RunFailed
 from prefrl_cli.cli.evaluate import evaluate
-from prefrl_cli.config.overrides import as_overrides
+from prefrl_cli.files.texts import as_overrides
 from prefrl_cli.run import progress, runner
 
 ROOT = Path(__file__).parents[1]
@@ -221,7 +221,7 @@ def test_a_table_for_pandas(maze, monkeypatch):
     assert table["step"][:4].tolist() == [0, 0, 0, 1] and table["seed"][:4].tolist() == [5, 6, 7, 5]
     np.testing.assert_array_equal(table["return"], maze.metrics["return"].ravel())
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ConfigError, match="^to_pandas: pandas is not installed; type pip install pandas$"):
+    with pytest.raises(ImportError, match="^to_pandas: pandas is not installed; type pip install pandas$"):
         maze.metrics.to_pandas()
 
 

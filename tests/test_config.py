@@ -10,8 +10,8 @@ import yaml
 from prefrl_cli.cli.train import main
 from prefrl_cli.config.choices import GROUPS, choices, conf_folder
 from prefrl_cli.config.compose import composed
-from prefrl_cli.config.options import Run, _parts, check, signature
-from prefrl_cli.core.option_types import ConfigError, Limits, Positive
+from prefrl_cli.config.options import Run, check, signature
+from prefrl_cli.core.option_types import ConfigError, Limits, Positive, alternatives
 
 EXPERIMENTS = choices("experiment")
 
@@ -48,7 +48,7 @@ def test_each_option_of_a_group_is_an_argument_with_a_fitting_value(group, choic
     options = {name for name, option in allowed.items() if option.is_value}
     assert options - parts == node.keys() - parts
     # No number goes in unchecked: zero, a huge or a negative one would fail in the middle of training.
-    numbers = {name: _parts(allowed[name].annotation) for name in options - parts}
+    numbers = {name: alternatives(allowed[name].annotation) for name in options - parts}
     assert not {name for name, kinds in numbers.items() if {int, float} & set(kinds)}
 
 

@@ -1,20 +1,24 @@
 """`prefrl-train --help`: complete, and answered without the packages that take long to import."""
 
+import importlib
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from prefrl_cli.cli.train import main
-from prefrl_cli.config.choices import GROUPS, choices, conf_folder
+from prefrl_cli.config.choices import GROUPS, choices, conf_folder, target
+from prefrl_cli.config.options import MISSING, signature
 
 
 @pytest.fixture(scope="module")
 def text():
     """What --help prints in a fresh interpreter, which then says what it imported."""
     code = (
-        "import sys\nfrom prefrl_cli.cli.train import main\nassert main(['--help']) == 0\n"
+        "import sys\nfrom prefrl_cli.cli.train import main\nassert main(['--help', 'all']) == 0\n"
+        "assert main(['teacher=noisy', '--help']) == 0\n"
         "print('IMPORTED', *sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
@@ -63,8 +67,57 @@ def test_every_experiment_is_headed_by_its_command():
 def test_a_short_flag_is_the_same(capsys):
     assert main(["-h"]) == 0
     short = capsys.readouterr().out
-    assert main(["experiment=oprl_maze", "--help"]) == 0
+    assert main(["steps=3", "--nonsense", "--help"]) == 0
     assert capsys.readouterr().out == short
+
+
+def test_it_fits_a_terminal(capsys):
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24 and all(len(line) <= 80 for line in lines)
+    words = set(" ".join(lines).replace(",", " ").split())
+    assert words >= {*GROUPS, *choices("experiment"), "num_seeds", "output_dir", "checkpoint.every", "--check"}
+
+
+def told(arguments, capsys):
+    assert main([*arguments, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in text.splitlines()), text
+    return text
+
+
+def test_a_part_is_explained(capsys):
+    text = " ".join(told(["teacher=noisy"], capsys).split())
+    assert text.startswith("teacher=noisy: Prefers the better one the more surely the better it is.")
+    assert "teacher.beta=1.0 a number above 0 or null; null never errs" in text
+    assert "teacher.mistake=0.0 a number between 0 and 1; chance of a flipped answer" in text
+
+
+@pytest.mark.parametrize("group", [*GROUPS, "logger"])
+def test_every_part_has_every_option_that_it_takes(group, capsys):
+    """The same options as the constructor has when it is imported, whose values a configuration may hold."""
+    names = choices(group)
+    listed = told([group], capsys)
+    assert all(f"  {name} " in listed for name in names)
+    module, _, name = target(group, names[0]).rpartition(".")
+    allowed = signature(getattr(importlib.import_module(module), name))
+    options = {one for one, option in allowed.items() if option.is_value and option.default is not MISSING}
+    prefix = f"logger.{names[0]}" if group == "logger" else group
+    text = told([f"{group}={names[0]}"], capsys)
+    assert set(re.findall(rf"^  {prefix}\.(\w+)=", text, re.MULTILINE)) >= options
+    assert ": must" not in text and "_target_" not in text
+
+
+def test_an_experiment_and_a_name_that_does_not_exist(capsys):
+    assert "override /env: maze" in told(["experiment=oprl_maze"], capsys)
+    assert "teacher=nois: there is no such teacher" in told(["teacher=nois"], capsys)
+
+
+def test_experiments_of_ones_own(tmp_path, capsys):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\n# What I tried first.\nsteps: 3\n")
+    text = told(["--config-dir", str(tmp_path)], capsys)
+    assert re.search(r"  mine  +What I tried first\.", text) and "oprl_maze" in text
 
 
 def test_alone_it_says_which_experiments_there_are(capsys):

@@ -105,5 +105,5 @@ def test_parameters_that_are_no_numbers_are_seen_and_cleared_for_their_replica_a
 
 
 def test_wrong_betas_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"betas=\[0.9, 1.0\]: two numbers of at least 0 and below 1"):
+    with pytest.raises(ValueError, match=r"betas=\[0.9,1.0\]: two numbers of at least 0 and below 1"):
         Adam(network().parameters, betas=[0.9, 1.0])

@@ -230,15 +230,15 @@ def test_a_page_without_its_markers_is_refused(page):
         place(page, "a", "new")
 
 
-def test_a_readme_gets_the_table_and_the_chart(here_only, capsys):
+def test_a_page_gets_the_table_and_the_chart(here_only, capsys):
     Path("page").mkdir()
     page = Path("page/README.md")
     page.write_text("Before.\n<!-- study tiny -->\n<!-- /study tiny -->\nAfter.\n")
     assert main(["tiny.yaml", "--readme", str(page)]) == 0
     text = page.read_text()
     assert text.startswith("Before.\n<!-- study tiny -->\nWhich is better?\n") and text.endswith("-->\nAfter.\n")
-    assert "![Two learning rates](docs/study_tiny.png)" in text and "| rate 0.3 | 3 |" in text
-    assert Path("page/docs/study_tiny.png").read_bytes() == (STUDY / "chart.png").read_bytes()
+    assert "![Two learning rates](study_tiny.png)" in text and "| rate 0.3 | 3 |" in text
+    assert Path("page/study_tiny.png").read_bytes() == (STUDY / "chart.png").read_bytes()
     page.write_text("<!-- study tiny -->")
     assert main(["tiny.yaml", "--readme", str(page)]) == 2
     page.write_text("Nothing of that.")

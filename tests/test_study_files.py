@@ -34,7 +34,7 @@ def test_every_row_composes(name):
     assert len({str(one) for one in config.values()}) == len(config), "two rows are the same run"
     assert all(row.overrides[0].startswith("experiment=") for row in study.rows)
     short = load(name, quick=True).rows[-1]
-    assert composed(short)["num_seeds"] < min(5, config[short.name]["num_seeds"])
+    assert composed(short).run.num_seeds < min(5, config[short.name].run.num_seeds)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -75,7 +75,7 @@ WRONG = [
     ({"rows": []}, "tiny.yaml: rows: there is none; a study needs a row"),
     ({"rows": [{"name": "b", "overides": []}]}, "row b: overides: there is no such field of a row; did you mean"),
     ({"rows": [3]}, "tiny.yaml: row 3: must be a mapping with name, overrides, baseline, x, series"),
-    ({"rows": [{"name": "!"}]}, "row !: needs a name of some letters"),
+    ({"rows": [{"name": "!"}]}, "row !: needs a name with letters or digits"),
     ({"rows": [ROW, {"name": "A "}]}, "another row has this name, or one that differs in signs only"),
     ({"rows": [{"name": "one"}, {"name": "b", "baseline": "oen"}]}, "row b: baseline=oen: there is no such row; did"),
     ({"rows": [{"name": "b", "baseline": "b"}]}, "row b: baseline=b: there is no such row"),
@@ -100,7 +100,7 @@ WRONG = [
     ({"title": "a\nb"}, r"title='a\nb': must be one line"),
     ({"question": "\x1b[31m"}, r"question='\x1b[31m': must be"),
     ({"metrics": ["\u202e"]}, r"metrics=['\u202e']: must be a list of names"),
-    ({"common": ["a=<!-- /study tiny -->"]}, "must be one line of letters and signs, without <!-- and -->"),
+    ({"common": ["a=<!-- /study tiny -->"]}, "must be one line of printable characters, without <!-- and -->"),
 ]
 # What a row that someone else wrote may not do.
 FOR_PEOPLE = [

@@ -57,7 +57,7 @@ class OPRL:
         test_episodes: fresh episodes for the held-out preferences of an evaluation.
 
     Raises:
-        ValueError: for sizes of parts that do not go together.
+        OptionError: for sizes of parts that do not go together.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class OPRL:
         self.reward_model.restore(state["reference"])
 
     def greedy_episode(self) -> Trajectories:
-        """One episode a seed that takes the most probable action; of equals the first."""
+        """One episode a seed that takes the most probable action; the lowest index wins a tie."""
         best = one_hot(self.probabilities().argmax(-1), self.env.num_actions)
         return rollout(self.env, best, torch.zeros(len(best), 1, self.env.horizon))
 

@@ -41,7 +41,7 @@ def figures(
 
 
 def median_seed(history: History, living: NDArray[np.bool_]) -> int:
-    """The living replica whose success over all episodes is the median; of two the lower, of equals the first."""
+    """The living replica of median success over all episodes (of two the lower); the lowest index wins a tie."""
     success = history.get("success", np.zeros((0, len(living))))
     share = np.where(np.isnan(success), 0.0, success).sum(0)
     order = np.argsort(np.where(living, share, np.inf), kind="stable")  # those that failed come last

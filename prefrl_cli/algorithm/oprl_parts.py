@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.option_types import OptionError
 from prefrl_cli.preference.queries import UniformTrajectories
 from prefrl_cli.reward_model.reward_update import RewardUpdate
 
@@ -29,37 +30,36 @@ def check_parts(
     model that its rewards are of actions (`rewards_actions`). What a part does not say, it does not need.
 
     Raises:
-        ValueError: naming the option and what to type.
+        OptionError: naming the option and what to type.
     """
     for name in ("observation_space", "action_space", *FiniteEnvironment.__annotations__):
         if not hasattr(env, name):
-            raise ValueError(f"env={type(env).__name__}: has no {name}, which oprl needs; see docs/extending.md")
+            raise OptionError("env", type(env).__name__, f"has no {name}, which oprl needs; see docs/extending.md")
     keep = reward_update.keep
     for name, value, most, limit in (
-        ("episodes", episodes, memory, "algorithm.memory"),
+        ("algorithm.episodes", episodes, memory, "algorithm.memory"),
         ("queries.questions", queries.questions, keep, "reward_update.keep"),
         ("reward_update.batch", reward_update.batch, keep, "reward_update.keep"),
     ):
         if value > most:
-            raise ValueError(f"{name}={value}: more than are kept; try {name}={most} or {limit}={value}")
+            raise OptionError(name, value, "more than are kept", {name: most, limit: value})
     if test_episodes < 2 or memory < 2:
         name = "test_episodes" if test_episodes < 2 else "memory"
-        raise ValueError(f"{name}=1: a question needs two trajectories; try {name}=16")
+        raise OptionError(name, 1, "a question needs two trajectories", 16)
     if episodes < getattr(policy_update, "min_episodes", 1):
-        raise ValueError(f"episodes={episodes}: is measured against the others of a batch; try episodes=10")
+        raise OptionError("episodes", episodes, "is measured against the others of a batch", 10)
     if env.time_limit == "bootstrap" and not getattr(policy_update, "bootstraps", False):
-        raise ValueError("env.time_limit=bootstrap: only PPO values what a limit cut off; try policy_update=ppo")
+        reason = "only PPO values what a limit cut off"
+        raise OptionError("env.time_limit", "bootstrap", reason, {"policy_update": "ppo"})
     if episodes * (queries.start + 1) < 2:
-        raise ValueError(f"queries.start={queries.start}: no two trajectories are kept then; try queries.start=1")
+        raise OptionError("queries.start", queries.start, "no two trajectories are kept then", 1)
     if getattr(reward_model, "rewards_actions", False) and getattr(shaping, "needs_state_rewards", False):
-        raise ValueError("reward_model=implicit: rewards steps, not states; try reward_model=process")
+        raise OptionError("reward_model", "implicit", "rewards steps, not states", "process")
     if queries.needs_members and reward_model.members < 2:
-        raise ValueError("reward_model.members=1: no two disagree; try reward_model.members=3")
+        raise OptionError("reward_model.members", 1, "no two disagree", 3)
     if (queries.segment or 0) > env.horizon:
-        raise ValueError(
-            f"queries.segment={queries.segment}: an episode has at most {env.horizon} steps;"
-            f" try queries.segment={env.horizon}"
-        )
+        reason = f"an episode has at most {env.horizon} steps"
+        raise OptionError("queries.segment", queries.segment, reason, env.horizon)
 
 
 def updated_state(state: dict[str, Any]) -> dict[str, Any]:

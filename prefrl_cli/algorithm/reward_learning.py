@@ -35,6 +35,12 @@ class _RewardLearning:
 
     A subclass says what the loss of `states` is: `_loss(states, step)`, the mean or the sum, `[R]`.
 
+    Args:
+        batch: states of a step.
+        initial_states: states of the evaluation before training.
+        final_states: states of every later evaluation.
+        mse_divisor: the squared error of the answers is divided by it; the notebook divides by 5.
+
     Attributes:
         examples: the first few items of the last evaluation, a column `[R, K]` a name.
     """
@@ -109,7 +115,7 @@ class _RewardLearning:
         metrics["answer_error"] = (answers - greedy).abs().mean(1)
         true, predicted = self._whole_range()
         metrics["reward_error"] = (predicted - true).abs().mean(1)
-        for name in ("loss", "evaluation_mse", "answer_error", "reward_error"):  # what has overflowed is far away
+        for name in ("loss", "evaluation_mse", "answer_error", "reward_error"):  # overflowed: infinitely far away
             metrics[name] = metrics[name].nan_to_num(torch.inf, torch.inf, -torch.inf)
         if self.step == 0:
             self._before = self._snapshot()

@@ -125,8 +125,7 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
         ConfigError: for a folder without a checkpoint, another option, and an environment that the networks do not fit.
     """
     from prefrl_cli.config.build import build
-    from prefrl_cli.config.options import check_run
-    from prefrl_cli.config.overrides import change
+    from prefrl_cli.config.options import Configuration, change
     from prefrl_cli.run.outputs import learned
 
     for name in typed:
@@ -137,20 +136,20 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
     if named is not None:
         folder = named[0]
     stored = stored_config(folder)
-    config = {**change(stored, dict(typed)), "logger": None, "output_dir": None}
+    config = Configuration.of({**change(stored, dict(typed)), "logger": None, "output_dir": None})
     found = learned(folder, stored, config, named and named[1])
     algorithm, policies = found.algorithm, found.policies
     from prefrl_cli.run.runner import arrays
 
-    if config["seed"] != stored["seed"]:
+    if config.run.seed != stored["seed"]:
         algorithm.streams = build(config).streams
     metrics = arrays({**algorithm.evaluate(), **algorithm.play(episodes)})
     known = by_name(algorithm.metrics, metrics)
     metrics = {name: values for name, values in metrics.items() if known[name].role != "cost"}  # none is paid here
     for values in metrics.values():
         values[[policies.index(seed) for seed in found.failed]] = math.nan
-    seeds = list(check_run(config).seeds)
-    return Evaluation(found.run.experiment, found.step, policies, seeds, metrics, found.failed, known)
+    seeds = list(config.run.seeds)
+    return Evaluation(config.experiment, found.step, policies, seeds, metrics, found.failed, known)
 
 
 def table(
@@ -204,7 +203,12 @@ def _in_the_run(folder: Path, step: int) -> dict[str, float]:
 
 def _without_file(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
     """The arguments but for `--json FILE`, and the file."""
-    texts = [part for text in arguments for part in (text.split("=", 1) if text.startswith("--json=") else [text])]
+    from prefrl_cli.config.overrides import read
+
+    given = [
+        ("--json", one.value) if one.option == "--json" and one.equals else (one.text,) for one in map(read, arguments)
+    ]
+    texts = [text for words in given for text in words]
     if "--json" not in texts:
         return texts, None
     place = texts.index("--json")

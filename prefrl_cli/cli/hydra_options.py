@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from prefrl_cli.config.overrides import Typed, option, read
 from prefrl_cli.core.option_types import ConfigError, show
 
 # Where a `hydra` option begins, and what it does here. The first three are for sweeps.
@@ -44,7 +45,7 @@ _INSTEAD = {
     "hydra.overrides": "is what was typed; type the option itself",
 }
 _NEEDS = {"package": "--package", "resolve": "--resolve"}  # flags that only change what --cfg shows
-_COMMANDS = {
+COMMANDS = {
     "run": "--run",
     "multirun": "-m",
     "cfg": "--cfg",
@@ -54,38 +55,18 @@ _COMMANDS = {
 }
 
 
-def in_order(typed: Any) -> list[str]:
-    """The arguments again, flags first: Hydra's parser takes flags and options in one order only.
-
-    Args:
-        typed: the flags as Hydra's parser gives them, with `overrides`.
-    """
-    if typed.hydra_help:  # with any option beside it Hydra looks for that in a configuration of its own
-        return ["--hydra-help"]
-    words: list[str] = []
-    for name, flag in _COMMANDS.items():
-        value = getattr(typed, name)
-        if value is True:
-            words.append(flag)
-        elif value not in (None, False):
-            words.append(f"{flag}={value}")
-    for name in ("package", "config_dir"):
-        if (value := getattr(typed, name)) is not None:
-            words.append(f"--{name.replace('_', '-')}={value}")
-    return [*words, *["--resolve"] * typed.resolve, *typed.overrides]
-
-
-def check_flags(typed: Any) -> None:
+def check_flags(typed: Typed) -> None:
     """Refuse flags that exclude each other, or that have no effect.
 
     Raises:
         ConfigError: naming the flag.
     """
-    chosen = [flag for name, flag in _COMMANDS.items() if getattr(typed, name) not in (None, False)]
+    flags = typed.flags
+    chosen = [flag for name, flag in COMMANDS.items() if getattr(flags, name) not in (None, False)]
     if len(chosen) > 1:
         raise ConfigError(f"{' and '.join(chosen)}: exclude each other; type one of them")
     for name, flag in _NEEDS.items():
-        if getattr(typed, name) not in (None, False) and typed.cfg is None:
+        if getattr(flags, name) not in (None, False) and flags.cfg is None:
             raise ConfigError(f"{flag}: says what --cfg shows; type --cfg job as well, or leave it out")
 
 
@@ -100,7 +81,7 @@ def check_typed(overrides: Sequence[str], *, sweep: bool) -> None:
         ConfigError: naming the option and what to type; also where Hydra's option is one of a sweep's values.
     """
     for text in overrides:
-        name = _name(text)
+        name = option(text)
         if name == "hparams_search" and not sweep and not re.fullmatch(r"[^=]*=\s*null\s*|~.*", text):
             raise ConfigError(f"{show(text)}: a search is a sweep; put -m before it")
         if not re.match(r"hydra([./@]|$)", name):
@@ -114,11 +95,6 @@ def check_typed(overrides: Sequence[str], *, sweep: bool) -> None:
         _check_value(text, name)
 
 
-def _name(text: str) -> str:
-    """The option that an override sets, as Hydra reads it."""
-    return text.partition("=")[0].strip().lstrip("+~").strip()
-
-
 def _beginning(name: str, known: Any) -> str | None:
     """The longest of the known that the option lies in."""
     fitting = [one for one in known if re.match(rf"{re.escape(one)}([.@]|$)", name)]
@@ -127,10 +103,11 @@ def _beginning(name: str, known: Any) -> str | None:
 
 def _check_value(text: str, name: str) -> None:
     """Refuse what would be taken without an effect, or ends in an error that says nothing."""
-    value = text.partition("=")[2].strip()
+    value = read(text).value.strip()
     if name.startswith("hydra.sweeper.params.") and "," in value and value[0] not in "{[\"'":
-        option = name.removeprefix("hydra.sweeper.params.")
-        raise ConfigError(f"{show(text)}: type the values themselves, {option}={value}")
+        raise ConfigError(
+            f"{show(text)}: type the values themselves, {name.removeprefix('hydra.sweeper.params.')}={value}"
+        )
     if name in ("hydra.sweeper", "hydra.launcher") and value in ("", "null", "{}"):
         raise ConfigError(f"{show(text)}: a sweep needs one; leave it out, or type {name.replace('.', '/')}=NAME")
     if name == "hydra.sweeper.max_batch_size" and re.fullmatch(r"-?\d+", value) and int(value) < 1:

@@ -14,7 +14,13 @@ from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.texts import shown, typed_path
 from prefrl_cli.run.directory import LONGEST_LINE, in_the_way
 from prefrl_cli.run.metrics_csv import EVALUATION, EVALUATIONS, METRICS, current_names, holds_both
-from prefrl_cli.run.provenance import changed_on_the_way, environment_differences, stored_config, stored_environment
+from prefrl_cli.run.provenance import (
+    ABSENT,
+    changes_on_the_way,
+    environment_differences,
+    stored_config,
+    stored_environment,
+)
 
 IDENTICAL, DIFFERENT = 0, 1
 USAGE = """\
@@ -36,7 +42,6 @@ options:
 
 PREFRL_TRACEBACK=1 prefrl-reproduce ... shows where an error comes from.
 """
-_CHANGED = "config differs: "
 _OPTIONS = ("output_dir", "threads", "quiet", "allow_targets")
 
 
@@ -69,7 +74,8 @@ def reproduce(arguments: Sequence[str]) -> int:
     Raises:
         ConfigError: for a wrong argument; nothing has been written then.
     """
-    from prefrl_cli.config.overrides import change, overrides
+    from prefrl_cli.config.options import change
+    from prefrl_cli.config.overrides import option, overrides, read
     from prefrl_cli.run.lifecycle import resume_run, run_job
 
     given = [text for text in arguments if is_option(text)]
@@ -77,12 +83,13 @@ def reproduce(arguments: Sequence[str]) -> int:
     if len(folders) != 1:
         raise ConfigError("which run? type prefrl-reproduce RUN_DIR, or --help")
     old = typed_path(folders[0])
-    output = [text.partition("=")[2] for text in given if text.startswith("output_dir=")]
-    typed = overrides([text for text in given if not text.startswith("output_dir=")])
+    output = [read(text).value for text in given if option(text) == "output_dir"]
+    typed = overrides([text for text in given if option(text) != "output_dir"])
     for name in typed:
         if name not in _OPTIONS:
             raise ConfigError(f"{name}: a run is repeated with its own options; only {', '.join(_OPTIONS)} may change")
-    stored = {**stored_config(old), "logger": None}  # what is only compared needs no tracker
+    stored = stored_config(old)
+    stored.pop("logger", None)  # what is only compared needs no tracker
     config = change(stored, {"output_dir": output[-1] if output else None, **typed})
     metrics = old / "metrics.csv"
     for path in (metrics, old / "evaluation.csv"):  # a link may lead out of a run that someone else made
@@ -127,8 +134,10 @@ def _elsewhere(old: Path, new: Path) -> bool:
 
 def is_option(text: str) -> bool:
     """Whether it is NAME=VALUE; a job of a sweep lies in a folder that is named so too."""
+    from prefrl_cli.config.overrides import option
+
     return re.match(r"[+~]*[\w.]+=", text) is not None and (
-        text.startswith("output_dir=") or not typed_path(text).is_dir()
+        option(text) == "output_dir" or not typed_path(text).is_dir()
     )
 
 
@@ -212,25 +221,18 @@ def _before(folder: Path, config: dict[str, Any]) -> list[tuple[dict[str, Any], 
 
     None where its record does not say it.
     """
-    from prefrl_cli.config.overrides import change
+    from prefrl_cli.config.options import change
 
-    resumed = stored_environment(folder).get("resumed")
     found: list[tuple[dict[str, Any], int]] = []
     later = config.get("steps")
-    for one in reversed(resumed if isinstance(resumed, list) else []):
-        lines = one.get("differences") if isinstance(one, dict) else None
-        changed = [line for line in lines if str(line).startswith(_CHANGED)] if isinstance(lines, list) else []
-        if not changed:
+    for step, changes in reversed(list(changes_on_the_way(stored_environment(folder)))):
+        if not changes:
             continue
-        step, options = one.get("step"), one.get("options")
-        if not isinstance(options, dict) or len(options) != len(changed):
-            return None
-        pairs = {str(name): pair for name, pair in options.items()}
-        if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs.values()):
+        if not all(len(pair) == 2 and ABSENT not in pair for pair in changes.values()):
             return None
         if type(step) is not int or type(later) is not int or not 0 < step <= later:  # it went back on the way
             return None
-        config = change(config, {name: was for name, (was, _) in pairs.items()})
+        config = change(config, {name: was for name, (was, _) in changes.items()})
         found.insert(0, (config, step))
         later = step
     return found
@@ -238,19 +240,15 @@ def _before(folder: Path, config: dict[str, Any]) -> list[tuple[dict[str, Any], 
 
 def _ends(folder: Path, steps: Any) -> list[int]:
     """The steps at which a run was finished before it was extended."""
-    found = {at for at, line in _differences(folder) if type(at) is int and line.startswith(f"{_CHANGED}steps {at} ->")}
+    changed = [(at, changes.get("steps")) for at, changes in changes_on_the_way(stored_environment(folder))]
+    found = {at for at, pair in changed if type(at) is int and pair and str(pair[0]) == str(at)}
     return sorted(at for at in found if type(steps) is int and 0 < at < steps)
 
 
 def _changed_on_the_way(folder: Path) -> list[object]:
     """The steps at which a run was resumed with other options, longer ones left out."""
-    return list({str(at): at for at, line in _differences(folder) if not line.startswith(f"{_CHANGED}steps ")}.values())
-
-
-def _differences(folder: Path) -> list[tuple[object, str]]:
-    """Each option that a resumed run was given anew, with the step."""
-    found = changed_on_the_way(stored_environment(folder))
-    return [(step, line) for step, line in found if line.startswith(_CHANGED)]
+    changed = changes_on_the_way(stored_environment(folder))
+    return list({str(at): at for at, changes in changed if set(changes) - {"steps"}}.values())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.config.choices import GROUPS, PARTS, not_set
 from prefrl_cli.config.group import Group, is_optimizer, is_part
-from prefrl_cli.config.options import Option, Run, check_run, check_value, mapping, signature
+from prefrl_cli.config.options import Configuration, Option, Run, check_value, mapping, signature
 from prefrl_cli.config.overrides import option
 from prefrl_cli.core.option_types import ConfigError, show, suggest
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _FOR_LOGGERS = ("directory", "experiment", "settings")
 
 
-def build(config: Mapping[str, Any]) -> Algorithm:
+def build(config: Configuration | Mapping[str, Any]) -> Algorithm:
     """The algorithm that a configuration describes, with every part it takes.
 
     A constructor's parameter that is annotated `Given` is handed the thing of its name: `seeds`, `device`, `steps`, a
@@ -37,14 +37,15 @@ def build(config: Mapping[str, Any]) -> Algorithm:
     `<x>`, and `optimizer` that of the reward model.
 
     Args:
-        config: plain mappings, lists and values, resolved; the root options with `experiment`, and the groups.
+        config: the root options with `experiment`, and the groups; plain and resolved.
 
     Raises:
         ConfigError: for the first thing that is not allowed; nothing is written before.
     """
-    run = check_run(config)
-    check_loggers(config, run)
-    groups = {group: config[group] for group in GROUPS if config.get(group) is not None}
+    configuration = Configuration.of(config)
+    run, options = configuration.run, configuration.options
+    check_loggers(configuration)
+    groups = {group: options[group] for group in GROUPS if options.get(group) is not None}
     chosen = {
         group: node
         for group, node in groups.items()
@@ -55,7 +56,7 @@ def build(config: Mapping[str, Any]) -> Algorithm:
         raise not_set("algorithm", "every experiment")
     _check_use(nodes, groups)
     nodes |= {group: Group(group, node, run.allow_targets) for group, node in groups.items() if group not in nodes}
-    for node in nodes.values():
+    for node in sorted(nodes.values(), key=lambda node: node.group != "algorithm"):  # whose name a person knows
         node.check_parts(nodes)
     ready: dict[str, Any] = {"seeds": run.seeds, "device": None, "steps": run.steps}
     late = {group: None for group in GROUPS if group in nodes}
@@ -75,7 +76,7 @@ def build(config: Mapping[str, Any]) -> Algorithm:
     return algorithm
 
 
-def metric_names(config: Mapping[str, Any], wanted: str | None = None) -> list[str]:
+def metric_names(config: Configuration | Mapping[str, Any], wanted: str | None = None) -> list[str]:
     """The metrics of an evaluation, asked of one seed; what is trained is built anew, and untouched.
 
     Args:
@@ -86,7 +87,7 @@ def metric_names(config: Mapping[str, Any], wanted: str | None = None) -> list[s
     Raises:
         ConfigError: as `build`.
     """
-    algorithm = build({**config, "num_seeds": 1})
+    algorithm = build(Configuration.of(config).with_run(num_seeds=1))
     names = set(algorithm.evaluate())
     if wanted not in names:
         algorithm.update()
@@ -94,18 +95,19 @@ def metric_names(config: Mapping[str, Any], wanted: str | None = None) -> list[s
     return sorted(names)
 
 
-def check_objective(config: Mapping[str, Any]) -> None:
+def check_objective(config: Configuration | Mapping[str, Any]) -> None:
     """Refuse an objective that is no metric of the evaluation.
 
     Raises:
         ConfigError: naming the metric that is near, or all.
     """
-    name = config.get("objective")
-    if name is not None and name not in (known := metric_names(config, name)):
+    configuration = Configuration.of(config)
+    name = configuration.run.objective
+    if name is not None and name not in (known := metric_names(configuration, name)):
         raise ConfigError(f"objective={show(name)}: the run has no such metric; {suggest(name, known, 'objective=')}")
 
 
-def memory_needed(config: Mapping[str, Any]) -> float:
+def memory_needed(config: Configuration | Mapping[str, Any]) -> float:
     """About how many bytes the run of a configuration takes at its peak; nothing is built.
 
     Raises:
@@ -113,8 +115,9 @@ def memory_needed(config: Mapping[str, Any]) -> float:
     """
     from prefrl_cli.config.memory import estimate
 
-    run = check_run(config)
-    return estimate(_sizes(run, {group: Group(group, config[group], ()) for group in GROUPS if config.get(group)}))
+    run, options = Configuration.of(config).run, Configuration.of(config).options
+    nodes = {group: Group(group, options[group], run.allow_targets) for group in GROUPS if options.get(group)}
+    return estimate(_sizes(run, nodes))
 
 
 def _sizes(run: Run, nodes: Mapping[str, Group]) -> dict[str, Any]:
@@ -131,34 +134,35 @@ def _lowered(nodes: Mapping[str, Group]) -> dict[str, Option]:
     return own | {f"{group}.{name}": one for group, node in nodes.items() for name, one in node.allowed.items()}
 
 
-def check_loggers(config: Mapping[str, Any], run: Run) -> dict[str, Group]:
+def check_loggers(configuration: Configuration) -> dict[str, Group]:
     """The trackers that were chosen, `logger.<name>` each, with their options checked and their packages there.
 
     Raises:
         ConfigError: for the first thing that is not allowed or not installed.
     """
     nodes: dict[str, Group] = {}
-    if not config.get("logger"):
+    chosen = configuration.options.get("logger")
+    if not chosen:
         return nodes
     from prefrl_cli.config.messages import require
 
-    for name, node in mapping("logger", config["logger"]).items():
+    for name, node in mapping("logger", chosen).items():
         if not {"choice", "_target_"} & set(mapping(f"logger.{name}", node)):
             raise ConfigError(f"logger.{name}: is not chosen; type logger={name}")
-        nodes[name] = group = Group(f"logger.{name}", node, run.allow_targets)
+        nodes[name] = group = Group(f"logger.{name}", node, configuration.run.allow_targets)
         group.check(set(_FOR_LOGGERS))
         require(group.target)
     return nodes
 
 
-def prepare_loggers(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> list[str]:
+def prepare_loggers(configuration: Configuration, overrides: Sequence[str] = ()) -> list[str]:
     """Make what several runs at once share, such as MLflow's store; where that fails, each run's tracker tells.
 
     Returns:
         The variables of the environment that the trackers follow, as they are told.
     """
     told = []
-    for name, node in check_loggers(config, check_run(config)).items():
+    for name, node in check_loggers(configuration).items():
         found, lines = from_environment(name, node.target, node.given, overrides)
         told += lines
         with contextlib.suppress(Exception):
@@ -167,8 +171,7 @@ def prepare_loggers(config: Mapping[str, Any], overrides: Sequence[str] = ()) ->
 
 
 def build_loggers(
-    config: Mapping[str, Any],
-    run: Run,
+    configuration: Configuration,
     directory: Path,
     warn: Callable[[str], None],
     overrides: Sequence[str] = (),
@@ -177,8 +180,7 @@ def build_loggers(
     """The trackers of a run, made when its first step is logged.
 
     Args:
-        config: the resolved options.
-        run: the root options.
+        configuration: of the run.
         directory: of the run.
         warn: told when a tracker fails.
         overrides: what was typed; the environment's variables count for the rest.
@@ -186,16 +188,17 @@ def build_loggers(
     """
     from prefrl_cli.logger.logger import Trackers
 
-    ready = dict(zip(_FOR_LOGGERS, (directory, run.experiment, dict(config)), strict=True))
+    given = (directory, configuration.experiment, dict(configuration.options))
+    ready = dict(zip(_FOR_LOGGERS, given, strict=True))
     makers, told = {}, []
-    for name, node in check_loggers(config, run).items():
+    for name, node in check_loggers(configuration).items():
         found, lines = from_environment(name, node.target, node.given, overrides)
         told += lines
         node.given |= {option: value for option, value in found.items() if option not in ready}
         makers[name] = partial(node.build, {**ready, **{part: found[part] for part in ready if part in found}})
     if told:
         tell(as_line(told))
-    return Trackers(run.seeds, makers, warn)
+    return Trackers(configuration.run.seeds, makers, warn)
 
 
 def _check_use(nodes: Mapping[str, Group], groups: Mapping[str, Any]) -> None:

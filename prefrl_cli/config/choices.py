@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefrl_cli.core.option_types import ConfigError, show, suggest
+from prefrl_cli.core.option_types import ConfigError, as_typed, show, suggest
+from prefrl_cli.files.texts import typed_path
 
 PARTS = (
     "streams",
@@ -43,19 +44,72 @@ def choices(group: str) -> list[str]:
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
-def target(group: str, choice: str) -> str:
-    """The class that a choice of a group stands for; empty where there is no such choice."""
-    return _target(conf_folder() / group / f"{choice}.yaml")
+def content(path: Path) -> str:
+    """A file of `conf/`, read once as long as it does not change; Hydra takes its text from here as well.
+
+    Raises:
+        OSError: when there is none that can be read.
+    """
+    about = path.stat()
+    return _content(path, about.st_mtime_ns, about.st_size)
 
 
 @functools.cache
-def _target(path: Path) -> str:
+def _content(path: Path, changed: int, size: int) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def target(group: str, choice: str) -> str:
+    """The class that a choice of a group stands for; empty where there is no such choice."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content(conf_folder() / group / f"{choice}.yaml")
     except OSError:
         return ""
     found = re.search(r"^_target_: ([\w.]+)$", text, re.MULTILINE)
     return found[1] if found else ""
+
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def meant(group: str, typed: str, own: Path | None) -> str:
+    """The name of a choice: of `oprl_maze`, `oprl_maze.yaml`, `conf/experiment/oprl_maze.yaml` or `./oprl_maze/`.
+
+    Args:
+        group: of the choice.
+        typed: one choice.
+        own: the folder of `--config-dir`.
+
+    Raises:
+        ConfigError: for a file that is no choice, saying how to make it one.
+    """
+    bare = typed.strip().strip("\"'").strip().replace("\\", "/").rstrip("/")
+    name = re.sub(r"\.ya?ml$", "", bare.removeprefix("./"))
+    known = choices(group)
+    if name in known:
+        return name
+    of_own = Path(own, group, name) if own is not None else None
+    if of_own is not None and of_own.with_name(f"{of_own.name}.yaml").is_file():
+        return name
+    if of_own is not None and of_own.with_name(f"{of_own.name}.yml").is_file():
+        raise ConfigError(f"{group}={show(typed)}: {of_own}.yml: files of choices end in .yaml; rename it")
+    path = typed_path(typed)
+    if not path.is_file() and not bare.endswith(_SUFFIXES):
+        path = path.with_name(f"{path.name}.yaml")
+    if not path.is_file():
+        return name if bare.endswith(_SUFFIXES) or typed != bare else typed
+    if path.suffix == ".yml":
+        raise ConfigError(f"{group}={show(typed)}: {path}: files of choices end in .yaml; rename it")
+    parts = re.sub(r"\.ya?ml$", "", path.resolve().as_posix()).split("/")
+    for place in range(len(parts) - 2, 0, -1):  # the folder of the group that is nearest to the file
+        if parts[place] == group:
+            inside, top = "/".join(parts[place + 1 :]), Path("/".join(parts[:place]))
+            if inside in known or (own is not None and own.resolve() == top):
+                return inside
+            cure = f"type --config-dir {as_typed(str(top))} {group}={as_typed(inside)}"
+            raise ConfigError(f"{group}={show(typed)}: is a path, and a choice is a name; {cure}")
+    cure = f"put the file into FOLDER/{group}/ and type --config-dir FOLDER {group}={as_typed(parts[-1])}"
+    raise ConfigError(f"{group}={show(typed)}: is a path, and a choice is a name; {cure}")
 
 
 def named(config: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,7 +294,7 @@ def _nearest(group: str, names: tuple[str, ...], options: Mapping[str, Any]) -> 
 
     def same(name: str) -> int:
         path = conf_folder() / group / f"{name}.yaml"
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        values = yaml.safe_load(content(path)) if path.is_file() else {}
         return sum(options.get(key) == value for key, value in values.items())
 
     return max(names, key=same)

@@ -1,11 +1,10 @@
-"""Hydra's part of `prefrl-train`: overrides and files in, plain options out; each of its complaints in one line."""
+"""Hydra's part of `prefrl-train`: what was typed and files in, configurations out; its complaints in one line."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,61 +15,88 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from prefrl_cli.config import hydra_compat as hydra_compat  # it makes Hydra read files as we want them read
-from prefrl_cli.config import messages, trust
+from prefrl_cli.config import hydra_compat, messages, trust
 from prefrl_cli.config.build import build
 from prefrl_cli.config.choices import choices, conf_folder, named
-from prefrl_cli.config.overrides import as_meant
+from prefrl_cli.config.options import Configuration
+from prefrl_cli.config.overrides import Override, Typed, read
 from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files.texts import quoted
 
 
-def composed(overrides: list[str]) -> dict[str, Any]:
-    """The options of a single run, without running it and before they are checked.
+def compose(typed: Typed) -> Configuration:
+    """The configuration of a single run, without running it; what it means to each part is checked by `build`.
 
     Raises:
         ConfigError: for an option or a choice that does not exist.
     """
-    with one_line_errors(overrides), hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return plain_options(hydra.compose("config", as_meant(overrides), return_hydra_config=True))
+    texts = list(typed.overrides)
+    if typed.flags.config_dir is not None:
+        texts.append(f"hydra.searchpath=[{quoted(f'file://{os.path.abspath(typed.flags.config_dir)}')}]")
+    with one_line_errors(typed), hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = hydra.compose("config", texts, return_hydra_config=True)
+        trust.check_allowed(config, typed)
+        return configuration(config)
+
+
+def composed(overrides: list[str]) -> dict[str, Any]:
+    """The options of a single run as plain mappings; see `compose`."""
+    return dict(compose(Typed.of(overrides)).options)
 
 
 @contextlib.contextmanager
-def one_line_errors(arguments: list[str]) -> Iterator[None]:
+def one_line_errors(typed: Typed) -> Iterator[None]:
     """Hydra's and OmegaConf's complaints as ours."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as problem:
         # An option that does not exist: add it all the same, so that our own check names the nearest that does.
         if match := re.match(r"Could not override '([^'@]+)'", str(problem)):
-            added = [f"+{text}" if text.startswith(f"{match[1]}=") else text for text in arguments]
-            if added != arguments and not match[1].startswith("hydra"):
-                kept = [text for text in added if not text.startswith("-") or text.startswith("--config-dir=")]
+            added = [f"+{one.text}" if one.text == f"{match[1]}={one.value}" else one.text for one in _read(typed)]
+            if added != list(typed.overrides) and not match[1].startswith("hydra"):
                 with contextlib.suppress(HydraException, OmegaConfBaseException):
-                    call_hydra([_first_of_sweep(text) for text in kept], only_check)
+                    once = typed.with_overrides([_first_of_sweep(text) for text in added])
+                    call_hydra(once, lambda config, _: only_check(config), once=True)
         raise ConfigError(messages.one_line(problem)) from None
     except yaml.YAMLError as problem:
         raise ConfigError(messages.yaml_line(problem)) from None
     except (AssertionError, AttributeError):  # OmegaConf's, of a mapping in the place of nothing
-        if not any(text.lstrip("+~").startswith("hydra.sweeper.params") for text in arguments):
+        if not any(one.option.startswith("hydra.sweeper.params") for one in _read(typed)):
             raise
         raise ConfigError("hydra.sweeper.params: type the values themselves, such as -m seed=0,1") from None
     except (OSError, ValueError) as problem:  # files that cannot be read, flags that exclude each other
         raise ConfigError(messages.one_line(problem)) from None
 
 
-def call_hydra(arguments: list[str], job: Callable[[DictConfig], int]) -> int:
-    """Compose what was typed and run a job on it; its exit code, or what it raised."""
+def _read(typed: Typed) -> Iterator[Override]:
+    return map(read, typed.overrides)
+
+
+def call_hydra(typed: Typed, job: Callable[[Configuration, list[str]], int], *, once: bool = False) -> int:
+    """Compose what was typed and run a job on it.
+
+    Args:
+        typed: options and flags.
+        job: given the configuration and the overrides.
+        once: whether it is one run whatever the flags say, of which only `--config-dir` counts.
+
+    Returns:
+        The job's exit code.
+
+    Raises:
+        Exception: what the job raised.
+    """
     codes, raised = [0], []
 
     def task(config: DictConfig) -> None:
         try:
-            trust.check_allowed(config, arguments)
-            codes.append(job(config))
+            trust.check_allowed(config, typed)
+            codes.append(job(configuration(config), task_overrides()))
         except Exception as problem:  # Hydra would print lines of its own
             raised.append(problem)
 
     try:
-        hydra_main(arguments, task)
+        hydra_main(typed, task, once=once)
     except SystemExit as end:
         codes.append(end.code if isinstance(end.code, int) else int(end.code is not None))
     if raised:
@@ -78,19 +104,18 @@ def call_hydra(arguments: list[str], job: Callable[[DictConfig], int]) -> int:
     return max(codes)
 
 
-def hydra_main(arguments: list[str], task: Callable[[DictConfig], Any]) -> None:
-    """Hydra's own main on these arguments."""
+def hydra_main(typed: Typed, task: Callable[[DictConfig], Any], *, once: bool = False) -> None:
+    """Hydra's own main on what was typed."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error itself and ends the process
-    before = sys.argv
-    sys.argv = [before[0], *arguments]
-    try:
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(task)()
-    finally:
-        sys.argv = before
+    hydra_compat.main(typed.flags, typed.overrides, task, once=once)
 
 
-def plain_options(config: DictConfig) -> dict[str, Any]:
-    """The options as plain mappings, lists and values, the experiment's name among them."""
+def configuration(config: DictConfig) -> Configuration:
+    """What Hydra composed, as plain mappings, lists and values, with the names of the choices and the experiment's.
+
+    Raises:
+        ConfigError: where no experiment is chosen, and for a root option that is not allowed.
+    """
     choice = config.get("hydra") or HydraConfig.get()  # a sweep's jobs are looked at before they run
     own = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
     plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
@@ -100,7 +125,8 @@ def plain_options(config: DictConfig) -> dict[str, Any]:
         raise ConfigError(f"experiment is not set; type experiment={'|'.join(choices('experiment'))}")
     if "experiment" in plain:
         raise ConfigError(f"experiment={name}: its YAML must begin with the line '# @package _global_'")
-    return {"experiment": name, **named({str(key): value for key, value in plain.items()}, choice.runtime.choices)}
+    options = named({str(key): value for key, value in plain.items()}, choice.runtime.choices)
+    return Configuration.of({"experiment": name, **options})
 
 
 def task_overrides() -> list[str]:
@@ -109,9 +135,9 @@ def task_overrides() -> list[str]:
     return [str(text) for text in texts]
 
 
-def only_check(config: DictConfig) -> int:
+def only_check(config: Configuration) -> int:
     """Build what was composed, and no more."""
-    build(plain_options(config))
+    build(config)
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from prefrl_cli.config.choices import GROUPS, choice_error, choices, conf_folder, not_set, of_any_group, target
 from prefrl_cli.config.options import MISSING, Option, check, mapping, signature
-from prefrl_cli.core.option_types import GIVEN, ConfigError, show
+from prefrl_cli.core.option_types import GIVEN, ConfigError, OptionError, show
 
 
 class Group:
@@ -41,7 +41,7 @@ class Group:
         if choice is not None and typed is not None:
             raise ConfigError(f"{group}.choice={show(choice)}: its class is given too; type {group}={show(choice)}")
         self.group, self.given, self.name = group, given, str(choice or str(typed).rpartition(".")[2])
-        self.target = _find(group, _class_of(group, choice) if typed is None else typed, allow_targets)
+        self.target = _imported(_class_of(group, choice)) if typed is None else _find(group, typed, allow_targets)
         try:
             self.allowed = signature(self.target)
         except (NameError, TypeError, ValueError) as problem:
@@ -90,15 +90,10 @@ class Group:
         parts = {name: ready[name] for name, option in self.allowed.items() if name in ready and is_part(option)}
         try:
             return self.target(**parts, **self.given)
+        except OptionError as problem:
+            raise ConfigError(problem.line(self.group, GROUPS)) from None
         except ValueError as problem:
-            text = " ".join(str(problem).split())
-            name = text.partition("=")[0]
-            if name.partition(".")[0] in GROUPS:  # it names another group's option itself
-                raise ConfigError(text) from None
-            if name not in self.allowed:
-                raise ConfigError(f"{self.group}: {text}") from None
-            text = text.replace(f"; try {name}=", f"; try {self.group}.{name}=")  # as it is typed
-            raise ConfigError(f"{self.group}.{text}") from None
+            raise ConfigError(f"{self.group}: {' '.join(str(problem).split())}") from None
         except (MemoryError, RuntimeError) as problem:
             text = str(problem).partition("\n")[0]
             raise ConfigError(f"{self.group}: {self.name} cannot be built here ({text}); try smaller sizes") from None
@@ -134,6 +129,12 @@ def _class_of(group: str, choice: Any) -> str:
     if not found:
         raise choice_error(known, str(choice))
     return found
+
+
+def _imported(name: str) -> Any:
+    """A class that `conf/` names."""
+    module, _, last = name.rpartition(".")
+    return getattr(importlib.import_module(module), last)
 
 
 def is_part(option: Option) -> bool:

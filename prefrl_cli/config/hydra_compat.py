@@ -1,21 +1,25 @@
-"""How Hydra reads files of a `--config-dir`: as people write them, within bounds, and checked before they count.
+"""Hydra's private parts that we use: its main on flags that are parsed already, and how it reads files.
 
-And how it is used inside someone else's process.
+Files of a `--config-dir` are read as people write them, within bounds, and checked before they count; those of `conf/`
+once. And how it is used inside someone else's process.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
@@ -26,7 +30,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from prefrl_cli.config import trust
-from prefrl_cli.config.choices import conf_folder
+from prefrl_cli.config.choices import conf_folder, content
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.read import UnreadableError, check_yaml, short
 from prefrl_cli.files.texts import read_text
@@ -67,27 +71,28 @@ def _load_text(source: ConfigSource, load: Callable[[str], ConfigResult], config
     if ".." in Path(config_path).parts:
         raise ConfigError(f"{show(config_path)}: leads out of its folder; type the name of a file in it")
     path = Path(source.path, source._normalize_file_name(config_path))
-    if source.path == str(conf_folder()) or not path.exists():
+    if not path.exists():
         return load(config_path)
+    if source.path == str(conf_folder()):
+        text = content(path)
+        return _result(source, text, OmegaConf.load(io.StringIO(text)))
     name = os.path.relpath(path)
     try:
         text = read_text(path)
         with contextlib.suppress(yaml.YAMLError):  # the reader below names the line
             check_yaml(text, name)
-        header = ConfigSource._get_header_dict(text)
-        config = OmegaConf.load(_Named(text, name))
+        return _result(source, text, OmegaConf.load(_Named(text, name)))
     except (ConfigError, yaml.YAMLError, OmegaConfBaseException, HydraException):
         raise
     except Exception as problem:  # a YAML tag's constructor may raise anything
         raise ConfigError(
             str(problem) if isinstance(problem, UnreadableError) else f"{name}: {short(problem)}"
         ) from None
-    return ConfigResult(
-        config=config,
-        path=f"file://{source.path}",
-        provider=source.provider,
-        header=header,
-    )
+
+
+def _result(source: ConfigSource, text: str, config: Any) -> ConfigResult:
+    header = ConfigSource._get_header_dict(text)
+    return ConfigResult(config=config, path=f"file://{source.path}", provider=source.provider, header=header)
 
 
 def _defaults_in_words(self: ConfigRepository, config_path: str, defaults: Any) -> Any:
@@ -96,6 +101,25 @@ def _defaults_in_words(self: ConfigRepository, config_path: str, defaults: Any) 
         return _defaults(self, config_path, defaults)
     except (AssertionError, AttributeError, TypeError):
         raise ConfigError(f"{config_path}.yaml: defaults: each line must be '- GROUP: CHOICE' or '- _self_'") from None
+
+
+def main(
+    flags: argparse.Namespace, overrides: Sequence[str], task: Callable[[Any], Any], *, once: bool = False
+) -> None:
+    """Hydra's main as `@hydra.main` would call it, had it parsed the flags itself.
+
+    Args:
+        flags: under Hydra's names.
+        overrides: what was typed beside them.
+        task: called with each configuration.
+        once: whether it is one run whatever the flags say, of which only `--config-dir` counts.
+    """
+    given = argparse.Namespace(**{**vars(flags), "overrides": [] if flags.hydra_help else list(overrides)})
+    if once:
+        given.multirun = given.resolve = given.shell_completion = given.hydra_help = False
+        given.cfg = given.info = given.package = None
+    version.setbase("1.3")
+    _run_hydra(given, get_args_parser(), task, config_path=str(conf_folder()), config_name="config")
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefrl_cli.config.choices import GROUPS, choice_error, choices
@@ -15,8 +16,11 @@ from prefrl_cli.core.option_types import ConfigError, show
 if TYPE_CHECKING:
     import yaml
 
+    from prefrl_cli.config.overrides import Override
     from prefrl_cli.logger.logger import Tracker
 
+_GROUPS = ("experiment", "hparams_search", *GROUPS)
+_LATEST = ("last", "newest", "recent", "true", "auto")  # what people type for `latest`
 _TYPED = "{}: options are typed NAME=VALUE, such as env.size=12; lists as 'optimizer.betas=[0.9,0.99]'"
 
 
@@ -54,19 +58,44 @@ def one_line(problem: Exception) -> str:
     return first
 
 
-def check_dashes(arguments: Sequence[str]) -> None:
-    """Refuse options that are typed as other programs' are, `--seed 3`: Hydra takes some for flags of its own.
+def check_slips(overrides: Sequence[Override], *, several: bool) -> None:
+    """Refuse what is often typed for something else, with that.
+
+    Args:
+        overrides: what was typed, in this order.
+        several: whether it is a sweep.
 
     Raises:
-        ConfigError: naming the option as it is typed here.
+        ConfigError: with what to type.
     """
-    known = {*signature(Run), *GROUPS, "logger", "resume"}
-    for text, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, equals, value = text.removeprefix("--").partition("=")
-        if text.startswith("--") and name.replace("-", "_").partition(".")[0] in known:
-            value = value if equals else following
-            shown = "VALUE" if not value or value.startswith("-") or "=" in value else value
-            raise ConfigError(f"{show(text)}: options have no dashes; type {name.replace('-', '_')}={shown}")
+    known = {*signature(Run), *_GROUPS, "logger", "resume"}
+    texts = [one.text for one in overrides]
+    for place, one in enumerate(overrides):
+        text = one.text
+        if not one.equals and not text.startswith("~"):
+            name, behind = text.rstrip(":"), [behind for behind in texts[place + 1 : place + 3] if behind != "="]
+            value = behind[0].lstrip("=") if behind else ""
+            if name.partition(".")[0] in known and value and "=" not in value:
+                raise ConfigError(f"{name}: an option and its value are one word; type {name}={value}")
+            if groups := [group for group in _GROUPS if text in choices(group)]:
+                cure = " or ".join(f"{group}={text}" for group in groups)
+                raise ConfigError(f"{show(text)}: is a choice without its group; type {cure}")
+        if one.option == "resume" and one.value.lower() in _LATEST and not Path(one.value).exists():
+            raise ConfigError(
+                f"{show(text)}: there is no such run; for the newest that is not finished type resume=latest"
+            )
+        if match := re.fullmatch(r"(\d{1,9})\s*(?:\.{2,3}|-|:)\s*(\d{1,9})", one.value):
+            first, last = int(match[1]), int(match[2])
+            if one.option in ("seed", "seeds", "num_seeds") and first <= last:
+                raise ConfigError(f"{show(text)}: is no seed; {_seeds(first, last, several)}")
+
+
+def _seeds(first: int, last: int, several: bool) -> str:
+    together = f"seed={first} num_seeds={last - first + 1}"
+    if not several:
+        return f"to train {first} to {last} together type {together}"
+    listed = ",".join(map(str, range(first, last + 1))) if last - first < 8 else ""
+    return f"type seed={listed or f'range({first},{last + 1})'}, or without -m, together in one process, {together}"
 
 
 def yaml_line(problem: yaml.YAMLError) -> str:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import re
-import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Annotated, Any, NamedTuple
 
 from prefrl_cli.config.choices import GROUPS, choices
-from prefrl_cli.core.option_types import LARGEST, ConfigError, Count, CountOrZero, Limits, Seed, show, suggest
+from prefrl_cli.core.option_types import (
+    LARGEST,
+    ConfigError,
+    Count,
+    CountOrZero,
+    Limits,
+    Seed,
+    Unfit,
+    convert,
+    describe,
+    is_value,
+    sample,
+    show,
+    suggest,
+)
 
 MISSING = inspect.Parameter.empty
-
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", types.NoneType: "null"}
 
 
 class Option(NamedTuple):
@@ -46,7 +56,7 @@ def signature(target: Callable[..., Any]) -> dict[str, Option]:
         for parameter in parameters[isinstance(level, type) :]:
             if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
                 annotation = hints.get(parameter.name, Any)
-                option = Option(annotation, parameter.default, _is_value(annotation))
+                option = Option(annotation, parameter.default, is_value(annotation))
                 found.setdefault(parameter.name, option)
         if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
             break
@@ -80,10 +90,10 @@ def check_value(where: str, option: Option, value: Any) -> Any:
         ConfigError: naming `where`, the value, what is allowed and what to type.
     """
     try:
-        return _convert(option.annotation, value)
-    except _Unfit:
-        sample = _sample(option, value)
-        cure = "" if sample is None else f"; try {where}={show(sample)}"
+        return convert(option.annotation, value)
+    except Unfit:
+        instead = sample(option.annotation, None if option.default is MISSING else option.default, value)
+        cure = "" if instead is None else f"; try {where}={show(instead)}"
         huge = type(value) in (int, float) and LARGEST < abs(value) < math.inf
         size = f", and {LARGEST:g} at most in size" if huge else ""
         raise ConfigError(f"{where}={show(value)}: must be {describe(option.annotation)}{size}{cure}") from None
@@ -104,111 +114,6 @@ def unknown(where: str, name: str, allowed: Iterable[str], kind: str) -> ConfigE
     names = sorted(allowed)
     shown = where if where.isprintable() else repr(where)
     return ConfigError(f"{shown}: there is no such {kind}; {suggest(name, names, where.removesuffix(name))}")
-
-
-def describe(annotation: Any) -> str:
-    """What an annotation allows, in words."""
-    base, limits = _split(annotation)
-    origin = typing.get_origin(base)
-    if origin is Literal:
-        return "one of " + ", ".join(map(show, typing.get_args(base)))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(describe, typing.get_args(base)))
-    if origin is not None and issubclass(origin, Sequence):
-        return f"a list, each {describe(typing.get_args(base)[0])}"
-    words = _WORDS.get(base, "a value")
-    if limits is None:
-        return words
-    return f"{words} {limits}".rstrip() if str(limits) else f"{words} that is finite"
-
-
-class _Unfit(Exception):
-    """A value that an annotation does not allow."""
-
-
-def _convert(annotation: Any, value: Any) -> Any:
-    base, limits = _split(annotation)
-    origin = typing.get_origin(base)
-    if origin is Literal:
-        if not any(value == one and type(value) is type(one) for one in typing.get_args(base)):
-            raise _Unfit
-        return value
-    if origin in (typing.Union, types.UnionType):
-        for one in typing.get_args(base):
-            try:
-                return _convert(one, value)
-            except _Unfit:
-                continue
-        raise _Unfit
-    if origin is not None and issubclass(origin, Sequence):
-        if not isinstance(value, list | tuple):
-            raise _Unfit
-        return [_convert(typing.get_args(base)[0], one) for one in value]
-    if base is float and type(value) is int:
-        value = _as_float(value)
-    if type(value) is not base or (base is str and not _is_text(value)):  # type(), since true is an int to isinstance
-        raise _Unfit
-    if limits is not None and value not in limits:
-        raise _Unfit
-    return value
-
-
-def _is_text(value: str) -> bool:
-    """Whether it is a text that a file can keep; a folder's name may hold bytes that are none."""
-    return bool(value) and not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
-def _as_float(value: int) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        raise _Unfit from None
-
-
-def _split(annotation: Any) -> tuple[Any, Limits | None]:
-    """The type and the limits of an annotation."""
-    if typing.get_origin(annotation) is Annotated:
-        base, *extras = typing.get_args(annotation)
-        return base, next((extra for extra in extras if isinstance(extra, Limits)), None)
-    return annotation, None
-
-
-def _is_value(annotation: Any) -> bool:
-    base, _ = _split(annotation)
-    origin = typing.get_origin(base)
-    if origin is Literal:
-        return True
-    if origin in (typing.Union, types.UnionType):
-        return all(map(_is_value, typing.get_args(base)))
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
-        return all(map(_is_value, typing.get_args(base)))
-    return base in _WORDS
-
-
-def _sample(option: Option, value: Any) -> Any:
-    """A value to try instead: the limit that was passed, else the default, else the first that is allowed."""
-    choices = [part for part in _parts(option.annotation) if part is not types.NoneType]
-    for base, limits in map(_split, choices):
-        if base in (int, float) and limits is not None and type(value) in (int, float):
-            if value > limits.high:
-                return base(limits.high)
-            if value < limits.low and not limits.open_low:
-                return base(limits.low)
-    if option.default is not MISSING and option.default is not None and option.default != "":
-        return option.default
-    base, limits = _split(choices[0]) if choices else (str, None)
-    if typing.get_origin(base) is Literal:
-        words = [one for one in typing.get_args(base) if isinstance(one, str)]
-        near = difflib.get_close_matches(str(value), words, n=1)
-        return near[0] if near else typing.get_args(base)[0]
-    if base in (int, float):
-        return base(limits.low) if limits is not None and 0 <= limits.low and not limits.open_low else base(1)
-    return True if base is bool else None
-
-
-def _parts(annotation: Any) -> Sequence[Any]:
-    base, _ = _split(annotation)
-    return typing.get_args(base) if typing.get_origin(base) in (typing.Union, types.UnionType) else (annotation,)
 
 
 _LARGEST_SEED = 2**32 - 1
@@ -240,6 +145,7 @@ class Run:
     device: str = "cpu"
     threads: Annotated[int, Limits(1, 1024)] | None = None
     quiet: bool = False
+    charts: bool = True
     output_dir: str | None = None
     objective: str | None = None
     allow_targets: Sequence[str] = ()
@@ -262,7 +168,7 @@ def check_run(config: Mapping[str, Any]) -> Run:
     allowed = signature(Run)
     for name in given:
         if name not in allowed:
-            raise unknown(str(name), str(name), [*allowed, *GROUPS], "option")
+            raise _slip(str(name), config) or unknown(str(name), str(name), [*allowed, *GROUPS], "option")
     values: dict[str, Any] = {}
     for one in fields(Run):
         if one.name not in given:
@@ -281,6 +187,98 @@ def check_run(config: Mapping[str, Any]) -> Run:
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", run.device):
         raise ConfigError(f"device={show(run.device)}: must be cpu, cuda or cuda:N; try device=cpu")
     return run
+
+
+# What other programs call it: the name here, or the whole text where it has a value of its own.
+_ELSEWHERE = {
+    "seeds": "num_seeds", "n_seeds": "num_seeds", "nseeds": "num_seeds", "random_seed": "seed",
+    "learning_rate": "optimizer.lr", "epochs": "steps", "iterations": "steps", "num_steps": "steps",
+    "max_steps": "steps", "total_steps": "steps", "output": "output_dir", "out": "output_dir", "outdir": "output_dir",
+    "exp": "experiment", "config": "experiment", "task": "experiment", "environment": "env", "agent": "policy_update",
+    "algo": "algorithm", "load": "resume", "restart": "resume", "gpu": "device=cuda", "cuda": "device=cuda",
+    "use_gpu": "device=cuda", "verbose": "quiet=false", "silent": "quiet=true", "num_threads": "threads",
+    "wandb": "logger=wandb", "mlflow": "logger=mlflow", "tensorboard": "logger=tensorboard",
+}  # fmt: skip
+
+
+def _slip(name: str, config: Mapping[str, Any]) -> ConfigError | None:
+    """The error for a name that is another program's, or an option's without its group; none for any other."""
+    value = show(config[name])
+    known = _ELSEWHERE.get(name.lower().replace("-", "_"))
+    if known is not None:
+        cures = [known if "=" in known else f"{known}={value}"]
+    else:
+        groups = [group for group in GROUPS if isinstance(config.get(group), Mapping) and name in config[group]]
+        cures = [f"{group}.{name}={value}" for group in groups]
+    if not cures:
+        return None
+    return ConfigError(f"{name}={value}: there is no such option; type {' or '.join(cures)}")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The options of one run, with the root options checked; what they mean to each part, `build` checks.
+
+    Attributes:
+        options: all, as plain mappings, lists and values; not to be changed.
+        run: the root options.
+    """
+
+    options: Mapping[str, Any]
+    run: Run
+
+    @classmethod
+    def of(cls, options: Configuration | Mapping[str, Any]) -> Configuration:
+        """Check the root options; what is a configuration already was checked before.
+
+        Raises:
+            ConfigError: for a root option that is not allowed.
+        """
+        return options if isinstance(options, Configuration) else cls(options, check_run(options))
+
+    @property
+    def experiment(self) -> str:
+        """Its name."""
+        return self.run.experiment
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """Group -> choice, of those that were chosen by one."""
+        nodes = {group: self.options.get(group) for group in GROUPS}
+        return {
+            group: str(node["choice"])
+            for group, node in nodes.items()
+            if isinstance(node, Mapping) and "choice" in node
+        }
+
+    def with_run(self, **values: Any) -> Configuration:
+        """The same with other root options, which must be allowed."""
+        return Configuration({**self.options, **values}, replace(self.run, **values))
+
+
+def change(config: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run with those that were typed in their places.
+
+    Raises:
+        ConfigError: for an option that the run does not have.
+    """
+    config = {name: _copy(value) for name, value in config.items()}
+    for name, value in typed.items():
+        *path, last = name.split(".")
+        node: Any = config
+        for key in path:
+            node = node.get(key) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or (last not in node and path) or (not path and last not in signature(Run)):
+            known = sorted(node) if isinstance(node, dict) else sorted(config)
+            raise ConfigError(f"{name}: the run has no such option; {suggest(last, [str(one) for one in known])}")
+        if not path:
+            value = check_value(name, signature(Run)[last], value)
+        node[last] = value
+    return config
+
+
+def _copy(value: Any) -> Any:
+    return {name: _copy(inner) for name, inner in value.items()} if isinstance(value, dict) else value
 
 
 def mapping(where: str, node: Any) -> Mapping[str, Any]:

@@ -12,12 +12,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from prefrl_cli.config.overrides import option, read
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.read import flat
+
+if TYPE_CHECKING:
+    from prefrl_cli.config.overrides import Typed
 
 _FLAGS = {"config_path": "--config-path", "config_name": "--config-name", "experimental_rerun": "--experimental-rerun"}
 _OF_A_SEARCH = {"params", "n_trials", "direction", "study_name", "max_failure_rate"}
@@ -45,7 +49,7 @@ def check_overrides(file: str, overrides: Iterable[str], instead: str, *, search
         ConfigError: naming the file and the override.
     """
     for text in overrides:
-        names = re.split(r"[./]", text.lstrip("+~").partition("=")[0])
+        names = re.split(r"[./]", option(text))
         allowed = _OVERRIDE.fullmatch(text) and not {*_NEVER_BY_FILE, "_target_"} & set(names)
         if search and _SEARCH.fullmatch(text):
             allowed = True
@@ -138,17 +142,17 @@ def _texts(content: Any) -> Iterator[str]:
             yield from _texts(value)
 
 
-def check_flags(typed: Any) -> None:
+def check_flags(typed: Typed) -> None:
     """Refuse Hydra's flags that take the whole configuration, or pickled objects, from elsewhere.
 
     Args:
-        typed: the flags as Hydra's parser gives them.
+        typed: the flags.
 
     Raises:
         ConfigError: naming the flag.
     """
     for name, flag in _FLAGS.items():
-        if getattr(typed, name, None) is not None:
+        if getattr(typed.flags, name) is not None:
             raise ConfigError(f"{flag}: is not for prefrl; type --config-dir FOLDER for files of your own")
 
 
@@ -164,8 +168,8 @@ def check_flags_of_record(file: str, flags: Iterable[str], typed: str | None) ->
         ConfigError: naming the flag.
     """
     for text in flags:
-        flag, _, folder = text.partition("=")
-        if flag != "--config-dir" or not folder:
+        folder = read(text).value
+        if option(text) != "--config-dir" or not folder:
             raise ConfigError(f"{file}: has {show(text)}; {AGAIN}")
         inside = Path(folder).resolve().is_relative_to(Path.cwd())
         if not inside and (typed is None or Path(typed).resolve() != Path(folder).resolve()):
@@ -175,18 +179,18 @@ def check_flags_of_record(file: str, flags: Iterable[str], typed: str | None) ->
             )
 
 
-def check_allowed(config: Any, overrides: Iterable[str]) -> None:
+def check_allowed(config: Any, typed: Typed) -> None:
     """Refuse code that a file allows: only a person may, by typing it.
 
     Args:
         config: the options as they were composed.
-        overrides: what was typed.
+        typed: by the person.
 
     Raises:
         ConfigError: for a package that was not typed.
     """
-    typed = [text.partition("=")[2] for text in overrides if re.match(r"\+{0,2}allow_targets=", text)]
-    known = set(re.findall(r"[\w.]+", " ".join(typed)))
+    texts = [one.value for one in map(read, typed.overrides) if one.option == "allow_targets"]
+    known = set(re.findall(r"[\w.]+", " ".join(texts)))
     names = OmegaConf.select(config, "allow_targets")
     for name in names if OmegaConf.is_list(names) else ():
         if str(name) not in known:

@@ -1,13 +1,15 @@
-"""The ranges that options may take, written once in a constructor's signature and checked before anything is built."""
+"""The types and ranges that options may take, written once in a constructor's signature, and the errors about them."""
 
 from __future__ import annotations
 
 import difflib
 import math
 import shlex
-from collections.abc import Sequence
+import types
+import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 LARGEST = 3.4e38  # what 32 bits hold; torch refuses more in the middle of a step
 
@@ -56,13 +58,13 @@ Given = Annotated[_Part, GIVEN]
 Seed = Annotated[int, Limits(0, 2**32 - 1)]
 
 # Each limit of a whole number is ten times or more what any sensible run needs, and low enough that one step ends.
-Count = Annotated[int, Limits(1, 10**9)]  # that costs nothing by itself, such as steps between two things
+Count = Annotated[int, Limits(1, 10**9)]  # of what costs nothing by itself, such as steps between two checkpoints
 
 CountOrZero = Annotated[int, Limits(0, 10**9)]
 
-Items = Annotated[int, Limits(1, 10**6)]  # that are drawn or kept at once
+Items = Annotated[int, Limits(1, 10**6)]  # drawn or kept at the same time
 
-Repeats = Annotated[int, Limits(1, 10_000)]  # of the same within one step
+Repeats = Annotated[int, Limits(1, 10_000)]  # of the same work within one step
 
 RepeatsOrZero = Annotated[int, Limits(0, 10_000)]
 
@@ -82,7 +84,7 @@ Fraction = Annotated[float, Limits(0, 1)]
 
 
 class Failed(Exception):
-    """What ended a command in the midst of its work: one line."""
+    """What ended a command in the middle of its work: one line."""
 
 
 _MOST_SHOWN = 50  # things of a list
@@ -90,6 +92,41 @@ _MOST_SHOWN = 50  # things of a list
 
 class ConfigError(Exception):
     """What a person typed, what is allowed, and what to type: one line."""
+
+
+class OptionError(ValueError):
+    """A value that a part cannot take, for a reason that its type does not say; `build` makes the line of it.
+
+    Args:
+        option: the parameter of the constructor that raises it, or another part's option, `queries.questions`.
+        value: that it has.
+        reason: why that cannot be, in a few words.
+        try_: what to type instead: a value, or several options with theirs, each of which is enough.
+    """
+
+    def __init__(self, option: str, value: Any, reason: str, try_: Any = None) -> None:
+        super().__init__(option, value, reason, try_)
+        self.option, self.value, self.reason, self.try_ = option, value, reason, try_
+
+    def line(self, group: str = "", groups: Sequence[str] = ()) -> str:
+        """The error in one line, with the names as they are typed.
+
+        Args:
+            group: whose class raised it; empty where the names are whole already.
+            groups: all of them: their names are whole.
+        """
+
+        def typed(name: str, value: Any) -> str:
+            whole = not group or "." in name or name in groups
+            return f"{name if whole else f'{group}.{name}'}={show(value)}"
+
+        instead = self.try_ if isinstance(self.try_, Mapping) else {self.option: self.try_}
+        cure = "" if self.try_ is None else "; try " + " or ".join(typed(*one) for one in instead.items())
+        return f"{typed(self.option, self.value)}: {self.reason}{cure}"
+
+    def __str__(self) -> str:
+        """The line, without a group."""
+        return self.line()
 
 
 def suggest(name: str, names: Sequence[str], prefix: str = "") -> str:
@@ -120,3 +157,118 @@ def as_typed(text: str) -> str:
         return shlex.quote(text)
     # As in bash's $'...'; Python would quote a text that holds an apostrophe with ", were there no " in it.
     return "$" + ascii(text + '"').removesuffix("\"'") + "'"
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", types.NoneType: "null"}
+
+
+def describe(annotation: Any) -> str:
+    """What an annotation allows, in words."""
+    base, limits = split(annotation)
+    origin = typing.get_origin(base)
+    if origin is Literal:
+        return "one of " + ", ".join(map(show, typing.get_args(base)))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(describe, typing.get_args(base)))
+    if origin is not None and issubclass(origin, Sequence):
+        return f"a list, each {describe(typing.get_args(base)[0])}"
+    words = _WORDS.get(base, "a value")
+    if limits is None:
+        return words
+    return f"{words} {limits}".rstrip() if str(limits) else f"{words} that is finite"
+
+
+class Unfit(Exception):
+    """A value that an annotation does not allow."""
+
+
+def convert(annotation: Any, value: Any) -> Any:
+    """A value in the type that an annotation asks for.
+
+    Raises:
+        Unfit: where it cannot be.
+    """
+    base, limits = split(annotation)
+    origin = typing.get_origin(base)
+    if origin is Literal:
+        if not any(value == one and type(value) is type(one) for one in typing.get_args(base)):
+            raise Unfit
+        return value
+    if origin in (typing.Union, types.UnionType):
+        for one in typing.get_args(base):
+            try:
+                return convert(one, value)
+            except Unfit:
+                continue
+        raise Unfit
+    if origin is not None and issubclass(origin, Sequence):
+        if not isinstance(value, list | tuple):
+            raise Unfit
+        return [convert(typing.get_args(base)[0], one) for one in value]
+    if base is float and type(value) is int:
+        value = _as_float(value)
+    if type(value) is not base or (base is str and not _is_text(value)):  # type(), since true is an int to isinstance
+        raise Unfit
+    if limits is not None and value not in limits:
+        raise Unfit
+    return value
+
+
+def _is_text(value: str) -> bool:
+    """Whether it is a text that a file can keep; a folder's name may hold bytes that are none."""
+    return bool(value) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise Unfit from None
+
+
+def split(annotation: Any) -> tuple[Any, Limits | None]:
+    """The type and the limits of an annotation."""
+    if typing.get_origin(annotation) is Annotated:
+        base, *extras = typing.get_args(annotation)
+        return base, next((extra for extra in extras if isinstance(extra, Limits)), None)
+    return annotation, None
+
+
+def is_value(annotation: Any) -> bool:
+    """Whether a configuration can hold what an annotation allows."""
+    base, _ = split(annotation)
+    origin = typing.get_origin(base)
+    if origin is Literal:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return all(map(is_value, typing.get_args(base)))
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
+        return all(map(is_value, typing.get_args(base)))
+    return base in _WORDS
+
+
+def sample(annotation: Any, default: Any, value: Any) -> Any:
+    """A value to try instead: the limit that was passed, else the default, else the first that is allowed."""
+    choices = [part for part in alternatives(annotation) if part is not types.NoneType]
+    for base, limits in map(split, choices):
+        if base in (int, float) and limits is not None and type(value) in (int, float):
+            if value > limits.high:
+                return base(limits.high)
+            if value < limits.low and not limits.open_low:
+                return base(limits.low)
+    if default is not None and default != "":
+        return default
+    base, limits = split(choices[0]) if choices else (str, None)
+    if typing.get_origin(base) is Literal:
+        words = [one for one in typing.get_args(base) if isinstance(one, str)]
+        near = difflib.get_close_matches(str(value), words, n=1)
+        return near[0] if near else typing.get_args(base)[0]
+    if base in (int, float):
+        return base(limits.low) if limits is not None and 0 <= limits.low and not limits.open_low else base(1)
+    return True if base is bool else None
+
+
+def alternatives(annotation: Any) -> Sequence[Any]:
+    """The types of a union; of any other annotation itself."""
+    base, _ = split(annotation)
+    return typing.get_args(base) if typing.get_origin(base) in (typing.Union, types.UnionType) else (annotation,)

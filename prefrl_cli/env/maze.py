@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 
 from prefrl_cli.charts.figures import Figure, Learned
 from prefrl_cli.core.environment import Box, Discrete, TimeLimit
-from prefrl_cli.core.option_types import Limits, Positive, Seed
+from prefrl_cli.core.option_types import Limits, OptionError, Positive, Seed
 from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.env.maze_figures import maze_figures
 from prefrl_cli.env.maze_layouts import layout as walls_of
@@ -68,7 +68,7 @@ class Maze:
         self.distance = self._distance()
         shortest = int(self.distance[self.start])
         if horizon < shortest:
-            raise ValueError(f"horizon={horizon}: the goal is {shortest} steps away; try horizon={4 * shortest}")
+            raise OptionError("horizon", horizon, f"the goal is {shortest} steps away", 4 * shortest)
 
     def observe(self, states: Tensor) -> Tensor:
         """What models see of states `[...]`: their numbers, or one-hot vectors `[..., S]`."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl_cli.core.option_types import OptionError
+
 _WALLS = 0.3  # share of the cells of a random maze that begin as walls
 
 Walls = NDArray[np.bool_]
@@ -27,10 +29,10 @@ def layout(name: str, size: int, seed: int = 0) -> Walls:
         `[size, size]`, whether a cell is a wall; from the start there is a way to the goal and to every cell.
 
     Raises:
-        ValueError: for another name.
+        OptionError: for another name.
     """
     if name not in LAYOUTS:
-        raise ValueError(f"layout={name}: there is no such layout; choose one of {', '.join(LAYOUTS)}")
+        raise OptionError("layout", name, f"there is no such layout; choose one of {', '.join(LAYOUTS)}")
     return LAYOUTS[name](size, seed)
 
 

@@ -7,9 +7,10 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from prefrl_cli.core.option_types import ConfigError
@@ -119,3 +120,42 @@ def _meant(text: str) -> Iterator[str]:
         yield form
         for name in ("NFC", "NFD"):
             yield unicodedata.normalize(name, form)
+
+
+def quoted(path: str) -> str:
+    """A path as Hydra takes it for one word."""
+    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", path)) + "'"
+
+
+_WORD = re.compile(r"[A-Za-z_][\w/.-]*")  # what Hydra takes for a text without quotes
+_NO_WORDS = ("null", "true", "false", "nan", "inf")
+
+
+def as_overrides(name: str, value: Any) -> list[str]:
+    """An option given in Python as it would be typed; several for a mapping, as `env={"size": 8}` is.
+
+    Args:
+        name: of the option or group.
+        value: a number, a text or a path, a truth value, None, a list of these, or a mapping by the names within.
+
+    Raises:
+        ConfigError: for any other value.
+    """
+    if isinstance(value, Mapping):
+        return [text for key, inner in value.items() for text in as_overrides(f"{name}.{key}", inner)]
+    return [f"{name}={_as_value(name, value)}"]
+
+
+def _as_value(name: str, value: Any) -> str:
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # of NumPy or torch
+        value = value.item()
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if value is None or isinstance(value, bool | int | float):
+        return str(value).lower() if isinstance(value, bool) else "null" if value is None else repr(value)
+    if isinstance(value, list | tuple | range):
+        return f"[{','.join(_as_value(name, one) for one in value)}]"
+    if not isinstance(value, str):
+        what = type(value).__name__
+        raise ConfigError(f"{name}: {what}: must be a number, a text, true or false, None, or a list of these")
+    return value if _WORD.fullmatch(value) and value.lower() not in _NO_WORDS else quoted(value)

@@ -101,7 +101,7 @@ def standardise(values: Tensor, mask: Tensor, smallest: float, *, floor: bool = 
     Args:
         values: `[..., N]`.
         mask: `[..., N]`.
-        smallest: added to the standard deviation, or, with `floor`, the least it is taken for. Without a floor a
+        smallest: added to the standard deviation, or, with `floor`, its lowest value. Without a floor a
             batch in which nothing happened has its noise blown up to full size.
         floor: see `smallest`.
 

@@ -34,7 +34,7 @@ def episode_advantages(returns: Tensor, baseline: Baseline, least_deviation: flo
         baseline: `leave_one_out`, the return less the mean of the others' (RLOO, Ahmadian et al. 2024, eq. 7);
             `standardised`, less the mean of all and divided by their standard deviation (GRPO, Shao et al.
             2024, 4.1.2).
-        least_deviation: the least that the standard deviation is taken for.
+        least_deviation: the lowest value of the standard deviation.
     """
     if baseline == "standardised":
         return standardise(returns, torch.ones_like(returns), least_deviation, floor=True)

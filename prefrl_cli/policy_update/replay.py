@@ -24,7 +24,7 @@ class Replay:
     """The tutorial's update: each step learns from one random kept trajectory.
 
     Its returns are standardised within the trajectory, which blows the noise of a failed one up to full size
-    (see the README: why the tutorial is slow).
+    (see docs/results.md, "Why the tutorial is slow").
 
     Args:
         updates: steps a call.

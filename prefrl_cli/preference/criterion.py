@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.core.environment import FiniteEnvironment
-from prefrl_cli.core.option_types import Fraction, Given
+from prefrl_cli.core.option_types import Fraction, Given, OptionError
 
 Ties = Literal["first", "second", "equal", "skip"]
 
@@ -102,14 +102,14 @@ class Progress:
         ties: what an exact tie becomes, see `Return`.
 
     Raises:
-        ValueError: where the environment tells no distance.
+        OptionError: where the environment tells no distance.
     """
 
     score_scale = 1.0
 
     def __init__(self, env: Given[FiniteEnvironment], ties: Ties = "skip") -> None:
         if "distance" not in env.diagnostics(torch.tensor([env.start])):
-            raise ValueError("criterion=progress: the environment tells no distance to a goal; type criterion=return")
+            raise OptionError("criterion", "progress", "the environment tells no distance to a goal", "return")
         self.ties, self._env = ties, env
 
     def __call__(self, played: Played) -> Tensor:

@@ -17,7 +17,10 @@ from prefrl_cli.run.outputs import metric_of
 from prefrl_cli.stats.aggregates import mean, with_failures
 
 # These change no result: which seeds, where the files go, how fast.
-_NOT_RESULTS = ("seed", "num_seeds", "output_dir", "output", "quiet", "threads", "device", "resume", "allow_targets")
+_NOT_RESULTS = (
+    *("seed", "num_seeds", "output_dir", "output", "quiet", "charts", "threads", "device", "resume", "allow_targets"),
+    "logger",
+)
 _NOT_RESULT_GROUPS = ("checkpoint.", "logger.")
 _CHOICE, _TARGET = ".choice", "._target_"
 _MOST_DIFFERENCES = 2  # that are told of two runs of one seed
@@ -74,7 +77,9 @@ class Configuration:
                 differs = self._differences(run)
                 self.differing += bool(differs)
                 told = f"; the results differ: {differs}" if differs else ""
-                self.repeated.append(f"{seed_text(again)} of {run.path}: there already, left out{told}")
+                self.repeated.append(
+                    f"{seed_text(again)} of {run.path}: an earlier run has them, so these are left out{told}"
+                )
             self.seeds += [run.seeds[place] for place in places]
             self._taken.append((run, places))
             self.failed += [run.seeds[place] for place in places if run.seeds[place] in run.failed]

@@ -45,7 +45,7 @@ polygon.s2, circle.s2 { fill: var(--c2); } polygon.s3, circle.s3 { fill: var(--c
 polygon.s4, circle.s4 { fill: var(--c4); } polygon.s5, circle.s5 { fill: var(--c5); }
 .band { stroke: none; }
 summary { cursor: pointer; margin: 1rem 0 .4rem; font-weight: 600; }
-@media (max-width: 40rem) {  /* a telephone: intervals stand below their value, so that the columns have room */
+@media (max-width: 40rem) {  /* a small screen: intervals stand below their value, so that the columns have room */
   body { padding: 1rem .75rem 3rem; }
   table { font-size: .8rem; }
   th, td { padding-right: .3rem; }

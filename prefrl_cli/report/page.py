@@ -194,7 +194,7 @@ def _experiment(experiment: Experiment) -> str:
 
 
 def _configurations(experiment: Experiment) -> str:
-    options = [_text(name).replace(".", ".<wbr>") for name in experiment.options]  # may break there on a telephone
+    options = [_text(name).replace(".", ".<wbr>") for name in experiment.options]  # may break there on a small screen
     head = [("", "k"), *((name, "k") for name in options), ("seeds", "n")]
     first = [experiment.headline] if experiment.metrics else []
     columns = [*experiment.of_role("verdict"), *first, *experiment.of_role("cost")]

@@ -81,7 +81,7 @@ class RunDirectory:
         checkpoints: the checkpoints.
         options: what each checkpoint keeps of the options that it comes from, by their dotted names.
         failed_seeds: the seeds that have failed: as text, with `step` and `reason`.
-        drawn: whether the charts show the run as it is.
+        drawn: whether the charts show the run as it is; none where it is to have none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,7 +90,7 @@ class RunDirectory:
         self.checkpoints = Checkpoints(path / "checkpoints")
         self.options: dict[str, Any] = {}
         self.failed_seeds: Mapping[str, Any] = {}
-        self.drawn = False
+        self.drawn: bool | None = False
         self._started = _now()
         self._lock: int | None = None
         self._before: bytes | None = None  # what its lock held

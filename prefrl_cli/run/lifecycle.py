@@ -1,4 +1,4 @@
-"""`prefrl-train resume=RUN output_dir=NEW`: a run of its own that begins where a checkpoint of another one stands."""
+"""One run from its options to its end: begin it, go on with it, or branch a new one from its checkpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefrl_cli.config.options import check_run
+from prefrl_cli.config.options import Configuration
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.run import training
@@ -40,7 +40,11 @@ def not_in_place(run: Path, checkpoint: Path) -> ConfigError:
 
 
 def branch(
-    origin: Path, checkpoint: Path | None, new: Path, config: Mapping[str, Any], overrides: Sequence[str]
+    origin: Path,
+    checkpoint: Path | None,
+    new: Path,
+    config: Configuration | Mapping[str, Any],
+    overrides: Sequence[str],
 ) -> Status:
     """Begin a run in a new folder where a checkpoint of another run stands; nothing in that run's folder changes.
 
@@ -58,14 +62,15 @@ def branch(
         ConfigError: for a checkpoint that is not there or does not fit, and where no step is left to train.
         Interrupted: as for any run.
     """
-    check_run(config)
+    config = Configuration.of(config)
     there = _checkpoints(origin)
     if checkpoint is not None and checkpoint.name not in [path.name for path in there]:
         steps = ", ".join(path.name for path in reversed(there)) or "none"
         raise ConfigError(f"resume={show(str(checkpoint))}: is not there; {origin} has {steps}")
-    run, algorithm, threads = training.ready(config)
+    run = config.run
+    algorithm, threads = training.ready(config)
     found = take_up(
-        RunDirectory(origin), there if checkpoint is None else [checkpoint], config, run, algorithm, rewrite=False
+        RunDirectory(origin), there if checkpoint is None else [checkpoint], config, algorithm, rewrite=False
     )
     if found.resumed is None:
         reason = "; ".join(found.said).replace("; the one before it is used", "") or "it has no checkpoint yet"
@@ -77,7 +82,7 @@ def branch(
             f"resume={show(str(checkpoint or origin))}: steps={run.steps} are done there;"
             f" type a larger steps=N as well{earlier}"
         )
-    said = [f"a new run from {found.path}", *found.said, *schedule_over(config, found.state)]
+    said = [f"a new run from {found.path}", *found.said, *schedule_over(config.options, found.state)]
     with contextlib.closing(RunDirectory.claim(new, exact=True)) as directory:
         try:
             found.resumed[1].go_on_in(directory.path)
@@ -87,7 +92,6 @@ def branch(
         said.append(f"going on from step {step}")
         return training.train(
             algorithm,
-            run,
             directory,
             config,
             overrides,
@@ -110,7 +114,7 @@ def _checkpoints(origin: Path) -> list[Path]:
 
 
 def run_job(
-    config: Mapping[str, Any],
+    config: Configuration | Mapping[str, Any],
     overrides: Sequence[str],
     folder: Path | None = None,
     claimed: Callable[[Path], object] = lambda _: None,
@@ -119,7 +123,7 @@ def run_job(
     """Check everything, claim a run directory, train.
 
     Args:
-        config: the resolved options, with `experiment`.
+        config: the options, with `experiment`.
         overrides: what was typed.
         folder: where the run goes, with a suffix if it is taken; none follows `output_dir` and the time.
         claimed: told the folder that the run has got.
@@ -132,7 +136,9 @@ def run_job(
         ConfigError: for a wrong option; nothing has been written then.
         Interrupted: on SIGTERM or Ctrl-C, once a checkpoint is written and the run is marked.
     """
-    run, algorithm, threads = ready(config)
+    config = Configuration.of(config)
+    run = config.run
+    algorithm, threads = ready(config)
     exact = folder is None and run.output_dir is not None
     named = folder is not None or exact
     if folder is None:
@@ -143,10 +149,15 @@ def run_job(
         claimed(directory.path)
         if not named:
             note_start(directory.path)
-        return train(algorithm, run, directory, config, overrides, threads, until=until)
+        return train(algorithm, directory, config, overrides, threads, until=until)
 
 
-def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: Path) -> Status:
+def run_or_resume(
+    config: Configuration | Mapping[str, Any],
+    overrides: Sequence[str],
+    folder: Path,
+    warned: Callable[[str], object] = lambda _: None,
+) -> Status:
     """Bring the run of a folder to its end, whatever became of it before: what a job of a sweep does.
 
     An absent or empty folder begins a run. An interrupted or failed one, or one whose process is gone, goes on from
@@ -155,9 +166,10 @@ def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: P
     exactly, never one with a suffix.
 
     Args:
-        config: the resolved options, with `experiment`; `output_dir` has no effect.
+        config: the options, with `experiment`; `output_dir` has no effect.
         overrides: what was typed.
         folder: the run's own.
+        warned: told what failed beside the run, in a line each, as the console is.
 
     Returns:
         Finished, now or before; or failed (the reason is in `status.json`).
@@ -170,10 +182,11 @@ def run_or_resume(config: Mapping[str, Any], overrides: Sequence[str], folder: P
     if is_done(folder):
         return "finished"
     if not (folder / STATUS).exists() or not (folder / "config.yaml").exists():
-        run, algorithm, threads = ready(config)
+        config = Configuration.of(config)
+        algorithm, threads = ready(config)
         with contextlib.closing(RunDirectory.claim(folder, exact=True)) as directory:
-            return train(algorithm, run, directory, config, overrides, threads)
-    return resume_run(folder, config, overrides)
+            return train(algorithm, directory, config, overrides, threads, warned=warned)
+    return resume_run(folder, config, overrides, warned=warned)
 
 
 def is_done(folder: Path) -> bool:
@@ -182,13 +195,19 @@ def is_done(folder: Path) -> bool:
     return status.get("status") == "finished" and status.get("charts") is not False
 
 
+def _has_no_charts(folder: Path) -> bool:
+    """Whether a finished run says that it has none; a status of an earlier version says nothing."""
+    return read_status(folder).get("charts", True) is not True
+
+
 def resume_run(
     folder: Path,
-    config: Mapping[str, Any],
+    config: Configuration | Mapping[str, Any],
     overrides: Sequence[str],
     *,
     extend: bool = False,
     until: int | None = None,
+    warned: Callable[[str], object] = lambda _: None,
 ) -> Status:
     """Go on with a run; see `run_or_resume`, which has the same arguments and results.
 
@@ -199,35 +218,36 @@ def resume_run(
         extend: whether a finished run may go on when `steps` has grown. Of one whose charts could not be drawn
             they are drawn otherwise.
         until: stop after this step, as if interrupted.
+        warned: as there.
 
     Raises:
         ConfigError: also for a finished run, for options that its checkpoint does not fit, and for another format.
     """
-    check_run(config)
+    config = Configuration.of(config)
     with contextlib.closing(RunDirectory.reopen(folder)) as directory, directory.as_it_was_if_refused():
         status, step = read_status(folder).get("status"), read_status(folder).get("step")
-        longer = extend and type(step) is int and config["steps"] > step
-        undrawn = status == "finished" and not longer and not is_done(folder) and config["steps"] == step
+        longer = extend and type(step) is int and config.run.steps > step
+        undrawn = status == "finished" and not longer and config.run.charts and _has_no_charts(folder)
+        undrawn = undrawn and config.run.steps == step
         if status == "finished" and not longer and not undrawn:
             raise ConfigError(
                 f"resume={show(str(folder))}: the run is finished at step {step}; to extend it type a larger steps=N"
             )
-        run, algorithm, threads = ready(config)
+        algorithm, threads = ready(config)
         paths = directory.checkpoints.newest_first()
-        found = take_up(directory, paths, config, run, algorithm)
+        found = take_up(directory, paths, config, algorithm)
         said, algorithm, resumed = [f"resuming {folder}", *found.said], found.algorithm, found.resumed
         if undrawn:
             if resumed is None or algorithm.step != step:
                 raise ConfigError(f"resume={show(str(folder))}: {said[-1]}; its charts cannot be drawn without it")
-            return _draw(algorithm, directory, resumed, run.quiet)
+            return _draw(algorithm, directory, resumed, config.run.quiet)
         if resumed is not None:
-            said += schedule_over(config, found.state) if extend else []
+            said += schedule_over(config.options, found.state) if extend else []
         else:
             said = [line.replace("; the one before it is used", "") for line in said]
         said.append(f"going on from step {algorithm.step}" if resumed else "no checkpoint to go on from: from step 0")
         return train(
             algorithm,
-            run,
             directory,
             config,
             overrides,
@@ -236,13 +256,14 @@ def resume_run(
             said=said,
             ran=found.ran,
             until=until,
+            warned=warned,
         )
 
 
 def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, MetricsLog], quiet: bool) -> Status:
     """Draw the charts of a finished run."""
     from prefrl_cli.run import runner
-    from prefrl_cli.run.progress import Console
+    from prefrl_cli.run.progress import Console, drawn
 
     console = Console(directory.path / "train.log", quiet=quiet)
     directory.failed_seeds = trained[0].failed
@@ -250,5 +271,6 @@ def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, 
         runner.draw_or_tell(algorithm, log, directory, partial(console.line, error=True))
     if not directory.drawn:
         return "failed"
-    console.line(f"charts: {directory.charts}")
+    for line in drawn(directory.charts):
+        console.line(line)
     return "finished"

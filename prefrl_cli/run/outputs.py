@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prefrl_cli.algorithm.algorithm import axis_of_old_runs as axis_of_old_runs
 from prefrl_cli.algorithm.algorithm import in_order, recorded
-from prefrl_cli.config.options import check_run
+from prefrl_cli.config.options import Configuration
 from prefrl_cli.config.overrides import MOST_STARTED
 from prefrl_cli.core.metric import Metric
 from prefrl_cli.core.option_types import ConfigError, show
@@ -170,7 +170,7 @@ class Learned(NamedTuple):
 
 
 def learned(
-    folder: Path, stored: Mapping[str, Any], config: Mapping[str, Any], checkpoint: Path | None = None
+    folder: Path, stored: Mapping[str, Any], config: Configuration | Mapping[str, Any], checkpoint: Path | None = None
 ) -> Learned:
     """What a run has learned, from a checkpoint of it; nothing is written, and nothing in it is run.
 
@@ -183,17 +183,21 @@ def learned(
     Raises:
         ConfigError: for a folder without a checkpoint, and an environment that the networks do not fit.
     """
-    policies = list(check_run(stored).seeds)
+    policies = list(Configuration.of(stored).run.seeds)
+    config = Configuration.of(config)
     # Built with the seeds of training: some of what does not learn, an ensemble's start, is drawn from them.
     from prefrl_cli.run.training import ready  # with all that trains
 
-    run, algorithm, _ = ready({**config, "seed": stored["seed"], "logger": None, "output_dir": None})
+    built = Configuration({**config.options, "logger": None}, config.run).with_run(seed=stored["seed"], output_dir=None)
+    run = built.run
+    algorithm, _ = ready(built)
     step, state, failed = _newest(folder, checkpoint, policies, run.device)
     try:
         algorithm.adopt(state)
     except _DAMAGED as problem:
         before = dict(stored.get("env") or {})
-        changed = [(name, value) for name, value in (config.get("env") or {}).items() if value != before.get(name)]
+        now = dict(config.options.get("env") or {})
+        changed = [(name, value) for name, value in now.items() if value != before.get(name)]
         typed = " ".join(f"env.{name}={show(value)}" for name, value in changed)
         cure = "leave out what changes its size" if typed else "use the prefrl that wrote it"
         raise ConfigError(

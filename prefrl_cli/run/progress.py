@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,11 +30,17 @@ class Console:
     Args:
         log: the file.
         quiet: whether only the log gets them.
+        warned: told each warning too.
     """
 
-    def __init__(self, log: Path, *, quiet: bool) -> None:
+    def __init__(self, log: Path, *, quiet: bool, warned: Callable[[str], object] = lambda _: None) -> None:
         self.quiet = quiet
-        self._log = log
+        self._log, self._warned = log, warned
+
+    def warn(self, text: str) -> None:
+        """Print a line of what failed beside the run, and log it."""
+        self._warned(text)
+        self.line(text, error=True)
 
     def line(self, text: str, *, shown: bool = True, error: bool = False) -> None:
         """Print a line, to standard error if it is one, and log it; `shown` false only logs it.
@@ -51,7 +58,7 @@ class Console:
             try:
                 print(text, file=sys.stderr if error else sys.stdout, flush=True)
             except OSError:
-                self.quiet = True  # whoever read along has left, or has no room for it; the run goes on
+                self.quiet = True  # the reader has gone, or the disk is full; the run goes on
                 silence(sys.stderr if error else sys.stdout)
 
 
@@ -85,7 +92,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave the bar as it stands."""
+        """End the bar where it is."""
         if self._bar is not None:
             self._bar.close()
 
@@ -107,7 +114,7 @@ class Progress:
         if report:
             elapsed = time.perf_counter() - self._started
             left = elapsed / (step - self._start) * (self._steps - step)
-            text = f"step {step}/{self._steps}, {watched}, {_clock(elapsed)} so far, {_clock(left)} left"
+            text = f"step {step}/{self._steps}, {watched}, {clock(elapsed)} so far, {clock(left)} left"
             self._console.line(text, shown=self._bar is None)
 
 
@@ -148,9 +155,9 @@ class _NotebookBar:
     def _shown(self) -> dict[str, str]:
         elapsed = time.perf_counter() - self._started
         done = self._step - self._start
-        times = [f"{_clock(elapsed)} so far"]
+        times = [f"{clock(elapsed)} so far"]
         if 0 < done and self._step < self._steps:
-            times.append(f"{_clock(elapsed / done * (self._steps - self._step))} left")
+            times.append(f"{clock(elapsed / done * (self._steps - self._step))} left")
         text = ", ".join(filter(None, [f"step {self._step}/{self._steps}", self._text, *times]))
         bar = f'<progress value="{self._step}" max="{self._steps}" style="width:20em"></progress>'
         return {"text/plain": text, "text/html": f"<div>{bar} {texts.html(text)}</div>"}
@@ -184,6 +191,12 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
     return lines
 
 
+def drawn(folder: Path) -> list[str]:
+    """The lines that say which charts a run has: the first of them is there to be opened."""
+    names = sorted(path.name for path in folder.glob("*.*")) if folder.is_dir() else []
+    return [f"charts: {folder}{os.sep}, {', '.join(names)}"] if names else []
+
+
 def _examples(when: str, columns: Mapping[str, Sequence[Sequence[float]]]) -> list[str]:
     """The first items of an evaluation as a table, for the only seed."""
     if not columns:
@@ -203,7 +216,8 @@ def _watched(metrics: Mapping[str, np.ndarray], declared: Sequence[Metric]) -> s
     return f"{name} {plain(np.median(values) if len(values) else None)}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, such as `1:02:03` or `0:42`."""
     minutes, whole = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"

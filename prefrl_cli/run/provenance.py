@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from prefrl_cli.run.progress import Console
 
 # How a run was started rather than what it is; allow_targets has to be typed each time.
-_NOT_COMPARED = ("quiet", "output_dir", "allow_targets", "logger")
+_NOT_COMPARED = ("quiet", "charts", "output_dir", "allow_targets", "logger")
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
@@ -114,10 +115,8 @@ def write_record(
         differences, changed = [], {}
         with contextlib.suppress(ConfigError):  # a run that ended before its record was written has none
             known = ran if isinstance(ran, dict) and ran else stored_config(origin or directory.path)
-            differences = config_differences(known, config)
-            was, becomes = updated_flat(kept_options(known)), kept_options(config)
-            both = [name for name in was if name in becomes and was[name] != becomes[name]]
-            changed = {name: [was[name], becomes[name]] for name in both}
+            changed = config_changes(known, config)
+            differences = config_differences(changed)
         before = stored_environment(origin or directory.path)
         differences += environment_differences(before, now) if before else []
         for line in (*said, *differences):
@@ -130,7 +129,7 @@ def write_record(
             again[-1]["branched_from"] = str(origin.resolve())
         content = {**(before or now), "resumed": again}
     for line in processor.notes(exactness):
-        console.line(line, error=line.startswith(processor.WARNING))
+        (console.warn if line.startswith(processor.WARNING) else console.line)(line)
     directory.write_status("running", step)
     directory.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     directory.write_text("overrides.yaml", yaml.safe_dump(list(overrides), sort_keys=False))
@@ -157,21 +156,49 @@ def kept_options(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(str(problem)) from None
 
 
-def config_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A line for each option that differs: `config differs: optimizer.lr 0.001 -> 0.01`; either may be flat already."""
-    return _differences("config", updated_flat(kept_options(before)), kept_options(now))
+Changes = dict[str, list[Any]]  # name -> [value before, value now]
+
+ABSENT: dict[str, Any] = {}  # in place of a value, where there is no such option
+
+
+def config_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Changes:
+    """The options that differ; either may be flat already."""
+    was, becomes = updated_flat(kept_options(before)), kept_options(now)
+    names = [name for name in {**was, **becomes} if was.get(name) != becomes.get(name)]
+    return {name: [was.get(name, ABSENT), becomes.get(name, ABSENT)] for name in names}
+
+
+def config_differences(changes: Changes) -> list[str]:
+    """A line for each: `config differs: optimizer.lr 0.001 -> 0.01`."""
+    texts = {name: ["nothing" if value == ABSENT else show(value) for value in pair] for name, pair in changes.items()}
+    return [f"config differs: {name} {' -> '.join(pair)}" for name, pair in texts.items()]
+
+
+def changes_on_the_way(environment: Mapping[str, Any]) -> Iterator[tuple[Any, Changes]]:
+    """The options that were changed each time a run was resumed, by its `environment.json`, with the step.
+
+    Of runs of earlier versions that have lines only, the options have the value before, as text, and no other.
+    """
+    resumed = environment.get("resumed")
+    for one in resumed if isinstance(resumed, list) else []:
+        if not isinstance(one, dict):
+            continue
+        options, lines = one.get("options"), one.get("differences")
+        pairs = options.items() if isinstance(options, dict) else ()
+        changes = {str(name): pair if isinstance(pair, list) else [] for name, pair in pairs}
+        for line in lines if isinstance(lines, list) else []:
+            if (match := re.match(r"config differs: (\S+) (.*) -> ", str(line))) and match[1] not in changes:
+                changes[match[1]] = [match[2]]
+        yield one.get("step"), changes
 
 
 def environment_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A line for each version, platform, device or commit that differs; the number of threads changes no result."""
     kept = ("python", "platform", "machine", "device", "packages", "git")
     some, others = ({name: one.get(name) for name in kept} for one in (before, now))
-    return _differences("environment", dict(_flat(some)), dict(_flat(others)))
-
-
-def _differences(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    return [f"{what} differs: {name} {_shown(before, name)} -> {_shown(now, name)}" for name in names]
+    was, becomes = dict(_flat(some)), dict(_flat(others))
+    names = [name for name in {**was, **becomes} if was.get(name) != becomes.get(name)]
+    return [f"environment differs: {name} {_shown(was, name)} -> {_shown(becomes, name)}" for name in names]
 
 
 def _shown(values: Mapping[str, Any], name: str) -> str:

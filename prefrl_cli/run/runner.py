@@ -17,6 +17,7 @@ from prefrl_cli.core.option_types import as_typed
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.files.checkpoints import CheckpointError, UnfitError
 from prefrl_cli.files.read import short
+from prefrl_cli.files.standard_streams import waiting
 from prefrl_cli.files.write import make_folder
 from prefrl_cli.logger.logger import Trackers
 from prefrl_cli.run.directory import RunDirectory
@@ -125,8 +126,10 @@ def train(
         checkpoints.wait()
         summary = summarise(algorithm, run, record, log.training_names)
         directory.write_json("summary.json", summary)
+        directory.drawn = False if run.charts else None
         directory.write_status("finished", algorithm.step)
-    draw_or_tell(algorithm, log, directory, tell)
+    if run.charts:
+        draw_or_tell(algorithm, log, directory, tell)
     return summary
 
 
@@ -162,7 +165,7 @@ def begin(algorithm: Algorithm, run: Run, directory: RunDirectory) -> tuple[Reco
 
 
 def evaluated(algorithm: Algorithm) -> dict[str, np.ndarray]:
-    """An evaluation's metrics, `[R]` each; what is no number is not for NumPy to tell."""
+    """An evaluation's metrics, `[R]` each; NumPy does not warn of what is no number."""
     with np.errstate(all="ignore"):
         return arrays(algorithm.evaluate())
 
@@ -246,7 +249,7 @@ def restore(
 def draw_or_tell(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory, tell: Callable[[str], None]) -> None:
     """Draw the charts of a finished run and note that they are there; what goes wrong is one line."""
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), waiting("drawing charts"):
             draw(algorithm, log, directory)
         directory.drawn = True
         directory.write_status("finished", algorithm.step)

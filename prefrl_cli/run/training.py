@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prefrl_cli.config.build import build, build_loggers, check_objective
 from prefrl_cli.config.choices import updated_flat
-from prefrl_cli.config.options import check_run
+from prefrl_cli.config.options import Configuration
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints, UnfitError
+from prefrl_cli.files.standard_streams import waiting
 from prefrl_cli.run import processor
 from prefrl_cli.run.directory import LOG, RunDirectory, Status, read_status
 from prefrl_cli.run.provenance import kept_options, write_record
@@ -51,8 +53,7 @@ class TakenUp(NamedTuple):
 def take_up(
     directory: RunDirectory,
     paths: Sequence[Path],
-    config: Mapping[str, Any],
-    run: Run,
+    config: Configuration,
     algorithm: Algorithm,
     *,
     rewrite: bool = True,
@@ -63,7 +64,6 @@ def take_up(
         directory: of the run.
         paths: the checkpoints, the best first.
         config: the options that count from now on.
-        run: the root options of them.
         algorithm: just built from them.
         rewrite: false leaves `metrics.csv` as it is; see `MetricsLog.read_back`.
 
@@ -76,11 +76,11 @@ def take_up(
 
         content: dict[str, Any] = {}
         try:
-            content = Checkpoints.load(path, run.device)
-            _check_fit(folder, run, content)
-            resumed = runner.restore(algorithm, run, directory, content, rewrite=rewrite)
+            content = Checkpoints.load(path, config.run.device)
+            _check_fit(folder, config.run, content)
+            resumed = runner.restore(algorithm, config.run, directory, content, rewrite=rewrite)
         except CheckpointError as problem:
-            if isinstance(problem, UnfitError) and (others := _changed(content, config)):
+            if isinstance(problem, UnfitError) and (others := _changed(content, config.options)):
                 raise ConfigError(
                     f"resume={show(str(folder))}: {problem}, with {others}; leave that out, or start a new run"
                 ) from None
@@ -133,20 +133,19 @@ def schedule_over(config: Mapping[str, Any], state: Mapping[str, Any]) -> list[s
     ]
 
 
-def ready(config: Mapping[str, Any]) -> tuple[Run, Algorithm, int]:
-    """The checked options, the algorithm and the number of threads."""
-    run = check_run(config)  # before torch is imported: most mistakes are answered at once
-    threads = processor.prepare(run)
-    algorithm = build(config)
+def ready(config: Configuration) -> tuple[Algorithm, int]:
+    """The algorithm and the number of threads; torch is imported here."""
+    with waiting("loading torch", quiet=config.run.quiet or "torch" in sys.modules):
+        threads = processor.prepare(config.run)
+        algorithm = build(config)
     check_objective(config)
-    return run, algorithm, threads
+    return algorithm, threads
 
 
 def train(
     algorithm: Algorithm,
-    run: Run,
     directory: RunDirectory,
-    config: Mapping[str, Any],
+    config: Configuration,
     overrides: Sequence[str],
     threads: int,
     *,
@@ -155,14 +154,14 @@ def train(
     ran: Any = None,
     origin: Path | None = None,
     until: int | None = None,
+    warned: Callable[[str], object] = lambda _: None,
 ) -> Status:
     """Train in a claimed folder; how it ended: finished, failed, or interrupted where `until` was reached.
 
     Args:
         algorithm: where it begins.
-        run: the root options.
         directory: the folder.
-        config: all options.
+        config: the options.
         overrides: what was typed.
         threads: that torch uses.
         resumed: what `take_up` gave; none begins at step 0.
@@ -170,28 +169,33 @@ def train(
         ran: as `write_record` takes it.
         origin: the run that this one branches from.
         until: stop after this step, as if interrupted.
+        warned: told what failed beside the run, as the console is.
 
     Raises:
         Interrupted: on SIGTERM or Ctrl-C.
     """
     from prefrl_cli.run import runner
-    from prefrl_cli.run.progress import Console, Progress, table
+    from prefrl_cli.run.progress import Console, Progress, drawn, table
 
-    console = Console(directory.path / LOG, quiet=run.quiet)
+    run = config.run
+    console = Console(directory.path / LOG, quiet=run.quiet, warned=warned)
     try:
         with Signals() as signals, resumed[1] if resumed else contextlib.nullcontext():
             directory.tidy()
-            directory.options = kept_options(config)
+            directory.options = kept_options(config.options)
             directory.checkpoints.keep = run.checkpoint.keep
             exactness = processor.check(algorithm, run)
-            write_record(directory, console, config, overrides, threads, algorithm.step, said, ran, exactness, origin)
+            step = algorithm.step
+            write_record(directory, console, config.options, overrides, threads, step, said, ran, exactness, origin)
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
             warn = partial(console.line, error=True)
-            trackers = build_loggers(config, run, directory.path, warn, overrides, console.line)
+            trackers = build_loggers(config, directory.path, console.warn, overrides, console.line)
             stopping = lambda: signals.stopping() or algorithm.step == until  # noqa: E731
             summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
             for line in table(summary, directory.path):
+                console.line(line)
+            for line in drawn(directory.charts) if directory.drawn else ():
                 console.line(line)
         if signals.caught is not None:  # this run is done all the same; what comes after it is not wanted
             raise Interrupted(signals.caught, f"stopped; finished all the same: {directory.path}")

@@ -20,7 +20,7 @@ from prefrl_cli.study.study import Result, Study, columns, headline_among
 _MARKERS = ("o", "s", "^", "D", "v", "X")
 _LONGEST_NAME = 36  # letters of a row's name in a line
 _LONGEST_SERIES = 20  # letters of a series' name in a line
-_LEAST_SPAN = 0.1  # of a metric's axis: a difference that is smaller should look small
+_LEAST_SPAN = 0.1  # the shortest range of a metric's axis, so that a small difference looks small
 _LOGARITHMIC_FROM = 4.0  # largest x over the smallest
 _APART = 0.016  # share of the x axis between series at one x, so that their intervals are told apart
 

@@ -80,7 +80,7 @@ def _row(node: Any, common: list[str], last: list[str], before: list[Row], chart
     name = _value(given, "name", str, "")
     folder = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     if not folder or len(folder) > 100:
-        raise ConfigError(f"row {show(name)}: needs a name of some letters, 100 at most")
+        raise ConfigError(f"row {show(name)}: needs a name with letters or digits, 100 at most")
     if any(folder == row.folder for row in before):
         raise ConfigError(f"row {show(name)}: another row has this name, or one that differs in signs only")
     try:
@@ -127,7 +127,7 @@ def _value(given: Mapping[str, Any], name: str, kind: type, default: Any) -> Any
     if isinstance(value, str):
         value = value.strip()
         if not value.isprintable() or len(value) > _LONGEST:  # it stands in a page, in a chart and in a terminal
-            raise ConfigError(f"{name}={show(value)}: must be one line of at most {_LONGEST} letters and signs")
+            raise ConfigError(f"{name}={show(value)}: must be one line of at most {_LONGEST} characters")
     return value
 
 
@@ -139,6 +139,6 @@ def _overrides(given: Mapping[str, Any], name: str) -> list[str]:
         if option(text) in _OURS:
             raise ConfigError(f"{name}: {show(text)}: the study sets {option(text)} itself; leave it out")
         if "<!--" in text or "-->" in text or not text.isprintable():  # it stands in pages, and in a terminal
-            raise ConfigError(f"{name}: {show(text)}: must be one line of letters and signs, without <!-- and -->")
+            raise ConfigError(f"{name}: {show(text)}: must be one line of printable characters, without <!-- and -->")
     check_overrides(name, texts, "type that row with prefrl-train instead")
     return list(texts)

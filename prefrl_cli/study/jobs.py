@@ -8,22 +8,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from prefrl_cli.config.options import Configuration
+from prefrl_cli.config.overrides import Typed
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.files.lock import LOCK, is_held
 from prefrl_cli.files.read import UnreadableError, tail
+from prefrl_cli.files.texts import quoted
 from prefrl_cli.run.directory import STATUS, half_begun, read_status, set_aside
-from prefrl_cli.run.provenance import config_differences, stored_config
+from prefrl_cli.run.provenance import config_changes, config_differences, stored_config
 from prefrl_cli.run.signals import Interrupted, Signals
 from prefrl_cli.study.study import Row, Study
 
 _LOOK = 0.2  # seconds from one look at the rows to the next
 _TRAIN = "import sys; from prefrl_cli.cli.train import main; sys.exit(main())"
-_NOT_COMPARED = ("config differs: threads ",)
 _TAIL = 1 << 16  # bytes; a line of metrics.csv has a few hundred
 
 
@@ -34,7 +36,7 @@ class Job:
     Attributes:
         row: of the study.
         folder: its run directory.
-        config: its resolved options.
+        config: its options.
         state: waiting, running, finished or failed.
         reason: why it failed, in a line.
         child: the process that trains it.
@@ -44,7 +46,7 @@ class Job:
 
     row: Row
     folder: Path
-    config: Mapping[str, Any]
+    config: Configuration
     state: str = "waiting"
     reason: str = ""
     child: subprocess.Popen[bytes] | None = None
@@ -54,9 +56,9 @@ class Job:
     @property
     def work(self) -> float:
         """How long it takes, in no unit: moves of the environment."""
-        sizes = [self.config["num_seeds"], self.config["steps"]]
+        sizes = [self.config.run.num_seeds, self.config.run.steps]
         for group, name in (("env", "horizon"), ("algorithm", "episodes")):
-            sizes.append((self.config.get(group) or {}).get(name) or 1)
+            sizes.append((self.config.options.get(group) or {}).get(name) or 1)
         total = 1.0
         for size in sizes:
             total *= float(size)
@@ -68,7 +70,7 @@ class Job:
             return 1.0
         try:
             step = int(tail(self.folder, "metrics.csv", _TAIL).splitlines()[-2].partition(b",")[0])
-            return min(max(step / float(self.config["steps"]), 0.0), 1.0)
+            return min(max(step / float(self.config.run.steps), 0.0), 1.0)
         except (UnreadableError, ValueError, OverflowError, IndexError):
             return 0.0
 
@@ -82,20 +84,18 @@ def jobs(study: Study, folder: Path) -> list[Job]:
     return [Job(row, folder / row.folder, composed(row)) for row in study.rows]
 
 
-def composed(row: Row) -> dict[str, Any]:
+def composed(row: Row) -> Configuration:
     """The options of a row, checked.
 
     Raises:
         ConfigError: for a wrong option.
     """
-    from prefrl_cli.config import compose
     from prefrl_cli.config.build import build
-    from prefrl_cli.config.options import check_run
+    from prefrl_cli.config.compose import compose
 
     try:
-        config = compose.composed(list(row.overrides))
-        check_run(config)
-        build({**config, "num_seeds": 1})
+        config = compose(Typed.of(row.overrides))
+        build(config.with_run(num_seeds=1))
     except ConfigError as problem:
         raise ConfigError(f"row {row.name!r}: {problem}") from None
     return config
@@ -142,7 +142,8 @@ def _settle(job: Job) -> str | None:
     differences = []
     with contextlib.suppress(ConfigError):
         before = stored_config(job.folder)
-        differences = [line for line in config_differences(before, job.config) if not line.startswith(_NOT_COMPARED)]
+        changed = {name: pair for name, pair in config_changes(before, job.config.options).items() if name != "threads"}
+        differences = config_differences(changed)
         if not differences and status == "finished":
             job.state = "finished"
             return None
@@ -160,9 +161,8 @@ def _start(job: Job, options: list[str]) -> str | None:
     news = _settle(job)
     if job.state == "finished":
         return None
-    quoted = str(job.folder).replace("\\", "\\\\").replace("'", "\\'")
     begun = (job.folder / STATUS).exists() and not half_begun(job.folder)
-    what = [f"resume={job.folder}"] if begun else [*job.row.overrides, f"output_dir='{quoted}'"]
+    what = [f"resume={job.folder}"] if begun else [*job.row.overrides, f"output_dir={quoted(str(job.folder))}"]
     job.said = tempfile.TemporaryFile()
     job.child = _train([*what, "quiet=true", *options], job.said)
     job.state = "running"

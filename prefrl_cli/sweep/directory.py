@@ -5,61 +5,28 @@ The jobs' own folders say how they stand, whatever process or machine ran them; 
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
-from prefrl_cli.config.overrides import option
-from prefrl_cli.core.metric import Metric
+from prefrl_cli.config.overrides import cut, option
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files import read as files_read
 from prefrl_cli.files.lock import LOCK, hold, is_held
 from prefrl_cli.files.read import UnreadableError
 from prefrl_cli.files.write import append_to, clear_parts, is_part, write_whole
 from prefrl_cli.run.directory import FAILED_BEFORE, RECORD, TABLE
-from prefrl_cli.run.outputs import declared, listed
+from prefrl_cli.run.outputs import listed
+from prefrl_cli.sweep import results
 from prefrl_cli.sweep.record import fewer_trials, goes_on, job_name, read_record, trials
+from prefrl_cli.sweep.results import Job, Standing
 
 _IN_PLACE = ("multirun.yaml", "study.db")
-
-JobStatus = Literal["waiting", "running", "finished", "failed", "interrupted"]
-
-
-@dataclass
-class Job:
-    """One job of a sweep.
-
-    Attributes:
-        name: its folder's.
-        overrides: that make it.
-        reason: why it did not run or did not end, where its folder cannot say so.
-        told: whether a person was told the reason.
-    """
-
-    name: str
-    overrides: list[str]
-    reason: str | None = None
-    told: bool = False
-
-
-@dataclass
-class Standing:
-    """How a job stands; of a finished one, `failed` is whether some of its seeds have failed."""
-
-    status: JobStatus
-    reason: str = ""
-    seconds: float | None = None
-    metrics: dict[str, float | None] = field(default_factory=dict)
-    declared: dict[str, Metric] = field(default_factory=dict)
-    failed: bool = False
 
 
 class Sweep:
@@ -186,14 +153,7 @@ class Sweep:
         status = read_json(folder / "status.json")
         said = status.get("status")
         if said == "finished":
-            summary = read_json(folder / "summary.json")
-            found = declared(summary.get("metrics"))
-            means = {name: _number(given.get("mean")) for name, (_, given) in found.items()}
-            known = {name: metric for name, (metric, _) in found.items()}
-            seconds = _number(summary.get("train_seconds"))
-            failed, seeds = summary.get("failed_seeds"), summary.get("seeds")
-            lost = f"{len(failed)} of {len(seeds)} seeds failed" if failed and isinstance(seeds, list) else ""
-            self._finished[job.name] = Standing("finished", job.reason or lost, seconds, means, known, bool(lost))
+            self._finished[job.name] = results.finished(read_json(folder / "summary.json"), job.reason)
             return self._finished[job.name]
         if job.reason is not None:
             return Standing("failed", job.reason)
@@ -216,17 +176,13 @@ class Sweep:
             found[status] = found.get(status, 0) + 1
         return found
 
+    def rows(self) -> list[tuple[Job, Standing]]:
+        """The jobs that are known and how each stands."""
+        return [(job, self.standing(job)) for job in list(self.jobs.values())]  # another thread may add to it
+
     def save(self) -> None:
         """Write `sweep.csv`, whole or not at all."""
-        rows = [(job, self.standing(job)) for job in list(self.jobs.values())]
-        names = list(dict.fromkeys(name for _, standing in rows for name in standing.metrics))
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["job", "overrides", "status", "reason", "seconds", *names])
-        for job, one in rows:
-            values = [one.metrics.get(name) for name in names]
-            table.writerow([job.name, " ".join(job.overrides), one.status, one.reason, one.seconds, *values])
-        self._write(TABLE, text.getvalue())
+        self._write(TABLE, results.csv_text(self.rows()))
 
     def failures(self) -> list[tuple[str, str]]:
         """Names and reasons of the jobs that did not finish."""
@@ -252,7 +208,7 @@ class Sweep:
         except UnreadableError:
             return
         for name, row in jobs.items():
-            self.jobs[name] = Job(name, [row.get("overrides", "")])
+            self.jobs[name] = Job(name, cut(row.get("overrides", "")))
 
     def _check_trials(self) -> None:
         """Refuse a search of fewer trials than it has had."""
@@ -286,10 +242,6 @@ def read_json(path: Path) -> dict[str, Any]:
         return files_read.read_json(path.parent, path.name)
     except UnreadableError:
         return {}
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if type(value) in (int, float) and abs(value) < 1e300 else None
 
 
 def _changed(path: Path) -> float:

@@ -9,31 +9,29 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from prefrl_cli.config.options import Configuration
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.files.lock import LOCK, is_held
 from prefrl_cli.files.write import write_whole
-from prefrl_cli.logger.logger import LEFT_OUT
 from prefrl_cli.run.directory import set_aside
-from prefrl_cli.run.processor import WARNING
 from prefrl_cli.sweep.directory import read_json
 
 _LOOK = 0.5  # seconds from one look at the sweep's process to the next
-_LONGEST_WAIT = 60.0  # seconds for a process that a killed sweep has left to write its checkpoint
+_LONGEST_WAIT = 60.0  # seconds for a process that a killed sweep left behind to write its checkpoint
 
-Run = Callable[[Mapping[str, Any], Sequence[str], Path], str]
+Run = Callable[[Configuration, Sequence[str], Path, Callable[[str], object]], str]
 
 
 def run_sweep_job(
-    plain: Callable[[], dict[str, Any]], overrides: Sequence[str], folder: Path, run: Run, parent: int
+    compose: Callable[[], Configuration], overrides: Sequence[str], folder: Path, run: Run, parent: int
 ) -> tuple[int, str | None]:
     """Start, resume, repeat or skip one job, in whatever process a launcher runs it; it never raises an `Exception`.
 
     Args:
-        plain: gives the options.
+        compose: gives the options.
         overrides: of the job.
         folder: its run directory, absolute.
         run: starts or resumes a run in a folder, and says how it ended.
@@ -45,7 +43,7 @@ def run_sweep_job(
     Raises:
         KeyboardInterrupt: in the process of the sweep, to end it.
     """
-    said = io.StringIO()
+    said, warnings = io.StringIO(), list[str]()
     try:
         _wait_for(folder)
         status = read_json(folder / "status.json").get("status")
@@ -55,7 +53,7 @@ def run_sweep_job(
             set_aside(folder)
         # A sweep has a line of its own; what a job says is in its train.log.
         with _ending_with(parent), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            ended = run(plain(), overrides, folder)
+            ended = run(compose(), overrides, folder, warnings.append)
     except ConfigError as problem:
         return 2, str(problem)
     except KeyboardInterrupt:
@@ -67,9 +65,7 @@ def run_sweep_job(
             write_whole(folder.parent / f"{folder.name}.error.log", traceback.format_exc(), sync=False)
         return 1, " ".join(f"{type(problem).__name__}: {problem}".split())
     if ended == "finished":
-        return 0, next(
-            (line for line in said.getvalue().splitlines() if LEFT_OUT in line or line.startswith(WARNING)), None
-        )
+        return 0, next(iter(warnings), None)
     if not read_json(folder / "status.json").get("reason"):
         return 1, (said.getvalue().strip().splitlines() or ["see its train.log"])[-1]
     return 1, None
@@ -103,7 +99,7 @@ def _ending_with(parent: int) -> Iterator[None]:
 
 
 def _wait_for(folder: Path) -> None:
-    """Let a process that a killed sweep has left stop, which takes it until its step ends."""
+    """Let a process that a killed sweep left behind stop, which takes it until its step ends."""
     until = time.monotonic() + _LONGEST_WAIT
     while is_held(folder / LOCK) and time.monotonic() < until:
         time.sleep(_LOOK)

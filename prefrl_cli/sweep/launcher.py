@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -20,17 +20,18 @@ from omegaconf.errors import OmegaConfBaseException
 from prefrl_cli.config import messages
 from prefrl_cli.config.build import as_line, build, check_objective, metric_names, prepare_loggers
 from prefrl_cli.config.messages import cause
-from prefrl_cli.config.options import check_run
+from prefrl_cli.config.options import Configuration
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.sweep import hparams_search
-from prefrl_cli.sweep.directory import Job, Standing, Sweep
+from prefrl_cli.sweep.directory import Sweep
 from prefrl_cli.sweep.progress import tell
+from prefrl_cli.sweep.results import Job, Standing
 
 _DIED = "its process ended without a word (killed, or out of memory?)"
 _ELSEWHERE = "the launcher lost sight of it; it may still be waiting or running there: type the command again later"
 _NO_OBJECTIVE = "objective: a search needs a metric to go by"
 
-Compose = Callable[[DictConfig], dict[str, Any]]
+Compose = Callable[[DictConfig], Configuration]
 
 
 class SweepLauncher(Launcher):
@@ -39,7 +40,7 @@ class SweepLauncher(Launcher):
     Args:
         inner: the launcher that was chosen.
         sweep: the jobs.
-        compose: from a job's composed configuration to its plain options.
+        compose: from what Hydra composed of a job to its configuration.
         loader: Hydra's, which composes a job.
         config: of the whole sweep.
     """
@@ -87,25 +88,24 @@ class SweepLauncher(Launcher):
             self._told.add(what)
             tell(warning)
 
-    def _prepare(self, plain: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    def _prepare(self, made: Configuration, overrides: Sequence[str]) -> None:
         """Make the trackers' stores, each once, and tell which variables of the environment they follow."""
-        loggers = repr(plain.get("logger"))
+        loggers = repr(made.options.get("logger"))
         if loggers not in self._prepared:
-            told = prepare_loggers(plain, overrides)
-            if told and not plain.get("quiet"):
+            told = prepare_loggers(made, overrides)
+            if told and not made.run.quiet:
                 tell(as_line(told))
             self._prepared.add(loggers)
 
     def _problem(self, config: DictConfig) -> str | None:
         """What is wrong with a job's options, found before any job begins; another machine may have its device."""
         try:
-            plain = self._compose(config)
-            check_run(plain)
-            if _is_search(self._config) and plain.get("objective") is None:
+            made = self._compose(config).with_run(device="cpu")
+            if is_search(self._config) and made.run.objective is None:
                 return f"{_NO_OBJECTIVE}; type objective=NAME"
-            build({**plain, "device": "cpu"})
-            check_objective({**plain, "device": "cpu"})
-            self._prepare(plain, list(config.hydra.overrides.task))
+            build(made)
+            check_objective(made)
+            self._prepare(made, list(config.hydra.overrides.task))
         except ConfigError as problem:
             return str(problem)
         return None
@@ -174,30 +174,41 @@ def _known(standing: Standing) -> str:
     return ", ".join(name for name, value in standing.metrics.items() if value is not None)
 
 
-def _is_search(config: DictConfig) -> bool:
+def is_search(config: DictConfig) -> bool:
     """Whether the sweeper goes by what the jobs reach; Hydra's own does not."""
     return not str(OmegaConf.select(config, "hydra.sweeper._target_")).startswith("hydra._internal.")
 
 
-def _check_search(config: DictConfig, compose: Compose) -> None:
+def check_search(config: DictConfig, compose: Compose) -> None:
     """Refuse a search that has nothing to go by, before it tries anything.
 
     Raises:
         ConfigError: with what to type.
     """
-    if not _is_search(config):
+    if not is_search(config):
         return
     directions = OmegaConf.select(config, "hydra.sweeper.direction")
     if OmegaConf.is_list(directions) and len(directions) != 1:
         raise ConfigError("hydra.sweeper.direction: a search goes by one metric; type minimize or maximize")
     try:
-        plain = compose(config)
-        known = metric_names({**plain, "device": "cpu"})
+        made = compose(config).with_run(device="cpu")
+        known = metric_names(made)
     except (ConfigError, OmegaConfBaseException):
         return  # an option that only the search itself sets: each of its jobs is checked
-    if plain.get("objective") is None:
+    if made.run.objective is None:
         raise ConfigError(f"{_NO_OBJECTIVE}; type objective=NAME, one of {', '.join(known)}")
-    check_objective({**plain, "device": "cpu"})
+    check_objective(made)
+
+
+def check_launcher(config: DictConfig) -> None:
+    """Refuse a launcher whose package is not installed.
+
+    Raises:
+        ConfigError: with the command that installs it.
+    """
+    target = str(config.hydra.launcher.get("_target_"))
+    if not target.startswith("hydra._internal.") and not messages.found(target):
+        raise messages.not_installed(f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}", target)
 
 
 @contextlib.contextmanager
@@ -210,7 +221,7 @@ def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
     original, original_sweeper = Plugins.instantiate_launcher, Plugins.instantiate_sweeper
 
     def with_search(self: Plugins, **given: Any) -> Sweeper:
-        _check_search(given["config"], compose)
+        check_search(given["config"], compose)
         sweeper = original_sweeper(self, **given)
         search: Any = getattr(sweeper, "sweeper", None)
         if type(search).__name__ == "OptunaSweeperImpl":
@@ -224,9 +235,7 @@ def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
         return sweeper
 
     def ours(self: Plugins, hydra_context: Any, task_function: TaskFunction, config: DictConfig) -> Launcher:
-        target = str(config.hydra.launcher.get("_target_"))
-        if not target.startswith("hydra._internal.") and not messages.found(target):
-            raise messages.not_installed(f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}", target)
+        check_launcher(config)
         inner = original(self, hydra_context, task_function, config)
         return SweepLauncher(inner, sweep, compose, hydra_context.config_loader, config)
 

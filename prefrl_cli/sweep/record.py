@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefrl_cli.config.overrides import option
+from prefrl_cli.config.overrides import option, read, values
 from prefrl_cli.files.read import UnreadableError, read_yaml
 from prefrl_cli.run.directory import RECORD
 
@@ -60,7 +60,7 @@ def _started(record: dict[str, Any]) -> str:
 
 def trials(overrides: Sequence[str]) -> int | None:
     """The number of trials that was typed for a search; none where it was not, or is no number."""
-    typed = [text.partition("=")[2] for text in overrides if option(text) == TRIALS]
+    typed = [read(text).value for text in overrides if option(text) == TRIALS]
     return int(typed[-1]) if typed and re.fullmatch(r"\d{1,9}", typed[-1]) else None
 
 
@@ -92,29 +92,11 @@ def goes_on(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
         return True
     if any(option(text) in ("hydra/sweeper", "hparams_search") for text in (*one, *other)):
         return False  # what a search draws from cannot change
-    had, has = _values(one), _values(other)
-    if had is None or has is None or list(had) != list(has):
+    had, has = values(one), values(other)
+    if had is None or has is None or sorted(had) != sorted(has):
         return False
-    several = [len(values.get("experiment", ())) > 1 for values in (had, has)]  # it is in the jobs' names then
-    return several[0] == several[1] and all(values <= has[name] for name, values in had.items())
-
-
-def _values(overrides: Sequence[str]) -> dict[str, set[str]] | None:
-    """The values of each option that a sweep goes over, in one order; none where that cannot be told."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    found: dict[str, set[str]] = {}
-    for text in overrides:
-        try:
-            one = OverridesParser.create().parse_override(text)
-            name = text.partition("=")[0]
-            found[name] = (
-                set(one.sweep_string_iterator()) if one.is_sweep_override() else {one.get_value_element_as_str()}
-            )
-        except (HydraException, ValueError):  # a glob needs the choices
-            return None
-    return dict(sorted(found.items()))
+    several = [len(set(found.get("experiment", ()))) > 1 for found in (had, has)]  # it is in the jobs' names then
+    return several[0] == several[1] and all(set(found) <= set(has[name]) for name, found in had.items())
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

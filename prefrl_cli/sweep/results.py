@@ -1,0 +1,137 @@
+"""The jobs of a sweep beside each other: how each stands, `sweep.csv`, and the table that ends the sweep."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from prefrl_cli.config.overrides import read
+from prefrl_cli.core.metric import Metric
+from prefrl_cli.files.texts import shown
+from prefrl_cli.run.directory import TABLE
+from prefrl_cli.run.outputs import declared
+
+_COLUMNS = ("job", "overrides", "status", "reason", "seconds")  # of sweep.csv, beside options and metrics
+_MOST_ROWS = 20
+_WIDEST = 40  # letters of a cell
+
+JobStatus = Literal["waiting", "running", "finished", "failed", "interrupted"]
+
+
+@dataclass
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        name: its folder's.
+        overrides: that make it.
+        reason: why it did not run or did not end, where its folder cannot say so.
+        told: whether a person was told the reason.
+    """
+
+    name: str
+    overrides: list[str]
+    reason: str | None = None
+    told: bool = False
+
+
+@dataclass
+class Standing:
+    """How a job stands.
+
+    Attributes:
+        status: waiting, running, finished, failed or interrupted.
+        reason: why it did not finish, or what failed in it.
+        seconds: of training.
+        metrics: means over the seeds.
+        declared: what each metric is.
+        failed: of a finished one, whether some of its seeds have failed.
+        headline: the metric that its experiment is looked at by first.
+        interval: 95 %, of the mean of that.
+    """
+
+    status: JobStatus
+    reason: str = ""
+    seconds: float | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    declared: dict[str, Metric] = field(default_factory=dict)
+    failed: bool = False
+    headline: str = ""
+    interval: tuple[float | None, float | None] = (None, None)
+
+
+def finished(summary: Mapping[str, Any], reason: str | None) -> Standing:
+    """How a job stands that has ended well, by its `summary.json`, which may hold anything.
+
+    Args:
+        summary: the file.
+        reason: what failed beside it.
+    """
+    found = declared(summary.get("metrics"))
+    failed, seeds = summary.get("failed_seeds"), summary.get("seeds")
+    lost = f"{len(failed)} of {len(seeds)} seeds failed" if failed and isinstance(seeds, list) else ""
+    first = next((name for name, (metric, _) in found.items() if metric.headline), next(iter(found), ""))
+    ends = found[first][1].get("ci95") if first else None
+    return Standing(
+        "finished",
+        reason or lost,
+        _number(summary.get("train_seconds")),
+        {name: _number(given.get("mean")) for name, (_, given) in found.items()},
+        {name: metric for name, (metric, _) in found.items()},
+        bool(lost),
+        first,
+        (_number(ends[0]), _number(ends[1])) if isinstance(ends, list) and len(ends) == 2 else (None, None),
+    )
+
+
+def swept(jobs: Sequence[Job]) -> dict[str, list[str]]:
+    """The options in which jobs differ, each with its text in every job; empty where a job has it not."""
+    typed = [{one.option: one.value for one in map(read, job.overrides)} for job in jobs]
+    names = list(dict.fromkeys(name for options in typed for name in options))
+    found = {name: [options.get(name, "") for options in typed] for name in names}
+    return {name: texts for name, texts in found.items() if len(set(texts)) > 1}
+
+
+def csv_text(rows: Sequence[tuple[Job, Standing]]) -> str:
+    """What `sweep.csv` holds: a row a job, with a column for each option in which the jobs differ and each metric."""
+    names = list(dict.fromkeys(name for _, standing in rows for name in standing.metrics))
+    options = {name: texts for name, texts in swept([job for job, _ in rows]).items() if name not in _COLUMNS}
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*_COLUMNS[:2], *options, *_COLUMNS[2:], *names])
+    for place, (job, one) in enumerate(rows):
+        chosen = [texts[place] for texts in options.values()]
+        values = [one.metrics.get(name) for name in names]
+        table.writerow([job.name, " ".join(job.overrides), *chosen, one.status, one.reason, one.seconds, *values])
+    return text.getvalue()
+
+
+def table(rows: Sequence[tuple[Job, Standing]]) -> list[str]:
+    """The lines that end a sweep: each job's values of the options in which the jobs differ, and its first metric."""
+    options = swept([job for job, _ in rows])
+    names = list(dict.fromkeys(one.headline for _, one in rows if one.headline))
+    if not options or not names:
+        return []
+    cells = [[*options, names[0] if len(names) == 1 else "first metric", "95 % interval"]]
+    for place, (_, one) in enumerate(rows):
+        found = _words(one.metrics.get(one.headline)) if one.status == "finished" else one.status
+        named = f"{one.headline} {found}" if len(names) > 1 and one.headline else found
+        low, high = one.interval
+        interval = "" if low is None or high is None else f"[{_words(low)}, {_words(high)}]"
+        cells.append([*(texts[place] for texts in options.values()), named, interval])
+    more = len(rows) - _MOST_ROWS
+    cells = [[shown(text)[:_WIDEST] for text in row] for row in cells[: _MOST_ROWS + 1]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    return [*lines, f"  and {more} more in {TABLE}"] if more > 0 else lines
+
+
+def _words(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) and abs(value) < 1e300 else None
