@@ -51,7 +51,8 @@ def test_the_summary_says_what_the_table_of_metrics_says(run):
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["experiment"], summary["seeds"], summary["steps"]) == ("tutorial/oprl_maze", [7, 8, 9], 30)
     assert 0 < summary["train_seconds"] < 60
-    rows, tested = (list(csv.DictReader((run / f"{name}.csv").open())) for name in ("metrics", "evaluation"))
+    texts = ((run / f"{name}.csv").read_text().splitlines() for name in ("metrics", "evaluation"))
+    rows, tested = (list(csv.DictReader(lines)) for lines in texts)
     assert [(row["step"], row["seed"]) for row in rows] == [(str(s), str(r)) for s in range(1, 31) for r in (7, 8, 9)]
     assert {row["step"] for row in tested} == {"0", "10", "20", "30"}
     assert list(summary["training_metrics"]) == list(rows[0])[2:]
