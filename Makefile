@@ -22,14 +22,19 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(VENV)/bin/mypy
 
+# What pages repeat from the code: options, rooms, commands of studies.
+.PHONY: pages
+pages: $(STAMP)
+	$(VENV)/bin/python docs/make_pages.py
+
 $(STAMP): pyproject.toml requirements.lock
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[dev]' -c requirements.lock
 	touch $@
 
-# Every table and chart of the README's results, anew: it says how long that takes, and goes on when it is stopped.
+# Every table and chart of docs/results.md, anew: it says how long that takes, and goes on when it is stopped.
 studies: $(STAMP)
-	$(VENV)/bin/prefrl-study all --jobs 2 --readme README.md
+	$(VENV)/bin/prefrl-study all --jobs 2 --readme docs/results.md
 
 studies-quick: $(STAMP)
 	$(VENV)/bin/prefrl-study all --quick --jobs 2

@@ -42,9 +42,13 @@ def make_run(
     reason: str | None = None,
     commit: str = "a" * 40,
     noise: int = 0,
+    split: bool = False,
     **options: Any,
 ) -> Path:
-    """Write a run directory as `prefrl-train` does; `speed` is how fast its seeds learn, `noise` seeds the dice."""
+    """Write a run directory as `prefrl-train` does; `speed` is how fast its seeds learn, `noise` seeds the dice.
+
+    Metrics of training and of evaluations are in one file, as earlier versions had them, or `split` into two.
+    """
     folder.mkdir(parents=True)
     names = list(range(first_seed, first_seed + seeds))
     config: dict[str, Any] = {
@@ -69,11 +73,25 @@ def make_run(
     write(folder, "environment.json", {"python": "3.11.7", "packages": PACKAGES, "git": git})
     rows, final = metrics(names, step, every, speed, noise)
     (folder / "metrics.csv").write_text(rows)
+    if split:
+        in_two(folder)
     if status == "finished":
         values = {name.removeprefix("evaluation/"): {"per_seed": found} for name, found in final.items()}
         summary = {"experiment": "oprl_maze", "seeds": names, "steps": steps, "train_seconds": 1.5, "metrics": values}
         write(folder, "summary.json", summary)
     return folder
+
+
+def in_two(folder: Path) -> None:
+    """Move the columns of the evaluations to a file of their own."""
+    head, *lines = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
+    tested = [place for place, name in enumerate(head) if name.startswith("evaluation/")]
+    trained = [place for place in range(2, len(head)) if place not in tested]
+    for name, places in (("metrics.csv", trained), ("evaluation.csv", tested)):
+        kept = [[*line[:2], *(line[place] for place in places)] for line in lines]
+        rows = [[*head[:2], *(head[place].removeprefix("evaluation/") for place in places)]]
+        rows += [line for line in kept if any(line[2:])]
+        (folder / name).write_text("".join(f"{','.join(row)}\n" for row in rows))
 
 
 def write(folder: Path, name: str, content: Any) -> None:

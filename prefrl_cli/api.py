@@ -15,7 +15,7 @@ from prefrl_cli.core.option_types import ConfigError, Failed, as_typed, show
 from prefrl_cli.files.read import UnreadableError, flat, read_json, short
 from prefrl_cli.files.texts import shown, typed_path
 from prefrl_cli.report import notebook
-from prefrl_cli.report.metrics import read_metrics
+from prefrl_cli.report.metrics import joined, read_metrics
 from prefrl_cli.report.runs import STATUSES, read_run
 from prefrl_cli.report.runs import Run as Record
 from prefrl_cli.report.runs import load as read_runs
@@ -25,7 +25,7 @@ from prefrl_cli.run.provenance import stored_config
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from prefrl_cli.algorithm.learned import Episodes, LearnedPolicy, LearnedReward
+    from prefrl_cli.env.learned import Episodes, LearnedPolicy, LearnedReward
     from prefrl_cli.report.notebook import Metrics
     from prefrl_cli.run.outputs import Learned
 
@@ -154,7 +154,7 @@ class LoadedRun:
 
         From the step on at which a seed failed its success is 0 and its other metrics are NaN.
         """
-        table = self._read(lambda folder: read_metrics(folder, self.seeds, self._ends, every_step=True))
+        table = joined(*self._read(lambda folder: read_metrics(folder, self.seeds, None, self._ends, every_step=True)))
         return notebook.Metrics(table.steps, self.seeds, table.columns)
 
     @cached_property
@@ -199,13 +199,13 @@ class LoadedRun:
         Raises:
             ConfigError: for a seed that the run has not, or that has failed, and a run without a checkpoint.
         """
-        from prefrl_cli.algorithm.learned import LearnedPolicy
+        from prefrl_cli.env.learned import LearnedPolicy
 
         return LearnedPolicy(self._learned.algorithm, self._seed(seed))
 
     def reward_model(self, seed: int | None = None) -> LearnedReward:
         """What a seed has learned to reward: `reward_model(states, actions)` gives rewards; see `policy`."""
-        from prefrl_cli.algorithm.learned import LearnedReward
+        from prefrl_cli.env.learned import LearnedReward
 
         return LearnedReward(self._learned.algorithm, self._seed(seed))
 
@@ -223,7 +223,7 @@ class LoadedRun:
         Returns:
             States, actions and rewards, `[E, T]` each.
         """
-        from prefrl_cli.algorithm.learned import play
+        from prefrl_cli.env.learned import play
 
         algorithm, policy = self._learned.algorithm, self.policy(seed)
         if not isinstance(episodes, int) or not 1 <= episodes <= 10**6:

@@ -47,6 +47,8 @@ TYPED = [
     ("try {}.every=10", [OPRL, "checkpoint=3"]),
     ("try {}={}", [OPRL, "algorithm.test_episodes=1000000", "num_seeds=1000"]),
     ("try {}={}", [OPRL, "env.size=2"]),
+    ("type {}={}", [OPRL, "criterion=closest"]),
+    ("try policy_update=ppo", [OPRL, "env.time_limit=bootstrap", "policy_update=rloo"]),
 ]
 # Advice that is no option alone: what provokes it, and what a person types then. `run` is a finished run, `sweep` a
 # sweep, `mine` a folder for --config-dir, `file` a file; `build` is `train` that checks and builds and does not train.
@@ -171,6 +173,9 @@ THEN = [
 # What names another program's affair or one of the machine's, or is said at a moment that takes long to make; where it
 # is tested.
 TOLD = [
+    ("type {}", "is typed instead, in another group: test_cli_errors"),
+    ("type criterion={}", "is typed instead: test_cli_errors"),
+    ("type criterion=return", "an environment of one's own: test_documented"),
     ("type of a tensor: {}", "is no advice"),
     ("type or shape than any of ours", "is no advice"),
     ("type 'allow_targets=[{}]'", "names code of one's own: test_safety"),

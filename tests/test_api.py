@@ -221,7 +221,7 @@ def test_a_table_for_pandas(maze, monkeypatch):
     assert table["step"][:4].tolist() == [0, 0, 0, 1] and table["seed"][:4].tolist() == [5, 6, 7, 5]
     np.testing.assert_array_equal(table["return"], maze.metrics["return"].ravel())
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ConfigError, match="^to_pandas: pandas is not installed; type pip install pandas$"):
+    with pytest.raises(ImportError, match="^to_pandas: pandas is not installed; type pip install pandas$"):
         maze.metrics.to_pandas()
 
 

@@ -1,11 +1,13 @@
-"""Every command and Python call of the README is tried, by a rule that a reader can follow.
+"""Every command and Python call of README.md, CONTRIBUTING.md and docs/ is tried, by a rule that a reader can follow.
 
-What trains is run with `steps=2 num_seeds=2` added. RUN_DIR is a run that was stopped, NEW a folder that is not there,
-NAME and my_study.yaml a small study. Benchmarks' commands are tried in test_benchmarks.py, launchers and searches in
-test_launchers.py, and the rows of studies in test_study_files.py.
+What trains is run with `steps=2 num_seeds=2` added, and so are the options in tables that begin with an experiment.
+RUN_DIR is a run that was stopped, NEW a folder that is not there, NAME and my_study.yaml a small study. Benchmarks'
+commands are tried in test_benchmarks.py, launchers and searches in test_launchers.py, the rows of studies in
+test_study_files.py, and what pages repeat from the code in test_pages.py.
 """
 
 import importlib
+import importlib.util
 import json
 import re
 import shlex
@@ -21,10 +23,7 @@ from test_launchers import CHOICES
 from test_study import TINY, InThisProcess
 
 from prefrl_cli.cli import train
-from prefrl_cli.config import compose
-from prefrl_cli.config.build import build
 from prefrl_cli.config.choices import choices
-from prefrl_cli.config.options import check_run
 from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.run import runner
 from prefrl_cli.run.lifecycle import run_or_resume
@@ -32,18 +31,22 @@ from prefrl_cli.study import jobs as study_jobs
 from prefrl_cli.study.file import load
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+TEXT = "\n".join(PAGES.values())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FEWER = ["steps=2", "num_seeds=2", "quiet=true"]
-BEGINS = re.compile(r"(\$ )?(PYTHONPATH=\S+ )?(prefrl-[a-z]+( |$)|python |make |pip |eval |-m )")
+BEGINS = re.compile(r"(\$ )?(PYTHONPATH=\S+ )?(prefrl[- ][a-z]+( |$)|python |make |pip |eval |-m )")
 ROWS = {row.command for name in choices("study") for row in load(name).rows}
 
 
 def commands():
     """Lines of shell, text and console blocks that begin as a command, and inline code that does, each once."""
-    blocks = re.findall(r"^```(?:bash|sh|text|console)\n(.*?)^```", README, re.M | re.S)
+    blocks = re.findall(r"^```(?:bash|sh|text|console)\n(.*?)^```", TEXT, re.M | re.S)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    inline = re.findall(r"(?<!`)`([^`]+)`(?!`)", re.sub(r"^```.*?^```", "", README, flags=re.M | re.S))
+    inline = re.findall(r"(?<!`)`([^`]+)`(?!`)", re.sub(r"^```.*?^```", "", TEXT, flags=re.M | re.S))
     found = [" ".join(text.split()) for text in (*lines, *inline) if BEGINS.match(text)]
     found = [" ".join(map(shlex.quote, shlex.split(text, comments=True))) for text in dict.fromkeys(found)]
     return [text for text in dict.fromkeys(found) if text not in ROWS]
@@ -94,6 +97,7 @@ def started(words):
 def filled(text):
     """The words of a command, its placeholders filled in and alternatives left out."""
     text = re.sub(r"step_\d+", "step_000002", text).replace("RUN_DIR", "outputs/oprl_maze/run")
+    text = re.sub(r"(resume=\S+ steps)=\d+", r"\1=6", text)
     return [re.sub(r"^NAME$", "my_study.yaml", word).replace("=NEW", "=new") for word in shlex.split(text)]
 
 
@@ -104,6 +108,8 @@ def test_it_does_what_it_says(text, here, capsys):
         assert f"\n{words[1]}: " in (ROOT / "Makefile").read_text()
     elif words[:2] == ["pip", "install"]:
         assert re.fullmatch(r"(prefrl|\.)\[(.*)\]", words[2])[2] in PROJECT["optional-dependencies"]
+    elif words[:2] == ["python", "-m"]:
+        assert importlib.util.find_spec(f"{words[2]}.__main__") and f"prefrl-{words[3]}" in PROJECT["scripts"]
     elif words[0] == "python":
         assert (ROOT / words[1]).is_file()  # see test_benchmarks.py
     elif words[0] == "eval":
@@ -117,13 +123,15 @@ def test_it_does_what_it_says(text, here, capsys):
             assert started([*words, *FEWER, "output_dir=sweep"]) == 0, capsys.readouterr().err
             assert len(list(here.glob("sweep/*/summary.json"))) > 1
     elif words[0].startswith("PYTHONPATH=") or "my_conf" in words:
-        assert "my_conf/experiment/big_maze.yaml" in README  # run by the test of "Extend" below
+        assert "my_conf/" in PAGES["docs/extending.md"]  # run by a test of its own
     elif text.startswith("'$' "):
-        (line,) = re.findall(rf"^\$ {re.escape(shlex.join(words))}\n(.*)$", README, re.M)
+        (line,) = re.findall(rf"^\$ {re.escape(shlex.join(words))}\n(.*)$", TEXT, re.M)
         assert started(words) == 2 and capsys.readouterr().err == f"{line}\n"
-    elif words[0] == "prefrl-train" and "--help" not in words and not any("resume=" in word for word in words):
+    elif words[0] == "prefrl-train" and not any(re.match("--help|--cfg|resume=", word) for word in words):
         assert started([*words, *FEWER, "output_dir=new"]) == 0, capsys.readouterr().err
         assert json.loads(Path("new", "summary.json").read_text())["steps"] == 2
+    elif words[0] == "prefrl":
+        assert f"prefrl-{words[1]}" in PROJECT["scripts"]
     elif len(words) == 1:
         assert words[0] in PROJECT["scripts"]  # its name alone
     else:
@@ -131,27 +139,53 @@ def test_it_does_what_it_says(text, here, capsys):
         assert code == 0, capsys.readouterr().err
 
 
-def test_the_options_that_the_readme_names_in_its_tables(tmp_path, monkeypatch):
-    """Inline code that begins with an experiment composes and builds, as `prefrl-train` would."""
-    typed = sorted(set(re.findall(r"`(experiment=[^`]*)`", README)))
-    assert len(typed) >= 8
-    monkeypatch.chdir(tmp_path)
-    for options in typed:
-        config = compose.composed(shlex.split(options))
-        check_run(config)
-        build({**config, "num_seeds": 1})
+def in_tables():
+    """Inline code that begins with an experiment; once where only seeds and steps differ."""
+    found = {}
+    for text in re.findall(r"`(experiment=[^`]*)`", TEXT):
+        words = [word for word in shlex.split(text) if not re.match(r"(seed|num_seeds|steps)=", word)]
+        found.setdefault(tuple(words), None)
+    return list(found)
 
 
-def test_every_python_call_of_the_readme(here):
-    """Inline code that is a call; the one block of Python is run by the test of "Extend" below."""
+@pytest.mark.parametrize("words", in_tables(), ids=" ".join)
+def test_the_options_of_tables_train(words, here, capsys):
+    assert started(["prefrl-train", *words, *FEWER, "output_dir=new"]) == 0, capsys.readouterr().err
+    assert json.loads(Path("new", "summary.json").read_text())["steps"] == 2
+
+
+def test_options_of_tables_are_found():
+    assert len(in_tables()) >= 14
+
+
+def test_every_python_call(here):
+    """Inline code that is a call with arguments; the pages whose blocks of Python are run have tests of their own."""
     known = {'Checkpoints.load(path, "cpu")': {"path": "outputs/oprl_maze/run/checkpoints/step_000002.pt"}}
-    calls = set(re.findall(r"`([A-Za-z_][\w.]*\([^`]*\))`", README))
+    others = "\n".join(text for name, text in PAGES.items() if name not in OWN_TESTS)
+    calls = set(re.findall(r"`([A-Za-z_][\w.]*\([^`]+\))`", others))
     assert calls == set(known), "a call that is not tried"
     for call, names in known.items():
         found = eval(call, {"Checkpoints": Checkpoints}, names)
         assert found["step"] == 2 and found["seeds"] == [0, 1]
         with_text = eval(call.replace("path", repr(names["path"])), {"Checkpoints": Checkpoints})
         assert with_text.keys() == found.keys()
+    assert "```python" not in others
+
+
+OWN_TESTS = {"docs/extending.md", "docs/api.md"}
+
+
+def test_the_files_of_a_run_are_documented(made):
+    """A run leaves no file, and its summary and status no name, that docs/running.md does not explain."""
+    run, page = made / "outputs" / "oprl_maze" / "run", PAGES["docs/running.md"].partition("## A run directory")[2]
+    names = {path.name for path in run.iterdir()}
+    explained = set(re.findall(r"[\w.]+", " ".join(re.findall(r"`([^`]+)`", page))))
+    assert len(names) >= 8 and names <= explained
+    for file in ("summary.json", "status.json"):
+        content = json.loads((run / file).read_text())
+        assert len(content) >= 7 and content.keys() <= explained, file
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["metrics"]["solved"].keys() <= explained
 
 
 @pytest.fixture
@@ -180,7 +214,7 @@ def test_a_person_extends_prefrl_as_the_page_says(extended, capsys):
     ]  # fmt: skip
     metrics = json.loads(Path("run", "summary.json").read_text())["metrics"]
     assert metrics["labels_used"]["mean"] == pytest.approx(40, abs=15)  # of 100 questions 40 are three updates old
-    assert {"epic_distance", "label_accuracy", "greedy_success"} <= set(metrics)
+    assert {"epic_distance", "preference_accuracy", "greedy_success"} <= set(metrics)
 
 
 @pytest.mark.parametrize("typed", [["teacher=myopic"], ["teacher=skip"], ["teacher=equal"], ["criterion=progress"]])
@@ -194,7 +228,7 @@ def test_parts_of_ones_own_go_with_ours(typed, extended, capsys):
         (
             "    def figures(",
             "    def pictures(",
-            "env=Corridor: has no figures, which implicit needs; see docs/extending.md",
+            "env=Corridor: has no figures, which oprl needs; see docs/extending.md",
         ),
         (
             '    time_limit = "end"',

@@ -26,7 +26,7 @@ def history(success: np.ndarray, labels: int = 4) -> dict[str, np.ndarray]:
     late[3:] = 0.7
     used = labels * np.arange(1.0, updates + 1)[:, None] * np.arange(1, replicas + 1)
     names = {"success": success, "reward_loss": late, "labels_used": used}
-    return names | {"evaluation/label_accuracy": accuracy}
+    return names | {"evaluation/preference_accuracy": accuracy}
 
 
 def oprl(success: np.ndarray, episodes: int = 10, **changes):
@@ -103,7 +103,7 @@ def test_success_by_labels_is_that_of_each_seed_when_it_had_used_so_many() -> No
 def test_without_labels_the_charts_say_that_there_are_no_values(labels: int | None) -> None:
     kept = history(np.ones((6, 3)), labels or 0)
     if labels is None:
-        del kept["labels_used"], kept["evaluation/label_accuracy"], kept["reward_loss"]
+        del kept["labels_used"], kept["evaluation/preference_accuracy"], kept["reward_loss"]
     sheet = oprl(np.ones((6, 3)), history=kept)["training"]
     words = [[text.get_text() for text in axes.texts] for axes in draw.curves_sheet(sheet).axes]
     assert words == [[], ["no values"], [], *([[], []] if labels == 0 else [["no values"]] * 2)]
@@ -146,6 +146,17 @@ def test_reliability_pools_the_pairs_of_all_seeds_and_shows_each() -> None:
     (alone,) = reliability_figure(chances[:1], labels[:1], weights[:1])["reliability"].panels
     assert [line.style for line in alone.lines] == ["bars", "dashed", "line"] and "(1 seed)" in alone.title
     assert reliability_figure(chances, labels, 0 * weights) == {}
+
+
+def test_reliability_joins_no_two_bins_and_says_how_many_pairs_each_bin_has() -> None:
+    chances = np.array([[0.05] * 8 + [0.95] * 9 + [0.55] * 2])
+    labels = (chances > 0.5).astype(float)
+    (sheet,) = reliability_figure(chances, labels, np.ones_like(chances)).values()
+    (one,) = sheet.panels
+    assert [line.style for line in one.lines] == ["bars", "dashed", "points"]
+    assert one.lines[2].x.tolist() == pytest.approx([0.05, 0.95])
+    assert "19 held-out pairs of 1 seed, in the ten bins 8, 0, 0, 0, 0, 2, 0, 0, 0, 9." in sheet.note
+    assert "A line would need 3 bins" in sheet.note
 
 
 def test_a_reward_learned_from_preferences_has_the_chart_too() -> None:

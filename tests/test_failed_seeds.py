@@ -198,10 +198,10 @@ def test_a_failed_seed_has_no_success_and_no_other_value(maze):
         alive = [value for value in summary[name]["per_seed"] if value is not None]
         assert len(alive) == 3 and summary[name]["mean"] == pytest.approx(sum(alive) / 4)
         assert "seeds_with_value" not in summary[name] and run.scores[name][1] == 0.0
-    assert summary["label_accuracy"]["seeds_with_value"] <= 3 and np.isnan(run.scores["label_accuracy"][1])
+    assert summary["preference_accuracy"]["seeds_with_value"] <= 3 and np.isnan(run.scores["preference_accuracy"][1])
     success = run.table.columns["success"]
-    assert success.shape == (5, 4) and success[3:, 1].tolist() == [0, 0] and np.isnan(success[0]).all()
-    assert np.isnan(run.table.columns["return"][3:, 1]).all()
+    assert success.shape == (4, 4) and success[2:, 1].tolist() == [0, 0]
+    assert np.isnan(run.table.columns["return"][2:, 1]).all()
 
 
 def test_it_counts_in_every_part_of_a_report(maze, capsys):
@@ -209,7 +209,7 @@ def test_it_counts_in_every_part_of_a_report(maze, capsys):
     configuration = one.configurations[0]
     assert (configuration.seeds, configuration.failed) == ([0, 1, 2, 3], [1])
     solved = int(np.nansum(configuration.scores["solved"]))
-    assert one.solved[0] == pytest.approx((solved / 4, *share_interval(solved, 4)))
+    assert one.metrics["solved"][0].mean == pytest.approx((solved / 4, *share_interval(solved, 4)))
     assert report.main(["runs", "-o", "out"]) == 0
     page = re.sub(r"<[^>]+>", " ", Path("out", "report.html").read_text())
     assert "Seeds that failed: 1." in page and re.search(r"1\s+step 3: the loss is not a number", page)

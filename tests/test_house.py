@@ -72,14 +72,6 @@ def test_every_room_has_a_layer():
     assert len(ROOMS) + len(top) <= 20
 
 
-def test_the_readme_shows_the_house_as_it_is():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"^`cli` → .*?;", text, re.M | re.S)
-    lines = [re.findall(r"`(\w+)`", line) for line in shown.split("→")]
-    there = {path.name for path in ROOMS}
-    assert lines == [[room for room in line.split() if room in there] for line in LAYERS]
-
-
 def test_files_that_the_documents_name_are_there():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"]:
         for name in re.findall(

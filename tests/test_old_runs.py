@@ -30,10 +30,21 @@ def here(tmp_path, monkeypatch):
 
 
 def values(folder):
-    """Rows of metrics.csv by column, for the columns that an old run has."""
-    with Path(folder, "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+    """Metrics by name, those of evaluations with what stood before them in an old run's metrics.csv."""
+    found = {}
+    for file, beginning in (("metrics", ""), ("evaluation", "evaluation/")):
+        path = Path(folder, f"{file}.csv")
+        rows = list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
+        for name in list(rows[0])[2:] if rows else ():
+            name = beginning + name
+            cells = [row[name.removeprefix(beginning)] for row in rows if row["step"] != "0" or "ev" in name]
+            found[name.replace("label_accuracy", "preference_accuracy")] = cells
+    return {
+        name: np.array([float(cell) for cell in cells if cell])
+        if name.startswith("evaluation/")
+        else np.array([float(cell or "nan") for cell in cells])
+        for name, cells in found.items()
+    }
 
 
 def assert_close(one, other, rows):
@@ -56,8 +67,9 @@ def test_a_finished_run_is_extended(name, here, capsys):
     assert train.main([f"resume=old/{name}", f"steps={status['step'] + 2}", "quiet=true"]) == 0, capsys.readouterr().err
     after = values(f"old/{name}")
     shared = set(before) & set(after)
-    assert {"step", "seed"} < shared and len(after["step"]) == len(before["step"]) + 4
-    for column in shared - {"step", "seed"}:
+    assert shared == set(before) and any(name.startswith("evaluation/") for name in shared)
+    assert {len(after[name]) - len(before[name]) for name in shared if not name.startswith("evaluation/")} == {4}
+    for column in shared:
         np.testing.assert_array_equal(after[column][: len(before[column])], before[column], err_msg=column)
     assert "_target_" not in Path("old", name, "config.yaml").read_text()  # it names choices from now on
 

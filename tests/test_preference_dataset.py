@@ -136,7 +136,7 @@ def test_training_goes_on_and_labels_are_counted_when_they_come(delay):
     if delay:
         kept, mask = experiment.preferences.all()
         assert mask.all() and (kept.answered - kept.asked).eq(20).all() and kept.answered.max() == 23
-    assert experiment.evaluate()["label_accuracy"].isfinite().all()
+    assert experiment.evaluate()["preference_accuracy"].isfinite().all()
 
 
 def test_pending_questions_are_in_the_checkpoint():

@@ -65,7 +65,8 @@ def test_implicit_rewards_go_to_the_soft_advantage() -> None:
     A reward of -1 a step; the reference is the uniform policy. Soft dynamic programming gives
     V(s) = beta ln sum_a pi_old(a|s) exp((r + V(s')) / beta) exactly; the log-ratio of the best policy is
     (r + V(s') - V(s)) / beta. The labels are the exact probabilities, so what is left of a difference is the choice of
-    pairs and the optimiser. Steps count by how often they are taken.
+    pairs and the optimiser. Steps count by how often they are taken. With the hard labels of the lab's teachers, or
+    where a horizon cuts episodes short, the scale differs: see docs/concepts.md.
     """
     maze, beta, episodes = Maze(4, horizon=400, layout="open"), 1.0, 2000
     streams = PhiloxStreams([0])

@@ -101,7 +101,7 @@ def test_a_policy_learns_before_anything_was_asked_as_without_a_teacher(override
         assert torch.equal(metrics["policy_loss"], expected["policy_loss"])
     assert not metrics["labels_used"].any() and "reward_loss" not in metrics
     assert torch.equal(experiment.policy_optimizer.parameters.flat, plain.policy_optimizer.parameters.flat)
-    assert experiment.evaluate()["label_accuracy"].isfinite().all()
+    assert experiment.evaluate()["preference_accuracy"].isfinite().all()
 
 
 def test_ties_alone_leave_the_step_advantage_at_zero() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import fcntl
 import hashlib
+import itertools
 import json
 import re
 import subprocess
@@ -17,8 +18,11 @@ from report_speed import make_run
 
 from prefrl_cli.cli import report
 from prefrl_cli.report.configurations import configurations, varying
+from prefrl_cli.report.look import STYLE
 from prefrl_cli.report.results import compare, results
 from prefrl_cli.report.runs import load, read_run
+from prefrl_cli.report.sections import main_charts
+from prefrl_cli.run.outputs import metric_of
 from prefrl_cli.stats.intervals import improvement
 
 
@@ -123,14 +127,14 @@ def test_comparisons_pair_the_seeds_that_are_shared(tmp_path):
     make_run(tmp_path / "b", seeds=4, first_seed=2, noise=1, env__size=9)
     make_run(tmp_path / "c", seeds=4, first_seed=50, env__size=10)
     a, b, c = configurations(load([tmp_path]))
-    paired = compare(a, b, "success_mean")
+    paired = compare(a, b, metric_of("success_mean", {}))
     assert paired.seeds == "4 shared of 6 and 4"
     assert paired.difference.value == pytest.approx(np.mean(a.scores["success_mean"][2:] - b.scores["success_mean"]))
-    assert compare(a, c, "success_mean").seeds == "6 and 4, not the same"
-    assert compare(a, b, "nothing") is None
+    assert compare(a, c, metric_of("success_mean", {})).seeds == "6 and 4, not the same"
+    assert compare(a, b, metric_of("nothing", {})) is None
     (experiment,) = results(load([tmp_path])).experiments
     assert len(experiment.comparisons["success_mean"]) == 3
-    lower = compare(a, b, "greedy_steps")
+    lower = compare(a, b, metric_of("greedy_steps", {}))
     steps = [a.scores["greedy_steps"][2:], b.scores["greedy_steps"]]
     assert lower.better.value == pytest.approx(improvement(-steps[0], -steps[1], True)[0])
 
@@ -282,3 +286,53 @@ def test_a_run_of_prefrl_train(tmp_path):
         {name: found["mean"] for name, found in summary.items()}
     )
     assert "Look at this first" not in page
+
+
+# What it looks like
+
+
+def apart(first, second, seen):
+    """How far two colours are apart in CIELAB, to an eye that sees them through a matrix of Machado et al. 2009."""
+    found = []
+    for text in (first, second):
+        colour = np.array([int(text[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+        linear = np.clip(seen @ np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4), 0, 1)
+        mixed = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ linear
+        x, y, z = np.cbrt(mixed / [0.9505, 1.0, 1.089])
+        found.append(np.array([116 * y, 500 * (x - y), 200 * (y - z)]))
+    return np.linalg.norm(found[0] - found[1])
+
+
+@pytest.mark.parametrize("half", [0, 1], ids=["light", "dark"])
+def test_no_two_colours_are_alike_even_to_a_colour_blind_eye(half):
+    names = [re.findall(rf"--c{number}: (#\w{{6}})", STYLE)[half] for number in range(6)]
+    deuteranopia = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
+    for seen, least in ((np.eye(3), 35), (np.array(deuteranopia), 15)):
+        assert min(apart(one, other, seen) for one, other in itertools.combinations(names, 2)) > least
+
+
+def test_the_page_begins_with_its_contents(tmp_path):
+    make_run(tmp_path / "runs" / "a", split=True)
+    make_run(tmp_path / "runs" / "b", experiment="other", split=True)
+    page, _ = made([tmp_path / "runs"], tmp_path)
+    links = re.findall(r'<a href="#([\w-]+)">(.*?)</a>', page)
+    assert links == [("experiment-1", "oprl_maze"), ("experiment-2", "other"), ("runs", "All runs"),
+                     ("method", "How to read this")]  # fmt: skip
+    assert all(page.count(f'id="{anchor}"') == 1 for anchor, _ in links)
+
+
+def test_one_long_run_does_not_squeeze_the_others(tmp_path):
+    for steps, size in ((20, 8), (30, 9), (300, 10)):
+        make_run(tmp_path / str(size), steps=steps, env__size=size, split=True)
+    (experiment,) = results(load([tmp_path])).experiments
+    first = main_charts(experiment)[0]
+    assert "1 goes on to about 3,000" in first  # in the order of their names
+    assert ">300</text>" in first and ">1,000</text>" not in first and "episodes</text>" in first
+
+
+def test_pairs_that_are_the_same_are_a_sentence(tmp_path):
+    make_run(tmp_path / "runs" / "a", split=True)
+    make_run(tmp_path / "runs" / "b", env__size=9, split=True)
+    page, _ = made([tmp_path / "runs"], tmp_path)
+    assert "The same in every seed of every pair: success over all episodes," in page
+    assert "0.500 <small>[0.500, 0.500]" not in page and "Comparison: labels used" not in page

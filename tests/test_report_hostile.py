@@ -21,21 +21,39 @@ from prefrl_cli.report.runs import read_run
 
 def test_metrics_are_read_as_python_reads_them(tmp_path):
     folder = make_run(tmp_path / "a", seeds=3, steps=7, every=3)
-    table = read_metrics(folder, [0, 1, 2])
+    table, evaluations = read_metrics(folder, [0, 1, 2])
     with (folder / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for name, values in table.columns.items():
-        np.testing.assert_array_equal(values.ravel(), [float(row[name] or "nan") for row in rows])
-    assert table.steps.tolist() == list(range(8))
+        np.testing.assert_array_equal(values.ravel(), [float(row[name] or "nan") for row in rows[3:]])
+    assert table.steps.tolist() == list(range(1, 8)) and evaluations.steps.tolist() == [0, 3, 6, 7]
+    for name, values in evaluations.columns.items():  # an earlier version had them in the same file, under other names
+        old = {"preference_accuracy": "label_accuracy"}.get(name, name)
+        cells = [float(row[f"evaluation/{old}"] or "nan") for row in rows if int(row["step"]) in (0, 3, 6, 7)]
+        np.testing.assert_array_equal(values.ravel(), cells)
     with (folder / "metrics.csv").open("a") as file:
         file.write("8,0,,,,,0.5,")  # a torn step
-    assert read_metrics(folder, [0, 1, 2]).steps.tolist() == list(range(8))
+    assert read_metrics(folder, [0, 1, 2])[0].steps.tolist() == list(range(1, 8))
+
+
+def test_two_files_say_what_one_of_an_earlier_version_says(tmp_path):
+    for one, other in zip(
+        read_metrics(make_run(tmp_path / "old", seeds=3, steps=7, every=3), [0, 1, 2]),
+        read_metrics(make_run(tmp_path / "new", seeds=3, steps=7, every=3, split=True), [0, 1, 2]),
+        strict=True,
+    ):
+        assert one.steps.tolist() == other.steps.tolist() and list(one.columns) == list(other.columns)
+        for name, values in one.columns.items():
+            np.testing.assert_array_equal(values, other.columns[name])
 
 
 def test_long_metrics_keep_their_evaluations_and_the_last_step(tmp_path, monkeypatch):
     monkeypatch.setattr("prefrl_cli.report.metrics._ROWS", 20)
     folder = make_run(tmp_path / "a", seeds=4, steps=21, every=5)
-    assert read_metrics(folder, [0, 1, 2, 3]).steps.tolist() == [0, 5, 8, 10, 15, 16, 20, 21]
+    assert read_metrics(folder, [0, 1, 2, 3])[0].steps.tolist() == [5, 8, 10, 15, 16, 20, 21]
+    folder = make_run(tmp_path / "b", seeds=4, steps=21, every=5, split=True)
+    table, evaluations = read_metrics(folder, [0, 1, 2, 3])
+    assert table.steps.tolist() == [1, 9, 17, 21] and evaluations.steps.tolist() == [0, 5, 10, 15, 20, 21]
 
 
 @pytest.mark.parametrize(
@@ -128,10 +146,10 @@ def test_metrics_of_any_size_are_answered_from_their_beginning(head, rest, times
 
 def test_metrics_are_read_in_parts(tmp_path, monkeypatch):
     folder = make_run(tmp_path / "a", seeds=3, steps=21, every=5)
-    whole = read_metrics(folder, [0, 1, 2])
+    whole, _ = read_metrics(folder, [0, 1, 2])
     monkeypatch.setattr("prefrl_cli.report.metrics._AT_ONCE", 7)
     monkeypatch.setattr("prefrl_cli.report.metrics._CELLS_AT_ONCE", 20)
-    parts = read_metrics(folder, [0, 1, 2])
+    parts, _ = read_metrics(folder, [0, 1, 2])
     assert parts.steps.tolist() == whole.steps.tolist()
     for name, values in whole.columns.items():
         np.testing.assert_array_equal(parts.columns[name], values)

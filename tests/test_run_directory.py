@@ -35,6 +35,7 @@ def run(tmp_path_factory):
 
 def test_everything_is_there(run):
     expected = {"config.yaml", "overrides.yaml", "environment.json", "metrics.csv", "summary.json", "status.json"}
+    expected |= {"evaluation.csv"}
     assert {path.name for path in run.iterdir()} == expected | {"train.log", ".lock", "charts", "checkpoints"}
     assert {path.suffix for path in (run / "charts").iterdir()} >= {".png", ".svg"}
     config = yaml.safe_load((run / "config.yaml").read_text())
@@ -50,25 +51,29 @@ def test_the_summary_says_what_the_table_of_metrics_says(run):
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["experiment"], summary["seeds"], summary["steps"]) == ("tutorial/oprl_maze", [7, 8, 9], 30)
     assert 0 < summary["train_seconds"] < 60
-    with (run / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["step"], row["seed"]) for row in rows] == [(str(s), str(r)) for s in range(31) for r in (7, 8, 9)]
+    rows, tested = (list(csv.DictReader((run / f"{name}.csv").open())) for name in ("metrics", "evaluation"))
+    assert [(row["step"], row["seed"]) for row in rows] == [(str(s), str(r)) for s in range(1, 31) for r in (7, 8, 9)]
+    assert {row["step"] for row in tested} == {"0", "10", "20", "30"}
+    assert list(summary["training_metrics"]) == list(rows[0])[2:]
     for part, step in (("initial", 0), ("metrics", 30)):
         for name, found in summary[part].items():
-            cells = [row[f"evaluation/{name}"] for row in rows if row["step"] == str(step)]
+            cells = [row[name] for row in tested if row["step"] == str(step)]
             values = [float(cell) if cell else None for cell in cells]
             assert [value is None for value in found["per_seed"]] == [value is None for value in values], name
             present = [value for value in values if value is not None]
             assert [value for value in found["per_seed"] if value is not None] == pytest.approx(present, rel=1e-6), name
             if present:
                 assert found["mean"] == pytest.approx(np.mean(present))
-            if len(present) > 1:  # one value has no interval
+            if len(present) > 1 and not found["binary"]:  # one value has no interval
                 low, high = found["ci95"]
                 assert min(present) - 1e-6 <= low <= found["mean"] <= high <= max(present) + 1e-6
             assert found.get("seeds_with_value", 3) == len(present)
     # A metric that is not measured at a step is an empty cell, not a zero.
-    first = rows[3]
-    assert first["return"] != "" and first["policy_loss"] == "" and first["evaluation/greedy_steps"] == ""
+    first = rows[0]
+    assert first["return"] != "" and first["policy_loss"] == "" and "greedy_steps" not in first
+    assert [float(row["episodes"]) for row in rows[::3]] == list(range(1, 31))
+    steps = [float(row["env_steps"]) for row in rows[::3]]
+    assert all(0 < after - before <= 60 for before, after in zip([0.0, *steps], steps, strict=False))
 
 
 def test_the_same_command_gives_the_same_bytes(run, tmp_path):
@@ -141,17 +146,18 @@ def test_one_of_many_gets_an_exact_folder(tmp_path):
 
 def test_a_metric_that_appears_late_widens_the_file(tmp_path):
     path = tmp_path / "metrics.csv"
-    with MetricsLog(path, [5, 6]) as log:
-        log.add(0, {"evaluation/error": np.array([0.5, np.nan])})
-        log.add(1, {"loss": np.array([0.1, 2.0], dtype=np.float32)})
-        assert path.read_text().splitlines()[-1] == "1,6,,2.0"  # there while the run goes on
-        log.add(2, {"loss": np.array([1e-9, np.inf]), "rare": np.array([3, 4])})
-    assert path.read_text() == (
-        "step,seed,evaluation/error,loss,rare\n0,5,0.5,,\n0,6,,,\n1,5,,0.1,\n1,6,,2.0,\n2,5,,1e-09,3\n2,6,,inf,4\n"
-    )
+    with MetricsLog(tmp_path, [5, 6]) as log:
+        log.add(0, {}, {"error": np.array([0.5, np.nan])})
+        assert path.read_text() == "step,seed\n"
+        log.add(1, {"loss": np.array([0.1, 2.0], dtype=np.float32)}, {})
+        assert path.read_text().splitlines()[-1] == "1,6,2.0"  # there while the run goes on
+        log.add(2, {"loss": np.array([1e-9, np.inf]), "rare": np.array([3, 4])}, {"error": np.array([1.0, 2.0])})
+    assert path.read_text() == "step,seed,loss,rare\n1,5,0.1,\n1,6,2.0,\n2,5,1e-09,3\n2,6,inf,4\n"
+    assert (tmp_path / "evaluation.csv").read_text() == "step,seed,error\n0,5,0.5\n0,6,\n2,5,1.0\n2,6,2.0\n"
+    assert log.names == ["loss", "rare", "evaluation/error"]
     history = log.history()
     np.testing.assert_array_equal(history["loss"], [[0.1, 2.0], [1e-9, np.inf]])
-    np.testing.assert_array_equal(history["evaluation/error"], [[0.5, np.nan], [np.nan] * 2, [np.nan] * 2])
+    np.testing.assert_array_equal(history["evaluation/error"], [[0.5, np.nan], [np.nan] * 2, [1.0, 2.0]])
 
 
 def test_numbers_that_json_does_not_know_are_null(tmp_path):

@@ -21,9 +21,11 @@ from prefrl_cli.cli.study import main
 from prefrl_cli.report.runs import Run
 from prefrl_cli.run import runner
 from prefrl_cli.run.directory import read_status
+from prefrl_cli.run.outputs import metric_of
+from prefrl_cli.stats.summary import summarise
 from prefrl_cli.study import chart as study_chart
 from prefrl_cli.study import jobs as study_jobs
-from prefrl_cli.study.study import Result, Row, Study, estimate, place
+from prefrl_cli.study.study import Result, Row, Study, place
 
 TINY = {
     "title": "Two learning rates",
@@ -85,10 +87,10 @@ def rows():
 
 
 def final(row, metric):
-    """A metric of the last step, `[R]`, from `metrics.csv` itself."""
-    with (STUDY / row / "metrics.csv").open(newline="") as file:
+    """A metric of the last step, `[R]`, from `evaluation.csv` itself."""
+    with (STUDY / row / "evaluation.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    return np.array([float(line[f"evaluation/{metric}"]) for line in lines if line["step"] == lines[-1]["step"]])
+    return np.array([float(line[metric]) for line in lines if line["step"] == lines[-1]["step"]])
 
 
 def test_the_tables_say_what_the_runs_found(here_only, monkeypatch, capsys):
@@ -228,15 +230,15 @@ def test_a_page_without_its_markers_is_refused(page):
         place(page, "a", "new")
 
 
-def test_a_readme_gets_the_table_and_the_chart(here_only, capsys):
+def test_a_page_gets_the_table_and_the_chart(here_only, capsys):
     Path("page").mkdir()
     page = Path("page/README.md")
     page.write_text("Before.\n<!-- study tiny -->\n<!-- /study tiny -->\nAfter.\n")
     assert main(["tiny.yaml", "--readme", str(page)]) == 0
     text = page.read_text()
     assert text.startswith("Before.\n<!-- study tiny -->\nWhich is better?\n") and text.endswith("-->\nAfter.\n")
-    assert "![Two learning rates](docs/study_tiny.png)" in text and "| rate 0.3 | 3 |" in text
-    assert Path("page/docs/study_tiny.png").read_bytes() == (STUDY / "chart.png").read_bytes()
+    assert "![Two learning rates](study_tiny.png)" in text and "| rate 0.3 | 3 |" in text
+    assert Path("page/study_tiny.png").read_bytes() == (STUDY / "chart.png").read_bytes()
     page.write_text("<!-- study tiny -->")
     assert main(["tiny.yaml", "--readme", str(page)]) == 2
     page.write_text("Nothing of that.")
@@ -251,7 +253,9 @@ def made_up(chart, rows):
     for number, row in enumerate(rows, 1):
         scores = {"success_mean": np.arange(4) / 10 + number / 10, "solved": (np.arange(4) < number) * 1.0}
         run = Run(Path(), "finished", seeds=[0, 1, 2, 3], scores=scores)
-        results.append(Result(row, run, {name: estimate(name, values) for name, values in scores.items()}, None))
+        results.append(
+            Result(row, run, {name: summarise(values, metric_of(name, {})) for name, values in scores.items()}, None)
+        )
     study = Study("a", "A title", "Q?", None, ("solved", "success_mean"), chart, "labels", tuple(rows))
     return study, [*results, Result(Row("late", "late", ()), Run(Path(), "failed"), {}, None)]
 

@@ -56,9 +56,7 @@ def test_a_later_override_takes_the_place_of_an_earlier_one(tmp_path):
         ("experiment=addition_linear", "steps=1"),
     ]
     assert study.rows[0].command == "prefrl-train experiment=addition_linear steps=2"
-    assert (study.metrics, study.chart, study.headline) == (
-        ("solved", "success_mean", "labels_used"), "points", "success_mean",
-    )  # fmt: skip
+    assert (study.metrics, study.chart) == ((), "points")
     quick = load(written(tmp_path, quick=["steps=7", "num_seeds=3"]), quick=True)
     assert {row.overrides for row in quick.rows} == {("experiment=addition_linear", "steps=7", "num_seeds=3")}
 
@@ -77,7 +75,7 @@ WRONG = [
     ({"rows": []}, "tiny.yaml: rows: there is none; a study needs a row"),
     ({"rows": [{"name": "b", "overides": []}]}, "row b: overides: there is no such field of a row; did you mean"),
     ({"rows": [3]}, "tiny.yaml: row 3: must be a mapping with name, overrides, baseline, x, series"),
-    ({"rows": [{"name": "!"}]}, "row !: needs a name of some letters"),
+    ({"rows": [{"name": "!"}]}, "row !: needs a name with letters or digits"),
     ({"rows": [ROW, {"name": "A "}]}, "another row has this name, or one that differs in signs only"),
     ({"rows": [{"name": "one"}, {"name": "b", "baseline": "oen"}]}, "row b: baseline=oen: there is no such row; did"),
     ({"rows": [{"name": "b", "baseline": "b"}]}, "row b: baseline=b: there is no such row"),
@@ -102,7 +100,7 @@ WRONG = [
     ({"title": "a\nb"}, r"title='a\nb': must be one line"),
     ({"question": "\x1b[31m"}, r"question='\x1b[31m': must be"),
     ({"metrics": ["\u202e"]}, r"metrics=['\u202e']: must be a list of names"),
-    ({"common": ["a=<!-- /study tiny -->"]}, "must be one line of letters and signs, without <!-- and -->"),
+    ({"common": ["a=<!-- /study tiny -->"]}, "must be one line of printable characters, without <!-- and -->"),
 ]
 # What a row that someone else wrote may not do.
 FOR_PEOPLE = [

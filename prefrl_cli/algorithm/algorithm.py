@@ -1,8 +1,14 @@
-"""What can be trained: one file an algorithm, each with an `update()` and an `evaluate()` of one screen."""
+"""What can be trained: one file an algorithm, each with an `update()` and an `evaluate()` of one screen.
+
+The metrics of ours are declared here, without torch, for those who read the records of earlier versions.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
+
+from prefrl_cli.core.metric import Metric, by_name, from_declaration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +32,7 @@ class Algorithm(Protocol):
         streams: the random numbers of each seed.
         examples: the first few items of the last evaluation, a column `[R, K]` a name; may be empty.
         optimizers: of everything that is learned. They say which seeds' numbers are still finite.
+        metrics: what each number is that `update`, `evaluate` and `play` give; of others only the name is known.
     """
 
     steps: int
@@ -33,6 +40,7 @@ class Algorithm(Protocol):
     streams: Streams
     examples: dict[str, Tensor]
     optimizers: Sequence[Optimizer]
+    metrics: Sequence[Metric]
 
     def update(self) -> dict[str, Tensor]:
         """Train by one step; metrics by name, `[R]` each."""
@@ -63,3 +71,104 @@ class Algorithm(Protocol):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`."""
+
+
+_PREFERENCES = Metric(
+    "preference_accuracy",
+    "share of held-out pairs",
+    "higher",
+    label="preferences predicted",
+    low=0.0,
+    high=1.0,
+    note="Share of the teacher's answers to pairs kept out of training that the reward model predicts.",
+)
+
+OPRL_METRICS = (
+    Metric("episodes", "episodes", low=0.0, role="axis", note="Played so far, without those of render_every."),
+    Metric("env_steps", "steps", label="environment steps", low=0.0, role="cost", note="Of these episodes."),
+    Metric("return", "reward of an episode", "higher"),
+    Metric("success", "share of episodes", "higher", headline=True, low=0.0, high=1.0, failed=0.0),
+    Metric("steps", "steps", "lower", low=0.0),
+    Metric("reward_loss", "nats", "lower"),
+    Metric("labels_used", "labels", label="labels used", low=0.0, role="cost"),
+    Metric(
+        "success_mean",
+        "share of episodes",
+        "higher",
+        headline=True,
+        label="success over all episodes",
+        low=0.0,
+        high=1.0,
+        failed=0.0,
+    ),
+    Metric(
+        "success_last",
+        "share of episodes",
+        "higher",
+        label="success over the last tenth",
+        low=0.0,
+        high=1.0,
+        failed=0.0,
+    ),
+    Metric(
+        "solved",
+        "share of seeds",
+        "higher",
+        low=0.0,
+        high=1.0,
+        failed=0.0,
+        binary=True,
+        role="verdict",
+        note="Solved: success of at least 0.9 over the last tenth of the episodes.",
+    ),
+    Metric("greedy_success", "share of seeds", "higher", low=0.0, high=1.0, failed=0.0, binary=True),
+    Metric("greedy_steps", "steps", "lower", low=0.0),
+    _PREFERENCES,
+    Metric("calibration_error", "probability", "lower", low=0.0, high=1.0),
+    Metric("epic_distance", "", "lower", label="EPIC distance", low=0.0, high=1.0),
+    Metric("distance_correlation", "rank correlation", "higher", low=-1.0, high=1.0),
+)
+
+REWARD_METRICS = (
+    Metric(**{**_PREFERENCES.declaration(), "name": _PREFERENCES.name, "headline": True}),
+    Metric("answer_error", "distance from a + b", "lower", low=0.0),
+    Metric("evaluation_mse", "squared distance from a + b", "lower", low=0.0),
+    Metric("reward_error", "distance from the true reward", "lower", low=0.0),
+    Metric("loss", "loss of a batch", "lower"),
+    Metric("theta_1", note="First weight of the linear reward."),
+    Metric("theta_2", note="Second weight of the linear reward."),
+)
+
+_NEW_NAMES = {"label_accuracy": "preference_accuracy"}  # one quantity had two names
+_OF_OLD_RUNS = by_name((*OPRL_METRICS, *REWARD_METRICS))
+
+
+def axis_of_old_runs(options: Mapping[str, Any]) -> tuple[str, int] | None:
+    """What curves of a run are drawn over whose record does not hold it: its name, and how much of it a step is.
+
+    Args:
+        options: dotted name -> value.
+    """
+    number = options.get("algorithm.episodes")
+    return ("episodes", number) if type(number) is int and number > 0 else None
+
+
+def current_name(name: str) -> str:
+    """The name that a metric of an earlier version's record has now."""
+    return _NEW_NAMES.get(name, name)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of an earlier version's record in the order of their declaration, the headline first."""
+    places = {name: place for place, name in enumerate(_OF_OLD_RUNS)}
+    return sorted(names, key=lambda name: places.get(name, len(places)))
+
+
+def recorded(name: str, given: Mapping[str, Any]) -> Metric:
+    """The metric of that name in a record: as it is declared there or, in an earlier version's, as it was meant.
+
+    Args:
+        name: as it is now, see `current_name`.
+        given: what the record says of it; see `from_declaration`.
+    """
+    return from_declaration(name, given, None if "direction" in given else _OF_OLD_RUNS.get(name))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from prefrl_cli.core.metric import Metric, by_name
 from prefrl_cli.stats.aggregates import seed_words, with_failures
 
 if TYPE_CHECKING:
@@ -74,12 +75,12 @@ class Living:
             else {**metrics}
         )
 
-    def counted(self, metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The metrics `[R]` for what is said of all seeds together: a failed one has no success, else NaN."""
-        failed = ~self.mask
-        return {
-            name: with_failures(name, values, failed) if self.failed else values for name, values in metrics.items()
-        }
+    def counted(self, metrics: Mapping[str, np.ndarray], declared: Iterable[Metric]) -> dict[str, np.ndarray]:
+        """The metrics `[R]` for what is said of all seeds: a failed one counts as its metric says, or is NaN."""
+        if not self.failed:
+            return {**metrics}
+        known, failed = by_name(declared, metrics), ~self.mask
+        return {name: with_failures(known[name], values, failed) for name, values in metrics.items()}
 
 
 def _reasons(algorithm: Algorithm, metrics: Mapping[str, np.ndarray]) -> Iterable[tuple[str, np.ndarray]]:

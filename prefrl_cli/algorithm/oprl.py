@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
+from prefrl_cli.algorithm.algorithm import OPRL_METRICS
 from prefrl_cli.algorithm.oprl_parts import check_parts, updated_state
 from prefrl_cli.algorithm.oprl_snapshots import Snapshots
 from prefrl_cli.charts.figures import Figure, History, Learned
@@ -88,8 +89,8 @@ class OPRL:
         self.policy, self.reward_model = policy, reward_model
         self._criterion, self._teacher, self._queries, self._reward_update = criterion, teacher, queries, reward_update
         self._shaping, self._policy_update, self._exploration = shaping, policy_update, exploration
-        self.policy_optimizer, self.reward_optimizer = policy_optimizer, reward_optimizer
-        self.optimizers = (policy_optimizer, reward_optimizer)
+        self.optimizers = self.policy_optimizer, self.reward_optimizer = policy_optimizer, reward_optimizer
+        self.metrics = (*OPRL_METRICS, *policy_update.metrics)
         self._episodes, self._policy_start, self._render_every = episodes, policy_start, render_every
         self._test_episodes, self._loss = test_episodes, loss or SoftTies()
         self._trajectories = Store(memory, len(streams.seeds), trajectory_fields(env))
@@ -97,9 +98,9 @@ class OPRL:
             env, streams, queries.segment or env.horizon, reward_update.keep, queries.budget
         )
         self._held_out: Predictions | None = None
-        self._success = torch.zeros(len(streams.seeds), 0, device=streams.device)
+        self.step, self._success = 0, torch.zeros(len(streams.seeds), 0, device=streams.device)
+        self._env_steps = torch.zeros(len(streams.seeds), dtype=torch.float64, device=streams.device)
         self._snapshots = Snapshots(env, len(streams.seeds), queries.segment or env.horizon)
-        self.step = 0
         self.examples: dict[str, Tensor] = {}
 
     def update(self) -> dict[str, Tensor]:
@@ -111,25 +112,24 @@ class OPRL:
         self._ask(step)
         self._snapshots.add_question(step + 1, self.preferences, self.reward_model)
         success = self.env.success(new).float()  # [R, B]
-        metrics = {"return": new.returns.mean(-1), "success": success.mean(-1)}
+        self._env_steps = self._env_steps + new.lengths.sum(-1)
+        episodes = torch.full_like(self._env_steps, self._episodes * (step + 1))
+        metrics = {"episodes": episodes, "env_steps": self._env_steps}
+        metrics |= {"return": new.returns.mean(-1), "success": success.mean(-1)}
         fits = self._reward_update.due(step, self.preferences.asked) and self._reward_update.updates
         if fits and len(self.preferences.count):  # empty before the first answer
-            count = self.preferences.count
-            metrics["reward_loss"] = self._reward_update.fit(
-                self.streams, count, self._reward_loss, self.reward_optimizer
-            )
+            count, fit = self.preferences.count, self._reward_update.fit
+            metrics["reward_loss"] = fit(self.streams, count, self._reward_loss, self.reward_optimizer)
         self._snapshots.add(step + 1, new, self.reward_model)
         if step >= self._policy_start:
             batch = self._policy_update.batch(new, self._trajectories, self.streams)
-            metrics["policy_loss"] = self._policy_update(
-                self.policy, self.policy_optimizer, batch, *self._shape(batch), self.streams
-            )
+            rewards = self._shape(batch)
+            metrics |= self._policy_update(self.policy, self.policy_optimizer, batch, *rewards, self.streams)
         if self._render_every and step and step % self._render_every == 0:
             self._trajectories.add(self._play(1, 0.0, "policy").fields())
         self._success = torch.cat([self._success, success], 1)
-        metrics["labels_used"] = self.preferences.used.float()
         self.step += 1
-        return metrics
+        return metrics | {"labels_used": self.preferences.used.float()}
 
     def _play(self, episodes: int, epsilon: float, purpose: str) -> Trajectories:
         drawn = self.streams.uniform(purpose, episodes, self.env.horizon)
@@ -203,7 +203,7 @@ class OPRL:
         self.reward_model.restore(state["reference"])
 
     def greedy_episode(self) -> Trajectories:
-        """One episode a seed that takes the most probable action; of equals the first."""
+        """One episode a seed that takes the most probable action; the lowest index wins a tie."""
         best = one_hot(self.probabilities().argmax(-1), self.env.num_actions)
         return rollout(self.env, best, torch.zeros(len(best), 1, self.env.horizon))
 
@@ -252,6 +252,7 @@ class OPRL:
         return {
             "step": self.step,
             "success": self._success,
+            "env_steps": self._env_steps,
             "policy": self.policy_optimizer.state(),
             "reward_model": self.reward_optimizer.state(),
             "reference": self.reward_model.state(),
@@ -268,8 +269,9 @@ class OPRL:
         replicas = len(self.streams.seeds)
         held_out = dict.fromkeys(Predictions._fields, Field((replicas, None))) if state.get("held_out") else {}
         checked = {"step": int, "success": Field((replicas, None), self._success.dtype), "held_out": held_out}
+        checked["env_steps"] = self._env_steps
         check_state(dict.fromkeys(self.state(), object) | checked, state)
-        self.step, self._success = state["step"], state["success"]
+        self.step, self._success, self._env_steps = state["step"], state["success"], state["env_steps"]
         self._held_out = Predictions(**state["held_out"]) if held_out else None
         self.policy_optimizer.restore(state["policy"])
         self.reward_optimizer.restore(state["reward_model"])

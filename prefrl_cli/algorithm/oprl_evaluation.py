@@ -57,10 +57,11 @@ def predictions(
 def predicted_answers(held_out: Predictions) -> dict[str, Tensor]:
     """How the model predicts preferences, `[R]` each; ties do not count.
 
-    `label_accuracy` is the share of right answers, `calibration_error` compares sigmoid of the margin with the answers.
+    `preference_accuracy` is the share of right answers; `calibration_error` compares sigmoid of the margin with the
+    answers.
     """
     error = calibration_error(*held_out.arrays())
-    return {"label_accuracy": held_out.accuracy(), "calibration_error": _metric(error, held_out.margins.device)}
+    return {"preference_accuracy": held_out.accuracy(), "calibration_error": _metric(error, held_out.margins.device)}
 
 
 @torch.no_grad()

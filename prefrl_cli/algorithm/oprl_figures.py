@@ -41,7 +41,7 @@ def figures(
 
 
 def median_seed(history: History, living: NDArray[np.bool_]) -> int:
-    """The living replica whose success over all episodes is the median; of two the lower, of equals the first."""
+    """The living replica of median success over all episodes (of two the lower); the lowest index wins a tie."""
     success = history.get("success", np.zeros((0, len(living))))
     share = np.where(np.isnan(success), 0.0, success).sum(0)
     order = np.argsort(np.where(living, share, np.inf), kind="stable")  # those that failed come last
@@ -67,7 +67,7 @@ def _training(history: History, goal_steps: Array, episodes: int) -> Curves:
         return (Line(played[1:], values, style="smooth", window=window),)
 
     steps = np.where(np.isnan(success), np.nan, goal_steps)  # nothing of a seed that failed
-    accuracy = history.get("evaluation/label_accuracy", np.full((len(played), success.shape[1]), np.nan))
+    accuracy = history.get("evaluation/preference_accuracy", np.full((len(played), success.shape[1]), np.nan))
     chance = Line(played[[0, -1]], np.full((2, 1), 0.5), "chance", "dashed")
     by_labels = _by_labels(moving_mean(success, window), history.get("labels_used", np.zeros_like(success)))
     panels = (

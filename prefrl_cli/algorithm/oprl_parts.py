@@ -67,6 +67,8 @@ def updated_state(state: dict[str, Any]) -> dict[str, Any]:
 
     Earlier versions kept a teacher's score beside each trajectory, and of an answer neither weight nor number nor time.
     """
+    if "env_steps" not in state and "success" in state:
+        state = {**state, "env_steps": torch.full_like(state["success"][:, :1].sum(1), torch.nan).double()}
     if "asked" not in state or "labels_used" not in state:
         return state
     state = {"held_out": {}, **state}

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prefrl_cli.algorithm.algorithm import REWARD_METRICS
 from prefrl_cli.algorithm.reward_learning_figures import reward_figures
 from prefrl_cli.charts.figures import Figure, History
 from prefrl_cli.core.exactness import Trained, trained
@@ -33,6 +34,12 @@ class _RewardLearning:
     """What the two ways of learning share: the step, the evaluation and the state.
 
     A subclass says what the loss of `states` is: `_loss(states, step)`, the mean or the sum, `[R]`.
+
+    Args:
+        batch: states of a step.
+        initial_states: states of the evaluation before training.
+        final_states: states of every later evaluation.
+        mse_divisor: the squared error of the answers is divided by it; the notebook divides by 5.
 
     Attributes:
         examples: the first few items of the last evaluation, a column `[R, K]` a name.
@@ -59,7 +66,7 @@ class _RewardLearning:
     ) -> None:
         self.env, self.streams, self.reward_model, self.policy = env, streams, reward_model, policy
         self._queries, self._criterion, self._optimizer, self._batch = queries, criterion, optimizer, batch
-        self.optimizers = (optimizer,)
+        self.optimizers, self.metrics = (optimizer,), REWARD_METRICS
         self._initial_states, self._final_states, self._mse_divisor = initial_states, final_states, mse_divisor
         self.steps, self.step = steps, 0
         self._before: dict[str, Tensor] = {}
@@ -108,7 +115,7 @@ class _RewardLearning:
         metrics["answer_error"] = (answers - greedy).abs().mean(1)
         true, predicted = self._whole_range()
         metrics["reward_error"] = (predicted - true).abs().mean(1)
-        for name in ("loss", "evaluation_mse", "answer_error", "reward_error"):  # what has overflowed is far away
+        for name in ("loss", "evaluation_mse", "answer_error", "reward_error"):  # overflowed: infinitely far away
             metrics[name] = metrics[name].nan_to_num(torch.inf, torch.inf, -torch.inf)
         if self.step == 0:
             self._before = self._snapshot()

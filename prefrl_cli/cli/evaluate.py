@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prefrl_cli.cli.command import run_command, version
 from prefrl_cli.config.options import MISSING, Option, check_value
+from prefrl_cli.core.metric import Metric, by_name
 from prefrl_cli.core.option_types import ConfigError, Count, show
 from prefrl_cli.files.read import UnreadableError, read_json
 from prefrl_cli.files.write import write_whole
 from prefrl_cli.run.lifecycle import named_checkpoint
+from prefrl_cli.run.metrics_csv import current_names
 from prefrl_cli.run.provenance import stored_config
+from prefrl_cli.stats.summary import plain, record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +59,7 @@ class Evaluation(NamedTuple):
         seeds: R seeds, whose random numbers were used.
         metrics: name -> `[R]`, NaN where there is no value.
         failed: seeds of training that failed before the checkpoint; their policies have no values.
+        declared: what each metric is.
     """
 
     experiment: str
@@ -64,6 +68,7 @@ class Evaluation(NamedTuple):
     seeds: list[int]
     metrics: dict[str, np.ndarray]
     failed: list[int]
+    declared: dict[str, Metric]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,6 +105,7 @@ def _answer(arguments: Sequence[str]) -> int:
         print(line)
     if file is not None:
         content = {**found._asdict(), "episodes": episodes, "options": typed, "metrics": _statistics(found)}
+        del content["declared"]  # each of the metrics has it
         try:
             write_whole(file, json.dumps(content, indent=2, default=str) + "\n", sync=False)
         except OSError as problem:
@@ -138,10 +144,12 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
     if config.run.seed != stored["seed"]:
         algorithm.streams = build(config).streams
     metrics = arrays({**algorithm.evaluate(), **algorithm.play(episodes)})
-    metrics.pop("labels_used", None)  # none was asked for here
+    known = by_name(algorithm.metrics, metrics)
+    metrics = {name: values for name, values in metrics.items() if known[name].role != "cost"}  # none is paid here
     for values in metrics.values():
         values[[policies.index(seed) for seed in found.failed]] = math.nan
-    return Evaluation(found.run.experiment, found.step, policies, list(config.run.seeds), metrics, found.failed)
+    seeds = list(config.run.seeds)
+    return Evaluation(config.experiment, found.step, policies, seeds, metrics, found.failed, known)
 
 
 def table(
@@ -165,21 +173,19 @@ def table(
         lines[0] += f"; {len(found.failed)} failed in training, and count as failures"
     lines.append(f"  {'':<22}{'in the run':>12}{'here':>12}  95 % interval of the mean")
     for name, one in _statistics(found).items():
-        was = f"{before[name]:.4g}" if name in before else ""
+        was = plain(before[name]) if name in before else ""
         mean, (low, high) = one["mean"], one["ci95"]
         if mean is not None:
-            interval = f"[{low:.4g}, {high:.4g}]" if low == low else "-"  # one seed has none
-            lines.append(f"  {name:<22}{was:>12}{mean:>12.4g}  {interval}")
+            interval = f"[{plain(low)}, {plain(high)}]" if low == low else "-"  # one seed has none
+            lines.append(f"  {name:<22}{was:>12}{plain(mean):>12}  {interval}")
     return lines
 
 
 def _statistics(found: Evaluation) -> dict[str, Any]:
     import numpy as np
 
-    from prefrl_cli.stats.summary import statistics
-
     failed = np.isin(found.policies, found.failed)
-    return {name: statistics(name, values, failed) for name, values in found.metrics.items()}
+    return {name: record(values, found.declared[name], failed) for name, values in found.metrics.items()}
 
 
 def _in_the_run(folder: Path, step: int) -> dict[str, float]:
@@ -192,7 +198,7 @@ def _in_the_run(folder: Path, step: int) -> dict[str, float]:
     if summary.get("steps") != step or not isinstance(metrics, dict):
         return {}
     means = {name: one.get("mean") for name, one in metrics.items() if isinstance(one, dict)}
-    return {name: float(mean) for name, mean in means.items() if isinstance(mean, int | float)}
+    return {name: float(mean) for name, mean in current_names(means).items() if isinstance(mean, int | float)}
 
 
 def _without_file(arguments: Sequence[str]) -> tuple[list[str], Path | None]:

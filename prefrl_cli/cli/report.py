@@ -84,7 +84,7 @@ def _report(paths: list[Path], output: Path) -> int:
     if len(runs) == links:
         print(f"prefrl-report: no run in {', '.join(map(shown, paths))}; a run has a status.json", file=sys.stderr)
         return FAILED
-    own = [run.path for run in runs if run.status not in ("linked", "missing")]  # in what is not there lies nothing
+    own = [run.path for run in runs if run.status not in ("linked", "missing")]  # a folder that is not there is empty
     inside = [path for path in own if output.resolve().is_relative_to(path.resolve())]
     if inside:
         print(

@@ -12,7 +12,8 @@ from typing import Any, TextIO
 from prefrl_cli.cli.command import run_command, version
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.texts import shown, typed_path
-from prefrl_cli.run.directory import in_the_way
+from prefrl_cli.run.directory import LONGEST_LINE, in_the_way
+from prefrl_cli.run.metrics_csv import EVALUATION, EVALUATIONS, METRICS, current_names, holds_both
 from prefrl_cli.run.provenance import (
     ABSENT,
     changes_on_the_way,
@@ -23,7 +24,7 @@ from prefrl_cli.run.provenance import (
 
 IDENTICAL, DIFFERENT = 0, 1
 USAGE = """\
-prefrl-reproduce: run a run again from its own record, and compare metrics.csv.
+prefrl-reproduce: run a run again from its own record, and compare its metrics.
 
 usage: prefrl-reproduce RUN_DIR [OPTION=VALUE ...]
 
@@ -41,7 +42,6 @@ options:
 
 PREFRL_TRACEBACK=1 prefrl-reproduce ... shows where an error comes from.
 """
-_LONGEST_LINE = 1 << 16  # letters of metrics.csv
 _OPTIONS = ("output_dir", "threads", "quiet", "allow_targets")
 
 
@@ -92,8 +92,9 @@ def reproduce(arguments: Sequence[str]) -> int:
     stored.pop("logger", None)  # what is only compared needs no tracker
     config = change(stored, {"output_dir": output[-1] if output else None, **typed})
     metrics = old / "metrics.csv"
-    if metrics.is_symlink() or not metrics.is_file():  # a link may lead out of a run that someone else made
-        raise ConfigError(f"{show(str(old))}: holds no metrics.csv to compare with")
+    for path in (metrics, old / "evaluation.csv"):  # a link may lead out of a run that someone else made
+        if path.is_symlink() or not (path.is_file() or (path != metrics and not path.exists())):
+            raise ConfigError(f"{show(str(old))}: holds no {path.name} to compare with")
     if output and (new := Path(output[-1])).exists() and (not new.is_dir() or in_the_way(new) is not None):
         raise ConfigError(f"output_dir={show(output[-1])}: is there already; type another folder")
     again, claimed = [f"experiment={config['experiment']}"], list[Path]()
@@ -111,7 +112,10 @@ def reproduce(arguments: Sequence[str]) -> int:
         return DIFFERENT
     for step in () if repeated else _changed_on_the_way(old):
         print(f"note: its options were changed at step {shown(step, 20)}; this repeats the last ones from step 0")
-    difference, rows = first_difference(metrics, new / "metrics.csv")
+    try:
+        difference, rows = first_difference(old, new)
+    except (OSError, ValueError, csv.Error) as problem:
+        raise ConfigError(f"metrics.csv cannot be compared ({problem})") from None
     if difference is None:
         elsewhere = ", on another processor" if _elsewhere(old, new) else ""
         print(f"identical{elsewhere}: {rows} rows of {shown(metrics)} and {shown(new / 'metrics.csv')}")
@@ -138,34 +142,65 @@ def is_option(text: str) -> bool:
 
 
 def first_difference(old: Path, new: Path) -> tuple[str | None, int]:
-    """The first value that differs, in words, and the number of rows that were compared.
+    """The first value in which a run differs from another, in words, and the rows of `metrics.csv` that were compared.
 
     Args:
-        old: a `metrics.csv`; one that ends early is compared as far as it goes.
+        old: a run directory; one that ends early is compared as far as it goes. Of one of an earlier version the
+            metrics that it has are compared.
         new: the other.
 
     Raises:
-        ConfigError: when one cannot be read.
+        OSError: when a file cannot be read.
+        ValueError: when one is no table.
     """
-    count = 0
-    try:
-        with old.open(encoding="utf-8", newline="") as one, new.open(encoding="utf-8", newline="") as other:
-            mine, theirs = csv.DictReader(_whole_lines(one), quoting=csv.QUOTE_NONE), csv.DictReader(other)
-            names, others = mine.fieldnames or [], theirs.fieldnames or []
-            for row in mine:
-                again = next(theirs, None)
-                where = f"step {row.get('step')}, seed {row.get('seed')}"
-                if again is None:
-                    return f"{where}: only {old} goes so far", count
-                if None in row:
-                    return f"{where}: {old} has more cells than columns", count
-                for name in [*names, *(name for name in others if name not in names)]:
-                    if row.get(name, "") != again.get(name, ""):
-                        return f"{where}, {name}: {row.get(name, '')!r} became {again.get(name, '')!r}", count
-                count += 1
-    except (OSError, ValueError, csv.Error) as problem:
-        raise ConfigError(f"metrics.csv cannot be compared ({problem})") from None
-    return (None, count) if count else (f"{old} holds no rows", 0)
+    both = holds_both(old / METRICS)
+    found, rows = [], 0
+    for name in (METRICS, EVALUATIONS):
+        told, count = _first_difference(old, new, name, both)
+        rows += count if name == METRICS else 0
+        if told is not None:
+            found.append(told)
+    if not found:
+        return (None, rows) if rows else (f"{old / METRICS} holds no rows", 0)
+    return min(found, key=lambda one: one[0])[1], rows
+
+
+def _first_difference(old: Path, new: Path, name: str, both: bool) -> tuple[tuple[int, str] | None, int]:
+    """The step of the first difference and what it is, and the rows that were compared."""
+    count, theirs = 0, _rows(new, name)
+    for row in _rows(old, name):
+        again = next(theirs, None)
+        where, step = f"step {row.get('step')}, seed {row.get('seed')}", _number(row.get("step"))
+        if again is None:
+            return (step, f"{where}: only {old / name} goes so far"), count
+        if None in row:
+            return (step, f"{where}: {old / name} has more cells than columns"), count
+        for metric in [*row, *(metric for metric in again if metric not in row and not both)]:
+            if row.get(metric, "") != again.get(metric, ""):
+                told = f"{where}, {metric}: {row.get(metric, '')!r} became {again.get(metric, '')!r}"
+                return (step, told), count
+        count += 1
+    return None, count
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 20 else 0
+
+
+def _rows(folder: Path, name: str) -> Iterator[dict[str, str]]:
+    """The rows of one of the two files, whichever a run has; step and seed first."""
+    both = holds_both(folder / METRICS)
+    with (folder / (METRICS if both else name)).open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(_whole_lines(file), quoting=csv.QUOTE_NONE):
+            if not both:
+                yield row
+                continue
+            tested = {one: text for one, text in row.items() if str(one).startswith(EVALUATION)}
+            if name == METRICS and row.get("step") != "0":
+                yield {one: text for one, text in row.items() if one not in tested}
+            elif name == EVALUATIONS and any(tested.values()):
+                found = {one.removeprefix(EVALUATION): text for one, text in current_names(tested).items()}
+                yield {"step": row.get("step", ""), "seed": row.get("seed", ""), **found}
 
 
 def _whole_lines(file: TextIO) -> Iterator[str]:
@@ -174,9 +209,9 @@ def _whole_lines(file: TextIO) -> Iterator[str]:
     Raises:
         ValueError: for a line that no run writes: an empty one, or a very long one.
     """
-    while line := file.readline(_LONGEST_LINE):
-        if line.strip() == "" or len(line) == _LONGEST_LINE:
-            raise ValueError("a line is empty" if len(line) < _LONGEST_LINE else "a line is very long")
+    while line := file.readline(LONGEST_LINE):
+        if line.strip() == "" or len(line) == LONGEST_LINE:
+            raise ValueError("a line is empty" if len(line) < LONGEST_LINE else "a line is very long")
         if line.endswith("\n"):
             yield line
 

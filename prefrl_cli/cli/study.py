@@ -17,7 +17,7 @@ from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.lock import LOCK, hold
 from prefrl_cli.files.read import not_plain
 from prefrl_cli.files.texts import read_text, shown, typed_path
-from prefrl_cli.files.write import clear_parts, make_folder, write_whole
+from prefrl_cli.files.write import clear_parts, write_whole
 
 if TYPE_CHECKING:
     from prefrl_cli.study.jobs import Job
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--output-dir", type=typed_path, metavar="DIR", help="of one study; default: outputs/studies/NAME"
     )
     parser.add_argument(
-        "--readme", type=typed_path, metavar="FILE", help="put the tables between the markers of this page"
+        "--readme", type=typed_path, metavar="PAGE", help="put tables between this page's markers, charts beside it"
     )
     return run_command(parser.prog, lambda: _studies(parser.parse_args(arguments)))
 
@@ -137,16 +137,15 @@ def _named(page: str, study: Study) -> bool:
 
 
 def _write_readme(page: Path, study: Study, results: list[Result], folder: Path) -> None:
-    """The table between the page's markers, and the chart into `docs/` beside the page."""
+    """The table between the page's markers, and the chart beside the page."""
     from prefrl_cli.study.study import markdown, place
 
     before = read_text(page)
     if not _named(before, study):
         return
-    picture = Path("docs", f"study_{study.name}.png")
-    make_folder(page.parent / "docs")
+    picture = f"study_{study.name}.png"
     write_whole(page.parent / picture, (folder / "chart.png").read_bytes())
-    text = place(before, study.name, markdown(study, results, picture.as_posix()))
+    text = place(before, study.name, markdown(study, results, picture))
     write_whole(page, text)
     print(f"page:  {shown(page)}")
 
@@ -221,7 +220,7 @@ class _Line:
         self._shown = True
 
     def close(self) -> None:
-        """Leave the line as it stands."""
+        """End the line."""
         if self._shown:
             _show("\n")
 
@@ -231,7 +230,7 @@ class _Line:
         return f"{self._name}: {states.count('finished')} of {len(states)} done{failed}{self._left()}"
 
     def _left(self) -> str:
-        """The time that the rest takes where it goes on as since the start."""
+        """The time that the rest takes at the speed so far."""
         shares = [(job.work, job.before, job.share()) for job in self._rows]
         done = sum(work * max(now - before, 0.0) for work, before, now in shares)
         left = sum(work * (1.0 - now) for work, _, now in shares)

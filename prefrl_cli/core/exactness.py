@@ -14,7 +14,7 @@ from prefrl_cli.core.networks import Network
 from prefrl_cli.core.optimizer import Adam, Optimizer
 from prefrl_cli.core.streams import PhiloxStreams
 
-MOST_WORK = 8 * 10**7  # multiplications of the passes forward: a whole check takes some 0.2 s with them
+MOST_WORK = 8 * 10**7  # multiplications in forward passes; a whole check then takes some 0.2 s
 FEWEST_SEEDS, MOST_SEEDS = 3, 256
 
 
@@ -99,7 +99,7 @@ def _passes(used: Trained, rows: list[int], streams: PhiloxStreams) -> list[tupl
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Equal bit for bit; a rate so large that numbers are lost is no matter of the processor."""
+    """Equal bit for bit; NaN that a large learning rate brings is not the processor's fault."""
     return torch.equal(one.nan_to_num(), other.nan_to_num())
 
 
@@ -111,7 +111,7 @@ def _work(sizes: Mapping[str, Any], *, table: bool) -> int:
 
 
 def odd_sizes() -> dict[str, list[str]]:
-    """What differs, by shape, over sizes that fill no register: nothing, where a seed is a seed."""
+    """What differs, by shape, over odd sizes, which fill no register: nothing where a seed is a seed."""
     found = {}
     shapes: list[dict[str, Any]] = [
         *({"inputs": 25, "hidden": [width], "outputs": 5} for width in (1, 3, 5, 7, 13, 33)),

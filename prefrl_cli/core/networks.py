@@ -41,7 +41,7 @@ class Parameters:
 
     Attributes:
         flat: `[R, P]`, the replicas' parameters side by side.
-        views: the layers' parameters `[R * members, *shape]`, each a window on `flat`.
+        views: the layers' parameters `[R * members, *shape]`, each a view of `flat`.
     """
 
     def __init__(self, initial: Sequence[Tensor], members: int = 1) -> None:

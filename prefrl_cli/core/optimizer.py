@@ -41,14 +41,14 @@ class Optimizer:
         self._losses = torch.zeros(len(parameters.flat), device=parameters.flat.device)
 
     def on(self, parameters: Parameters) -> Self:
-        """The same optimiser at its beginning, for other parameters."""
+        """A new optimiser of the same settings, for other parameters."""
         other = copy.copy(self)
         Optimizer.__init__(other, parameters, self.lr, self._clip, self._horizon)
         return other
 
     @property
     def finite_losses(self) -> Tensor:
-        """Whether every loss so far was finite, `[R]`: their sum is only then."""
+        """Whether every loss so far was finite, `[R]`; a sum of losses is finite only if each of them is."""
         return self._losses.isfinite()
 
     @property
@@ -117,7 +117,7 @@ class Adam(Optimizer):
         self._betas, self._eps, self._decay = tuple(betas), eps, weight_decay
 
     def _apply(self, gradient: Tensor, lr: float) -> None:
-        # The kernel that torch.optim.adam(fused=True) ends in; the way there costs twice as much for a small network.
+        # The kernel of torch.optim.adam(fused=True); through torch.optim a small network's step takes twice as long.
         self._count += 1
         kernel = torch.ops.aten._fused_adamw_.default if self._decay else torch.ops.aten._fused_adam_.default
         kernel(

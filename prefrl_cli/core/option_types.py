@@ -58,13 +58,13 @@ Given = Annotated[_Part, GIVEN]
 Seed = Annotated[int, Limits(0, 2**32 - 1)]
 
 # Each limit of a whole number is ten times or more what any sensible run needs, and low enough that one step ends.
-Count = Annotated[int, Limits(1, 10**9)]  # that costs nothing by itself, such as steps between two things
+Count = Annotated[int, Limits(1, 10**9)]  # of what costs nothing by itself, such as steps between two checkpoints
 
 CountOrZero = Annotated[int, Limits(0, 10**9)]
 
-Items = Annotated[int, Limits(1, 10**6)]  # that are drawn or kept at once
+Items = Annotated[int, Limits(1, 10**6)]  # drawn or kept at the same time
 
-Repeats = Annotated[int, Limits(1, 10_000)]  # of the same within one step
+Repeats = Annotated[int, Limits(1, 10_000)]  # of the same work within one step
 
 RepeatsOrZero = Annotated[int, Limits(0, 10_000)]
 
@@ -84,7 +84,7 @@ Fraction = Annotated[float, Limits(0, 1)]
 
 
 class Failed(Exception):
-    """What ended a command in the midst of its work: one line."""
+    """What ended a command in the middle of its work: one line."""
 
 
 _MOST_SHOWN = 50  # things of a list

@@ -1,4 +1,4 @@
-"""The newest trajectories, kept for learning."""
+"""The newest trajectories or preferences, kept for learning."""
 
 from __future__ import annotations
 

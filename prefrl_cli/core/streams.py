@@ -1,4 +1,4 @@
-"""Random numbers: one generator for each (seed, purpose), so that no draw of one moves the dice of another."""
+"""Random numbers: one generator for each (seed, purpose), so that drawing from one changes no number of another."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Streams(Protocol):
         """Gaussian numbers around zero."""
 
     def restart(self, purpose: str) -> None:
-        """Put a purpose back to its first number, so that an evaluation asks the same questions each time."""
+        """Put a purpose back to its first number, so that an evaluation draws the same numbers each time."""
 
     def state(self) -> dict[str, Any]:
         """Every generator's position, as tensors."""
@@ -67,7 +67,7 @@ class PhiloxStreams:
         return self._tensor(np.stack([std * generator.standard_normal(shape) for generator in self._of(purpose)]))
 
     def restart(self, purpose: str) -> None:
-        """Put a purpose, and those whose names begin with it and a stroke, back to the first number."""
+        """Put a purpose, and those whose names begin with it and a slash, back to the first number."""
         for known in [name for name in self._generators if name == purpose or name.startswith(f"{purpose}/")]:
             del self._generators[known]
 
@@ -141,7 +141,7 @@ class NotebookStreams:
         self._evaluation = [np.random.RandomState(evaluation_seed) for _ in self.seeds]
 
     def uniform(self, purpose: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Numbers spread evenly over [low, high), `[R, *shape]`; float32 grains where they come from torch."""
+        """Numbers spread evenly over [low, high), `[R, *shape]`; in steps of float32 where they come from torch."""
         if purpose.startswith(self._torch_purposes):
             drawn = [torch.empty(shape).uniform_(low, high, generator=generator) for generator in self._torch]
             return torch.stack(drawn).double().to(self.device)
@@ -176,6 +176,6 @@ class NotebookStreams:
 
 
 def _words(generator: np.random.RandomState) -> np.ndarray:
-    """The 624 words of its state and its place in them, int64: what `get_state` takes 0.15 ms to copy one by one."""
+    """The 624 words of its state and its place in them, int64; `get_state` copies them one by one, in 0.15 ms."""
     address = generator._bit_generator.ctypes.state_address
     return np.frombuffer(ctypes.string_at(address, 625 * 4), np.uint32).astype(np.int64)

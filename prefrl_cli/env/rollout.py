@@ -20,7 +20,7 @@ def rollout(env: FiniteEnvironment, probabilities: Tensor, uniform: Tensor) -> T
     pair of state and action, and one look-up the state that follows.
 
     Args:
-        env: its transition table is walked.
+        env: whose transition table is followed.
         probabilities: of each action in every state, `[R, S, A]`.
         uniform: numbers in [0, 1), `[R, B, T]`, one a step.
 

@@ -154,7 +154,7 @@ class Checkpoints:
                 raise ValueError("no checkpoint")
             if kind == FORMAT:
                 return {**unpack(text, data, device), "step": step}
-        except Exception as problem:  # damaged bytes raise whatever they like
+        except Exception as problem:  # damaged bytes may raise anything
             raise CheckpointError(f"checkpoint {path.name} is damaged ({short(problem)})") from None
         raise UnfitError(f"checkpoint {path.name} is of format {kind}, here it is {FORMAT}")
 

@@ -39,7 +39,7 @@ def make_whole() -> None:
 
 
 class _Lenient(io.TextIOWrapper):
-    """Standard error that is full, or whose reader has left, takes every text all the same, and nobody sees it."""
+    """Standard error that never fails: where it is full, or its reader has gone, texts are lost in silence."""
 
     def write(self, text: str, /) -> int:
         try:
@@ -61,7 +61,7 @@ def say(text: str, end: str = "\n") -> None:
 
 
 def answer(text: str, end: str = "\n") -> None:
-    """Print to standard output what stands beside the work, and is no reason to end where it cannot be shown."""
+    """Print to standard output; where that is not possible, go on all the same."""
     try:
         print(text, end=end, flush=True)
     except (OSError, ValueError):

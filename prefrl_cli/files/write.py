@@ -14,7 +14,7 @@ from typing import TextIO
 
 NOT_FOLLOWED = getattr(os, "O_NOFOLLOW", 0)
 
-NOT_WAITED_FOR = getattr(os, "O_NONBLOCK", 0)  # for somebody to read from a pipe
+NOT_WAITED_FOR = getattr(os, "O_NONBLOCK", 0)  # for another process to open a pipe's other end
 
 _PART = re.compile(r"\.(.+)\.[0-9a-f]{16}\.part", re.DOTALL)
 

@@ -68,7 +68,7 @@ class GridSearch:
 
     @torch.no_grad()
     def __call__(self, reward: ActionReward, states: Tensor) -> Tensor:
-        """Actions `[R, B]`, float32, for states `[R, B, 2]`; of equals the smallest."""
+        """Actions `[R, B]`, float32, for states `[R, B, 2]`; the smallest wins a tie."""
         grid = self.actions.to(states.device)
         answers = []
         for some in states.split(max(1, 4096 // len(grid)), dim=1):

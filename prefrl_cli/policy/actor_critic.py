@@ -1,4 +1,4 @@
-"""Policies: the maze's actor-critic, and two ways to answer greedily where actions are numbers."""
+"""The actor-critic of the maze: action probabilities and a value."""
 
 from __future__ import annotations
 

@@ -8,7 +8,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from prefrl_cli.core.metric import Metric
 from prefrl_cli.core.trajectories import Trajectories
+
+POLICY_LOSS = Metric("policy_loss", note="Mean over the steps of the optimiser.")
+ENTROPY = Metric("entropy", "nats", low=0.0, note="Of the policy where it acts, mean over the last pass.")
+APPROXIMATE_KL = Metric(
+    "approximate_kl",
+    "nats",
+    label="approximate KL divergence",
+    low=0.0,
+    note="From the policy that acted to the one that learns, mean over the last pass.",
+)
+VALUE_LOSS = Metric("value_loss", "squared error", "lower", low=0.0, note="Before its weight, mean over the last pass.")
 
 
 class Distribution(Protocol):
@@ -89,7 +101,7 @@ def standardise(values: Tensor, mask: Tensor, smallest: float, *, floor: bool = 
     Args:
         values: `[..., N]`.
         mask: `[..., N]`.
-        smallest: added to the standard deviation, or, with `floor`, the least it is taken for. Without a floor a
+        smallest: added to the standard deviation, or, with `floor`, its lowest value. Without a floor a
             batch in which nothing happened has its noise blown up to full size.
         floor: see `smallest`.
 
@@ -100,6 +112,17 @@ def standardise(values: Tensor, mask: Tensor, smallest: float, *, floor: bool = 
     centred = (values - (values * mask).sum(-1, keepdim=True) / count.clamp(min=1)) * mask
     deviation = (centred.square().sum(-1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
     return centred / (deviation.clamp(min=smallest) if floor else deviation + smallest)
+
+
+def approximate_kl(change: Tensor) -> Tensor:
+    """An unbiased estimate at each step of the divergence from the old policy to the new, never below zero.
+
+    It is r - 1 - log r (http://joschu.net/blog/kl-approx.html, the estimator k3), of the shape of its argument.
+
+    Args:
+        change: log r, of the new probability of the action taken, divided by the old.
+    """
+    return change.expm1() - change
 
 
 def clipped_gain(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:

@@ -12,7 +12,16 @@ from prefrl_cli.core.option_types import Fraction, NotNegative, Positive, Repeat
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.policy_update.advantages import Policy, clipped_gain, discounted_returns, standardise
+from prefrl_cli.policy_update.advantages import (
+    APPROXIMATE_KL,
+    ENTROPY,
+    POLICY_LOSS,
+    Policy,
+    approximate_kl,
+    clipped_gain,
+    discounted_returns,
+    standardise,
+)
 
 Baseline = Literal["leave_one_out", "standardised"]
 
@@ -25,7 +34,7 @@ def episode_advantages(returns: Tensor, baseline: Baseline, least_deviation: flo
         baseline: `leave_one_out`, the return less the mean of the others' (RLOO, Ahmadian et al. 2024, eq. 7);
             `standardised`, less the mean of all and divided by their standard deviation (GRPO, Shao et al.
             2024, 4.1.2).
-        least_deviation: the least that the standard deviation is taken for.
+        least_deviation: the lowest value of the standard deviation.
     """
     if baseline == "standardised":
         return standardise(returns, torch.ones_like(returns), least_deviation, floor=True)
@@ -51,6 +60,7 @@ class GroupBaseline:
         reward_unit: rewards are divided by it first.
     """
 
+    metrics = (POLICY_LOSS, ENTROPY, APPROXIMATE_KL)
     min_episodes = 2
     bootstraps = False  # it has no value
 
@@ -79,8 +89,8 @@ class GroupBaseline:
         rewards: Tensor,
         step_advantages: Tensor | None,
         streams: Streams,
-    ) -> Tensor:
-        """Improve the policy; the mean loss `[R]` of the epochs. Arguments as for `PPO`."""
+    ) -> dict[str, Tensor]:
+        """Improve the policy; the `metrics` of it, `[R]` each. Arguments as for `PPO`."""
         with torch.no_grad():
             before = policy(batch.states)[0].log_probability(batch.actions)  # [R, B, T]
             returns = discounted_returns(rewards / self._unit, self.discount)[..., 0].contiguous()
@@ -91,9 +101,15 @@ class GroupBaseline:
         total = torch.zeros_like(returns[:, 0])
         for _ in range(self.epochs):
             chosen, _ = policy(batch.states)
-            ratio = (chosen.log_probability(batch.actions) - before).exp()
-            each = -clipped_gain(ratio, advantages, self.clip) - self._entropy_weight * chosen.entropy()
-            loss = (each * shares).flatten(1).sum(-1)
+            change = chosen.log_probability(batch.actions) - before
+            ratio = change.exp()
+            each = -clipped_gain(ratio, advantages, self.clip) - self._entropy_weight * (entropy := chosen.entropy())
+            loss = _mean(each, shares)
             optimizer.step(loss)
             total += loss.detach()
-        return total / self.epochs
+        last = (_mean(of.detach(), shares) for of in (entropy, approximate_kl(change)))
+        return dict(zip((metric.name for metric in self.metrics), (total / self.epochs, *last), strict=True))
+
+
+def _mean(values: Tensor, shares: Tensor) -> Tensor:
+    return (values * shares).flatten(1).sum(-1)

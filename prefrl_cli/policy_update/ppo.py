@@ -14,7 +14,12 @@ from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.policy_update.advantages import (
+    APPROXIMATE_KL,
+    ENTROPY,
+    POLICY_LOSS,
+    VALUE_LOSS,
     Policy,
+    approximate_kl,
     bootstrapped,
     clipped_gain,
     generalised_advantages,
@@ -38,6 +43,7 @@ class PPO:
         reward_unit: rewards are divided by it first.
     """
 
+    metrics = (POLICY_LOSS, ENTROPY, APPROXIMATE_KL, VALUE_LOSS)
     min_episodes = 1
     bootstraps = True  # whether the value of a state counts in which a time limit cut an episode off
 
@@ -70,8 +76,8 @@ class PPO:
         rewards: Tensor,
         step_advantages: Tensor | None,
         streams: Streams,
-    ) -> Tensor:
-        """Improve the policy; the mean loss `[R]` of the epochs.
+    ) -> dict[str, Tensor]:
+        """Improve the policy; the `metrics` of it, `[R]` each.
 
         Args:
             policy: what is improved.
@@ -93,19 +99,25 @@ class PPO:
             if step_advantages is not None:
                 advantages = advantages + step_advantages.flatten(1)
         total = torch.zeros_like(mask[:, 0])
+        last = {metric.name: torch.zeros_like(total) for metric in self.metrics[1:]}
         whole = (states, actions, before, advantages, targets, mask)
-        for states, actions, before, advantages, targets, share in self._parts(streams, whole):
+        steps = self.epochs * self.minibatches
+        for number, (states, actions, before, advantages, targets, share) in enumerate(self._parts(streams, whole)):
             chosen, values = policy(states)
-            ratio = (chosen.log_probability(actions) - before).exp()
+            change = chosen.log_probability(actions) - before
+            ratio = change.exp()
             each = (
-                self._value_weight * (values - targets).square()
+                self._value_weight * (errors := (values - targets).square())
                 - clipped_gain(ratio, advantages, self.clip)
-                - self._entropy_weight * chosen.entropy()
+                - self._entropy_weight * (entropy := chosen.entropy())
             )
             loss = (each * share).sum(-1)
             optimizer.step(loss)
             total += loss.detach()
-        return total / (self.epochs * self.minibatches)
+            if number >= steps - self.minibatches:
+                for metric, of in zip(self.metrics[1:], (entropy, approximate_kl(change), errors), strict=True):
+                    last[metric.name] += (of.detach() * share).sum(-1)
+        return {POLICY_LOSS.name: total / steps, **{name: value / self.minibatches for name, value in last.items()}}
 
     def _parts(self, streams: Streams, batch: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
         """What each step learns from: tensors `[R, N]`, cut into parts of N / minibatches.

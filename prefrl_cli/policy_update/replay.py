@@ -10,14 +10,21 @@ from prefrl_cli.core.option_types import Fraction, NotNegative, Repeats
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories, draw_places
-from prefrl_cli.policy_update.advantages import Policy, discounted_returns, standardise
+from prefrl_cli.policy_update.advantages import (
+    ENTROPY,
+    POLICY_LOSS,
+    VALUE_LOSS,
+    Policy,
+    discounted_returns,
+    standardise,
+)
 
 
 class Replay:
     """The tutorial's update: each step learns from one random kept trajectory.
 
     Its returns are standardised within the trajectory, which blows the noise of a failed one up to full size
-    (see the README: why the tutorial is slow).
+    (see docs/results.md, "Why the tutorial is slow").
 
     Args:
         updates: steps a call.
@@ -26,6 +33,7 @@ class Replay:
         entropy_weight: of the entropy bonus.
     """
 
+    metrics = (POLICY_LOSS, ENTROPY, VALUE_LOSS)
     min_episodes = 1
     bootstraps = False  # its values are of standardised returns, in no unit of the reward
 
@@ -51,12 +59,12 @@ class Replay:
         rewards: Tensor,
         step_advantages: Tensor | None,
         streams: Streams,
-    ) -> Tensor:
-        """Improve the policy; the mean loss `[R]` of the steps. Arguments as for `PPO`."""
+    ) -> dict[str, Tensor]:
+        """Improve the policy; the `metrics` of it, `[R]` each. Arguments as for `PPO`."""
         masks = batch.mask
         shares = masks / batch.lengths[..., None]  # a step's share of the mean over its trajectory
         returns = standardise(discounted_returns(rewards, self.discount), masks, 1e-8)  # [R, updates, T]
-        total = torch.zeros(len(streams.seeds), device=streams.device)
+        total, entropies, errors = torch.zeros(3, len(streams.seeds), device=streams.device)
         for number in range(self.updates):
             states, actions, share, target = (of[:, number] for of in (batch.states, batch.actions, shares, returns))
             chosen, values = policy(states)
@@ -64,11 +72,13 @@ class Replay:
             if step_advantages is not None:
                 advantages = advantages + step_advantages[:, number]
             each = (
-                self._value_weight * (values - target).square()
+                self._value_weight * (error := (values - target).square())
                 - chosen.log_probability(actions) * advantages
-                - self._entropy_weight * chosen.entropy()
+                - self._entropy_weight * (entropy := chosen.entropy())
             )
             loss = (each * share).sum(-1)
             optimizer.step(loss)
-            total += loss.detach()
-        return total / self.updates
+            for sum_, of in ((total, loss), (entropies, (entropy * share).sum(-1)), (errors, (error * share).sum(-1))):
+                sum_ += of.detach()
+        sums = zip((metric.name for metric in self.metrics), (total, entropies, errors), strict=True)
+        return {name: sum_ / self.updates for name, sum_ in sums}

@@ -182,7 +182,7 @@ def segments(whole: Trajectories, first: Tensor, lengths: Tensor, width: int) ->
 
 
 def k_centers(points: Tensor, centers: int, asked: Asked | None = None) -> Tensor:
-    """Each time the point farthest from those chosen and from those asked before (of equals the first).
+    """Each time the point farthest from those chosen and from those asked before; the lowest index wins a tie.
 
     Distances are Euclidean between one-hot vectors: the root of twice the number of places in which two points differ,
     a place being the state and action at one time of the first or of the second of a pair. So a pair and the same pair

@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from prefrl_cli.config.choices import target
+from prefrl_cli.core.metric import Metric
+from prefrl_cli.report.metrics import Table
 from prefrl_cli.report.runs import Run
-from prefrl_cli.stats.aggregates import with_failures
+from prefrl_cli.run.outputs import metric_of
+from prefrl_cli.stats.aggregates import mean, with_failures
 
 # These change no result: which seeds, where the files go, how fast.
 _NOT_RESULTS = (
@@ -41,6 +44,7 @@ class Configuration:
         runs: finished ones first read first.
         seeds: of finished runs, and of those in which every seed failed, each once; R of them.
         scores: metric -> `[R]` final values.
+        metrics: what each metric is, of training and of an evaluation.
         failed: those of the seeds that failed while they trained.
         unfinished: seeds of runs that did not finish and that no finished run has.
         repeated: what was left out because its seeds were there already, a line each.
@@ -53,6 +57,7 @@ class Configuration:
     runs: list[Run] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     scores: dict[str, np.ndarray] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
     unfinished: list[int] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
@@ -72,13 +77,18 @@ class Configuration:
                 differs = self._differences(run)
                 self.differing += bool(differs)
                 told = f"; the results differ: {differs}" if differs else ""
-                self.repeated.append(f"{seed_text(again)} of {run.path}: there already, left out{told}")
+                self.repeated.append(
+                    f"{seed_text(again)} of {run.path}: an earlier run has them, so these are left out{told}"
+                )
             self.seeds += [run.seeds[place] for place in places]
             self._taken.append((run, places))
             self.failed += [run.seeds[place] for place in places if run.seeds[place] in run.failed]
+        for run, _ in reversed(self._taken):  # the first one's word counts
+            self.metrics |= run.metrics
         names = list(dict.fromkeys(name for run, _ in self._taken for name in run.scores))
         for name in names:
-            parts = [run.scores.get(name, _nothing(run, name))[places] for run, places in self._taken]
+            nothing = metric_of(name, self.metrics)
+            parts = [run.scores.get(name, _nothing(run, nothing))[places] for run, places in self._taken]
             self.scores[name] = np.concatenate(parts)
         started = {seed for run in self.runs if run.status != "finished" for seed in run.seeds}
         self.unfinished = sorted(started - set(self.seeds))
@@ -100,26 +110,28 @@ class Configuration:
                     found.append(
                         f"{name} of seed {seed}{more}: {one[at]:.6g}, here {other[at]:.6g}, first in {first.path}"
                     )
-            if shared and not found and first.table is not None and run.table is not None:
-                steps, mine, its = np.intersect1d(first.table.steps, run.table.steps, return_indices=True)
-                for name in first.table.columns.keys() & run.table.columns.keys():
-                    one, other = first.table.columns[name][mine][:, ours], run.table.columns[name][its][:, theirs]
-                    wrong = np.flatnonzero(~((one == other) | (np.isnan(one) & np.isnan(other))).all(1))
-                    if len(wrong):
-                        found.append(
-                            f"{name} from step {steps[wrong[0]]:.0f} on, though not in the end, first in {first.path}"
-                        )
+            if shared and not found:
+                tables = ((first.table, run.table), (first.evaluations, run.evaluations))
+                found += [
+                    f"{said}, though not in the end, first in {first.path}"
+                    for before, now in tables
+                    if before is not None and now is not None
+                    for said in _parted(before, now, ours, theirs)
+                ]
         more = f"; and {len(found) - _MOST_DIFFERENCES} more" if len(found) > _MOST_DIFFERENCES else ""
         return "; ".join(found[:_MOST_DIFFERENCES]) + more
 
-    def curve_names(self) -> list[str]:
-        """The metrics that have curves."""
-        tables = [run.table for run, _ in self._taken if run.table is not None]
-        return list(dict.fromkeys(name for table in tables for name in table.columns))
+    def _tables(self, evaluations: bool) -> list[tuple[Table, list[int]]]:
+        found = [(run.evaluations if evaluations else run.table, places) for run, places in self._taken]
+        return [(table, places) for table, places in found if table is not None and places]
 
-    def curve(self, name: str) -> Curve | None:
+    def curve_names(self, *, evaluations: bool = False) -> list[str]:
+        """The metrics of training, or of evaluations, that have curves."""
+        return list(dict.fromkeys(name for table, _ in self._tables(evaluations) for name in table.columns))
+
+    def curve(self, name: str, *, evaluations: bool = False) -> Curve | None:
         """A metric over all seeds, at the steps where one has a value and that all the runs share."""
-        tables = [(run.table, places) for run, places in self._taken if run.table is not None and places]
+        tables = self._tables(evaluations)
         if not tables or any(name not in table.columns for table, _ in tables):
             return None
         steps = tables[0][0].steps
@@ -133,16 +145,35 @@ class Configuration:
         return Curve(steps[there], values[there]) if there.any() else None
 
     @property
-    def episodes(self) -> int | None:
-        """Episodes a step, where its algorithm counts in episodes."""
-        number = self.options.get("algorithm.episodes")
-        return number if isinstance(number, int) and number > 0 else None
+    def axis(self) -> str | None:
+        """The metric that curves are drawn over, where it has one; else they are drawn over steps."""
+        names = self.curve_names()
+        return next((name for name in names if metric_of(name, self.metrics).role == "axis"), None)
+
+    def along(self, axis: str | None, steps: np.ndarray) -> np.ndarray:
+        """Steps `[N]` as places on an axis, the mean over the seeds; none leaves them as they are."""
+        curve = None if axis is None else self.curve(axis)
+        if curve is None:
+            return steps
+        return np.asarray(np.interp(steps, np.append(0.0, curve.steps), np.append(0.0, mean(curve.values))))
 
 
-def _nothing(run: Run, name: str) -> np.ndarray:
+def _nothing(run: Run, metric: Metric) -> np.ndarray:
     """A metric that a run has not: of one in which every seed failed, success is known all the same."""
     empty = np.full(len(run.seeds), np.nan)
-    return with_failures(name, empty, np.full(len(run.seeds), run.status == "failed"))
+    return with_failures(metric, empty, np.full(len(run.seeds), run.status == "failed"))
+
+
+def _parted(first: Table, second: Table, ours: list[int], theirs: list[int]) -> list[str]:
+    """The metrics of which the same seeds have other values in two runs, and from which step on."""
+    steps, mine, its = np.intersect1d(first.steps, second.steps, return_indices=True)
+    found = []
+    for name in (name for name in first.columns if name in second.columns):
+        one, other = first.columns[name][mine][:, ours], second.columns[name][its][:, theirs]
+        wrong = np.flatnonzero(~((one == other) | (np.isnan(one) & np.isnan(other))).all(1))
+        if len(wrong):
+            found.append(f"{name} from step {steps[wrong[0]]:.0f} on")
+    return found
 
 
 def configurations(runs: Sequence[Run]) -> list[Configuration]:

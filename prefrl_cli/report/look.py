@@ -2,11 +2,11 @@
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d1d1f; --soft: #5f6368; --rule: #dcdfe3; --box: #f6f7f9;
-  --warn: #9a3b00; --warn-box: #fff4e8; --c0: #0072b2; --c1: #d55e00; --c2: #009e73; --c3: #b8598f; --c4: #b97f00;
-  --c5: #707070; }
+  --warn: #9a3b00; --warn-box: #fff4e8; --c0: #0060bc; --c1: #d55e00; --c2: #00a96a; --c3: #b864b0; --c4: #1d1d1f;
+  --c5: #978791; }
 @media (prefers-color-scheme: dark) { :root { --paper: #15171a; --ink: #e8e8ea; --soft: #a3a8af; --rule: #353a41;
-  --box: #1e2126; --warn: #ffb37a; --warn-box: #33241a; --c0: #4aa8e8; --c1: #ff8b4a; --c2: #2fc79d; --c3: #e79ac4;
-  --c4: #efb73a; --c5: #c9c9c9; } }
+  --box: #1e2126; --warn: #ffb37a; --warn-box: #33241a; --c0: #2f86dd; --c1: #ff7a33; --c2: #35d6a6; --c3: #f09ad8;
+  --c4: #f7f3c0; --c5: #8b9099; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 75rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; overflow-wrap: anywhere; }
@@ -45,7 +45,7 @@ polygon.s2, circle.s2 { fill: var(--c2); } polygon.s3, circle.s3 { fill: var(--c
 polygon.s4, circle.s4 { fill: var(--c4); } polygon.s5, circle.s5 { fill: var(--c5); }
 .band { stroke: none; }
 summary { cursor: pointer; margin: 1rem 0 .4rem; font-weight: 600; }
-@media (max-width: 40rem) {  /* a telephone: intervals stand below their value, so that the columns have room */
+@media (max-width: 40rem) {  /* a small screen: intervals stand below their value, so that the columns have room */
   body { padding: 1rem .75rem 3rem; }
   table { font-size: .8rem; }
   th, td { padding-right: .3rem; }

@@ -1,6 +1,6 @@
 """What a report says of how its figures were made."""
 
-METHOD = """<h2>How to read this</h2><ul class="soft">
+METHOD = """<h2 id="method">How to read this</h2><ul class="soft">
 <li>Runs whose options differ only in seeds, threads, device, output, checkpoints and loggers are one
 configuration.</li>
 <li>IQM: mean of the middle half of the seeds. Intervals: 95 % percentile bootstrap over seeds, 2,000 resamples; of

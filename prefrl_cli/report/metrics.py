@@ -1,4 +1,4 @@
-"""`metrics.csv` as arrays, fast: a report reads a hundred of them, millions of rows, and shows some hundred points."""
+"""Metrics as arrays, fast: a report reads a hundred runs, millions of rows, and shows some hundred points."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.read import UnreadableError, opened, short
+from prefrl_cli.run.metrics_csv import EVALUATION, EVALUATIONS, METRICS, current_names
+from prefrl_cli.run.outputs import metric_of
 from prefrl_cli.stats.aggregates import with_failures
 
 _ROWS = 4_000  # rows of a file that are parsed, beside those with an evaluation; more show nothing
-_EVALUATION = "evaluation/"
 _MOST_COLUMNS = 500
 # What a hostile file may ask for: 64 seeds have 6.4 million rows after 100,000 steps.
 _MOST_BYTES = 1 << 31
@@ -28,10 +30,10 @@ _CELLS_WHOLE = 1 << 27  # 1 GB
 
 @dataclass(frozen=True)
 class Table:
-    """Steps and metrics of a run.
+    """Steps and metrics of a run, of training or of its evaluations.
 
     Attributes:
-        steps: `[N]`, increasing; of a long run every second, fourth, ... step and those with an evaluation.
+        steps: `[N]`, increasing; of a long run every second, fourth, ... step.
         columns: metric -> `[N, R]`, NaN for an empty cell; from the step on at which a seed failed it has no success,
             and NaN elsewhere.
     """
@@ -41,13 +43,19 @@ class Table:
 
 
 def read_metrics(
-    folder: Path, seeds: list[int], ends: Mapping[int, int] | None = None, *, every_step: bool = False
-) -> Table:
-    """A run's `metrics.csv`, read a few million bytes at a time.
+    folder: Path,
+    seeds: list[int],
+    declared: Mapping[str, Metric] | None = None,
+    ends: Mapping[int, int] | None = None,
+    *,
+    every_step: bool = False,
+) -> tuple[Table, Table]:
+    """A run's metrics of training and of its evaluations, read a few million bytes at a time.
 
     Args:
         folder: the run directory.
         seeds: R seeds, in the order in which each step lists them.
+        declared: what the metrics are, for what failed seeds count as.
         ends: of seeds that failed the step from which on they have no row.
         every_step: whether a long run is read whole, up to the size of 64 seeds, 100,000 steps and 20 metrics.
 
@@ -55,30 +63,69 @@ def read_metrics(
         UnreadableError: for anything but a row a step and seed, a number or nothing in each cell, and for more rows
             than any run has. An unfinished last step is left out.
     """
-    with opened(folder, "metrics.csv", _MOST_BYTES) as file:
+    declared = declared or {}
+    found = _table(folder, METRICS, seeds, declared, ends, every_step)
+    tested = {name: column for name, column in found.columns.items() if name.startswith(EVALUATION)}
+    if not tested:
+        return found, _table(folder, EVALUATIONS, seeds, declared, ends, every_step)
+    trained = {name: column for name, column in found.columns.items() if name not in tested}  # as earlier versions have
+    there = ~np.isnan(np.stack(list(tested.values()))).all((0, 2))
+    columns = {name.removeprefix(EVALUATION): column[there] for name, column in tested.items()}
+    after = found.steps > 0
+    return (
+        Table(found.steps[after], {name: column[after] for name, column in trained.items()}),
+        Table(found.steps[there], columns),
+    )
+
+
+def joined(table: Table, evaluations: Table) -> Table:
+    """Both in one, at every step that one of them has; metrics of evaluations are called `evaluation/<name>`."""
+    steps = np.union1d(table.steps, evaluations.steps)
+    columns = {}
+    for part, beginning in ((table, ""), (evaluations, EVALUATION)):
+        places = np.searchsorted(steps, part.steps)
+        for name, column in part.columns.items():
+            columns[beginning + name] = np.full((len(steps), column.shape[1]), np.nan)
+            columns[beginning + name][places] = column
+    return Table(steps, columns)
+
+
+def _table(
+    folder: Path,
+    file_name: str,
+    seeds: list[int],
+    declared: Mapping[str, Metric],
+    ends: Mapping[int, int] | None,
+    every_step: bool,
+) -> Table:
+    with opened(folder, file_name, _MOST_BYTES) as file:
         lines = _lines(file)
-        names = next(lines, [b""])[0].decode("utf-8", "replace").rstrip("\r").split(",")
-        if names[:2] != ["step", "seed"] or len(set(names)) != len(names) or len(names) > _MOST_COLUMNS:
-            raise UnreadableError("metrics.csv does not begin with step, seed and metrics of different names")
+        header = next(lines, [b""])[0].decode("utf-8", "replace").rstrip("\r").split(",")
+        names = list(current_names(dict.fromkeys(header)))
+        if names[:2] != ["step", "seed"] or len(names) != len(header) or len(names) > _MOST_COLUMNS:
+            raise UnreadableError(f"{file_name} does not begin with step, seed and metrics of different names")
         whole = _filled(lines, seeds, ends, len(names)) if ends else lines
+        begins = "" if file_name == EVALUATIONS else EVALUATION
+        tested = [place for place, name in enumerate(names) if place > 1 and name.startswith(begins)]
         most = (_CELLS_WHOLE / len(names) if every_step else _ROWS) / len(seeds)
-        values = _numbers(_chosen(whole, names, len(seeds), most), len(names), len(seeds))
+        values = _numbers(_chosen(whole, len(names), tested, len(seeds), most), len(names), len(seeds))
     found = values[:, 0, 0]
     if (values[:, :, 0] != found[:, None]).any() or (values[:, :, 1] != np.array(seeds)).any():
-        raise UnreadableError("metrics.csv: a step does not list the seeds of config.yaml once each")
+        raise UnreadableError(f"{file_name}: a step does not list the seeds of config.yaml once each")
     if (np.diff(found) <= 0).any():
-        raise UnreadableError("metrics.csv: steps do not increase")
+        raise UnreadableError(f"{file_name}: steps do not increase")
     columns = {name: values[:, :, place] for place, name in enumerate(names) if place > 1}
     if ends:
         failed = found[:, None] >= np.array([ends.get(seed, np.inf) for seed in seeds])
-        columns = {name: _counted(name, column, failed) for name, column in columns.items()}
+        metrics = {name: metric_of(name.removeprefix(EVALUATION), declared) for name in columns}
+        columns = {name: _counted(metrics[name], column, failed) for name, column in columns.items()}
     return Table(found, columns)
 
 
-def _counted(name: str, column: np.ndarray, failed: np.ndarray) -> np.ndarray:
+def _counted(metric: Metric, column: np.ndarray, failed: np.ndarray) -> np.ndarray:
     """A column in which failed seeds count, at the steps at which the others were measured."""
     measured = ~np.isnan(column).all(1, keepdims=True)
-    return with_failures(name, column, failed & measured)
+    return with_failures(metric, column, failed & measured)
 
 
 def _filled(
@@ -124,13 +171,14 @@ def _lines(file: BinaryIO) -> Iterator[list[bytes]]:
         yield lines
 
 
-def _chosen(parts: Iterator[list[bytes]], names: list[str], replicas: int, most: float) -> list[bytes]:
+def _chosen(
+    parts: Iterator[list[bytes]], columns: int, evaluated: list[int], replicas: int, most: float
+) -> list[bytes]:
     """The rows, a text a step, of every second, fourth, ... step, of the last and of those with an evaluation."""
-    if replicas * len(names) > _CELLS:
+    if replicas * columns > _CELLS:
         raise UnreadableError(f"metrics.csv has more than {_CELLS:,} numbers a step")
-    evaluated = [place for place, name in enumerate(names) if name.startswith(_EVALUATION)]
     # Of two runs with different numbers of seeds the one has all steps of the other.
-    thinned, evaluations = _Thinned(most), _Thinned(_CELLS / len(names) / replicas)
+    thinned, evaluations = _Thinned(most), _Thinned(_CELLS / columns / replicas)
     last, block, left = list[bytes](), 0, list[bytes]()
     for lines in parts:
         left += lines
@@ -139,12 +187,12 @@ def _chosen(parts: Iterator[list[bytes]], names: list[str], replicas: int, most:
             raise UnreadableError(f"metrics.csv has more than {_MOST_STEPS:,} steps")
         for start in range(0, whole, replicas):
             cells = left[start].split(b",")
-            if len(cells) != len(names):
-                raise UnreadableError(f"metrics.csv: {len(names)} cells are wanted in a row, {len(cells)} were found")
+            if len(cells) != columns:
+                raise UnreadableError(f"metrics.csv: {columns} cells are wanted in a row, {len(cells)} were found")
             last = left[start : start + replicas]
             thinned.offer(block, last)
             if not any(cells[2:]):  # of a seed that failed
-                cells = next((row.split(b",") for row in last if not row.endswith(b"," * (len(names) - 2))), cells)
+                cells = next((row.split(b",") for row in last if not row.endswith(b"," * (columns - 2))), cells)
             if any(cells[place : place + 1] > [b""] for place in evaluated):
                 evaluations.offer(block, last)
             block += 1

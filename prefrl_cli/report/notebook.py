@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import importlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl_cli.core.option_types import ConfigError, suggest
 from prefrl_cli.files.read import UnreadableError, read
 from prefrl_cli.files.texts import html, shown
 from prefrl_cli.report.configurations import seed_text
-from prefrl_cli.report.page import digits
 from prefrl_cli.stats.aggregates import few_seeds, seed_words
+from prefrl_cli.stats.summary import digits
 
 _EVALUATION = "evaluation/"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -50,7 +50,9 @@ class Metrics(Mapping[str, NDArray[np.float64]]):
             KeyError: for another name, with the nearest.
         """
         if name not in self._columns:
-            raise KeyError(f"{name}: the run has no such metric; {suggest(str(name), list(self._columns))}")
+            near = difflib.get_close_matches(str(name), self._columns, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(self._columns)}"
+            raise KeyError(f"{name}: the run has no such metric; {hint}")
         return self._columns[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -74,12 +76,12 @@ class Metrics(Mapping[str, NDArray[np.float64]]):
         """A table with a row for each step and seed: `step`, `seed`, and a column a metric.
 
         Raises:
-            ConfigError: where pandas is not installed.
+            ImportError: where pandas is not installed.
         """
         try:
             pandas = importlib.import_module("pandas")
         except ImportError:
-            raise ConfigError("to_pandas: pandas is not installed; type pip install pandas") from None
+            raise ImportError("to_pandas: pandas is not installed; type pip install pandas") from None
         number = len(self.seeds)
         columns = {"step": np.repeat(self.steps, number), "seed": np.tile(self.seeds, len(self.steps))}
         return pandas.DataFrame(columns | {name: values.ravel() for name, values in self.items()})

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from prefrl_cli.charts.svg import swatch
+from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.texts import html
 from prefrl_cli.report.configurations import Configuration, seed_text
 from prefrl_cli.report.look import STYLE
 from prefrl_cli.report.method import METHOD
-from prefrl_cli.report.results import Comparison, Estimate, Experiment, Metric, Results, lower_is_better
+from prefrl_cli.report.results import MOST_IN_PAIRS, Comparison, Experiment, Results
 from prefrl_cli.report.sections import evaluation_charts, main_charts, training_charts
 from prefrl_cli.stats.aggregates import few_seeds
+from prefrl_cli.stats.summary import Estimate, brackets, digits, value_text
 
 _ORDER = ("failed", "unreadable", "missing", "interrupted", "running", "linked")
 _MOST_FAILED = 100  # seeds that are named
@@ -26,8 +27,9 @@ def page(found: Results) -> str:
     body = [
         "<h1>prefrl report</h1>",
         _summary(found),
+        _contents(found),
         _attention(found),
-        *(_experiment(one) for one in found.experiments),
+        *(f'<a id="{_anchor(place)}"></a>{_experiment(one)}' for place, one in enumerate(found.experiments)),
         _runs(found),
         METHOD,
     ]
@@ -40,33 +42,21 @@ def page(found: Results) -> str:
     )
 
 
-def digits(value: float, scale: float = 0.0) -> str:
-    """A number with the digits that a person compares.
+def _anchor(place: int) -> str:
+    return f"experiment-{place + 1}"
 
-    Args:
-        value: NaN is a dash.
-        scale: the width of its interval, whose first two digits are the last that say something; 0 for none.
-    """
-    if math.isnan(value):
-        return "–"
-    size = abs(value)
-    if math.isinf(value) or size >= 1e6 or 0 < max(size, scale) < 1e-4:
-        return f"{value:.2e}".replace("inf", "∞").replace("-", "−")
-    decimals = 3 if size < 1 else 2 if size < 10 else 1 if size < 1000 else 0
-    if scale > 0 and math.isfinite(scale):
-        decimals = min(max(1 - math.floor(math.log10(scale)), 0), 6)
-    elif size in (0.0, 1.0):
-        decimals = 2
-    text = f"{value:,.{decimals}f}"
-    return (text.lstrip("-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
+
+def _contents(found: Results) -> str:
+    """Links to the parts of the page."""
+    parts = [(_anchor(place), _text(one.name)) for place, one in enumerate(found.experiments)]
+    parts += [("runs", "All runs"), ("method", "How to read this")]
+    links = (f'<li><a href="#{anchor}">{words}</a></li>' for anchor, words in parts)
+    return f"<nav><ul>{''.join(links)}</ul></nav>"
 
 
 def _interval(estimate: Estimate) -> str:
-    value, low, high = estimate
-    if math.isnan(low):
-        return digits(value)
-    scale = high - low
-    return f"{digits(value, scale)} <small>[{digits(low, scale)}, {digits(high, scale)}]</small>"
+    ends = brackets(estimate)
+    return value_text(estimate) + (f" <small>{ends}</small>" if ends else "")
 
 
 def _text(text: object) -> str:
@@ -109,18 +99,21 @@ def _summary(found: Results) -> str:
     ]
     for experiment in found.experiments:
         metrics = experiment.metrics.get(experiment.headline, [])
-        sign = 1 if lower_is_better(experiment.headline) else -1
         there = [place for place, metric in enumerate(metrics) if metric.seeds]
         if not there:
             lines.append(f"{_text(experiment.name)}: no finished run.")
             continue
-        best = min(there, key=lambda place: sign * metrics[place].mean.value)
+        metric = experiment.declared[experiment.headline]
+        best = max(there, key=lambda place: (metric.sign or 1) * metrics[place].mean.value)
         also, chosen = "", experiment.configurations[best]
-        if experiment.solved is not None and not math.isnan(experiment.solved[best].value):
-            also = f"; {experiment.solved[best].value:.0%} of these seeds solve it"
-        one = f"{_words(experiment.headline)} {_interval(metrics[best].mean)}"
+        for name in experiment.of_role("verdict"):
+            verdict = experiment.metrics[name][best]
+            if verdict.seeds:
+                also += f"; {_words(verdict.metric)} by {verdict.mean.value:.0%} of these seeds"
+        one = f"{_words(metric)} {_interval(metrics[best].mean)}"
         if len(there) > 1:
-            one += f" with {_label(experiment, best)}, the {'highest' if sign < 0 else 'lowest'} of {len(there)} means"
+            end = "lowest" if metric.sign < 0 else "highest"
+            one += f" with {_label(experiment, best)}, the {end} of {len(there)} means"
         for number, what in ((len(chosen.failed), "failed"), (len(chosen.unfinished), "more did not finish")):
             also += f'; <span class="warn">{number} {what}</span>' if number else ""
         over = f"{_over(metrics[best].seeds, chosen)} seed{'s' * (len(chosen.seeds) > 1)}"
@@ -131,8 +124,8 @@ def _summary(found: Results) -> str:
     return f'<ul class="summary">{"".join(f"<li>{line}</li>" for line in lines)}</ul>'
 
 
-def _words(metric: str) -> str:
-    return _text(metric.replace("_", " "))
+def _words(metric: Metric) -> str:
+    return _text(metric.words)
 
 
 def _label(experiment: Experiment, place: int) -> str:
@@ -201,27 +194,22 @@ def _experiment(experiment: Experiment) -> str:
 
 
 def _configurations(experiment: Experiment) -> str:
-    options = [_text(name).replace(".", ".<wbr>") for name in experiment.options]  # may break there on a telephone
+    options = [_text(name).replace(".", ".<wbr>") for name in experiment.options]  # may break there on a small screen
     head = [("", "k"), *((name, "k") for name in options), ("seeds", "n")]
-    head += [("share of seeds that solve it", "n")] * (experiment.solved is not None)
-    head += [(_words(experiment.headline), "n"), ("labels used", "n")][: 2 if _labels(experiment) else 1]
+    first = [experiment.headline] if experiment.metrics else []
+    columns = [*experiment.of_role("verdict"), *first, *experiment.of_role("cost")]
+    for name in dict.fromkeys(columns):
+        metric = experiment.declared[name]
+        head.append((_words(metric) + (f", {_text(metric.unit)}" if metric.binary else ""), "n"))
     rows = []
     for place, one in enumerate(experiment.configurations):
         row = [f"{swatch(place)}<b>{one.name}</b>", *(_text(values[place]) for values in experiment.options.values())]
         row.append(_seeds(one))
-        if experiment.solved is not None:
-            row.append(_interval(experiment.solved[place]))
-        row.append(_interval(experiment.metrics[experiment.headline][place].mean) if experiment.metrics else "–")
-        if labels := _labels(experiment):
-            row.append(_interval(labels[place].mean))
+        row += [_interval(experiment.metrics[name][place].mean) for name in dict.fromkeys(columns)]
         rows.append(row)
     return _table(
         head, rows, "Configurations; columns are the options that vary. Means over seeds, 95 % intervals in brackets."
     )
-
-
-def _labels(experiment: Experiment) -> list[Metric]:
-    return experiment.metrics.get("labels_used", [])
 
 
 def _seeds(one: Configuration) -> str:
@@ -235,7 +223,8 @@ def _evaluation(experiment: Experiment) -> str:
     rows = []
     for name, metrics in experiment.metrics.items():
         for place, metric in enumerate(metrics):
-            first = _words(name) + (" <small>lower is better</small>" if lower_is_better(name) else "")
+            declared = experiment.declared[name]
+            first = _words(declared) + (" <small>lower is better</small>" if declared.sign < 0 else "")
             row = [
                 first if place == 0 else "",
                 f"{swatch(place)}<b>{several[place].name}</b>",
@@ -255,11 +244,14 @@ def _over(seeds: int, one: Configuration) -> str:
 def _comparisons(experiment: Experiment) -> str:
     parts = []
     for name, pairs in experiment.comparisons.items():
-        table = _pairs(name, pairs)
+        metric = experiment.declared[name]
+        table = _pairs(metric, pairs)
         shown = name == experiment.headline
-        parts.append(table if shown else f"<details><summary>Comparison: {_words(name)}</summary>{table}</details>")
-    number = len(experiment.configurations)
-    few = all(len(pairs) < number * (number - 1) / 2 for pairs in experiment.comparisons.values())
+        parts.append(table if shown else f"<details><summary>Comparison: {_words(metric)}</summary>{table}</details>")
+    if experiment.same:
+        words = ", ".join(_words(experiment.declared[name]) for name in experiment.same)
+        parts.append(f'<p class="soft">The same in every seed of every pair: {words}.</p>')
+    few = len(experiment.configurations) > MOST_IN_PAIRS
     said = (
         '<p class="soft">There are many: the configuration with the best mean against each other one.</p>'
         if few
@@ -268,8 +260,8 @@ def _comparisons(experiment: Experiment) -> str:
     return f"<h3>Comparisons</h3>{said}{''.join(parts)}" if parts else ""
 
 
-def _pairs(name: str, pairs: Sequence[Comparison]) -> str:
-    chance = f"P(first is {'lower' if lower_is_better(name) else 'higher'})"
+def _pairs(metric: Metric, pairs: Sequence[Comparison]) -> str:
+    chance = f"P(first is {metric.direction})"
     head = [("first", "k"), ("second", "k"), ("seeds", "n"), (chance, "n"), ("first − second", "n")]
     rows = [
         [
@@ -279,7 +271,10 @@ def _pairs(name: str, pairs: Sequence[Comparison]) -> str:
         ]
         for one in pairs
     ]
-    return _table(head, rows, f"{_words(name).capitalize()}: probability of improvement and difference of the means.")
+    said = (
+        f"{_words(metric)}: probability of improvement and difference of the means; pairs that are the same left out."
+    )
+    return _table(head, rows, said[:1].upper() + said[1:])
 
 
 def _runs(found: Results) -> str:
@@ -293,4 +288,5 @@ def _runs(found: Results) -> str:
         seeds = _text(seed_text(run.seeds).split(" ", 1)[1]) if run.seeds else "–"
         row = [names.get(id(run), "–"), run.status, seeds, str(run.step), seconds]
         rows.append([*row, *([mark] if several else []), _path(run.path)])
-    return f"<h2>All runs</h2><details><summary>{_plural(len(rows), 'run')}</summary>{_table(head, rows)}</details>"
+    title = f'<h2 id="runs">All runs</h2><details><summary>{_plural(len(rows), "run")}</summary>'
+    return f"{title}{_table(head, rows)}</details>"

@@ -4,40 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
+from prefrl_cli.core.metric import Metric, Role
 from prefrl_cli.files.texts import shown
 from prefrl_cli.report.configurations import Configuration, code_differences, configurations, varying
 from prefrl_cli.report.runs import Run
-from prefrl_cli.stats.aggregates import count, interquartile_mean, mean
-from prefrl_cli.stats.intervals import bootstrap_interval, difference_interval, improvement, share_interval
+from prefrl_cli.run.outputs import metric_of
+from prefrl_cli.stats.aggregates import mean
+from prefrl_cli.stats.intervals import difference_interval, improvement
+from prefrl_cli.stats.summary import NOTHING, Estimate, Summary, summarise
 
-SOLVED = "solved"
-# By which configurations are compared first: the first of these that an experiment has.
-_HEADLINES = ("success_mean", "success_last", "preference_accuracy", "answer_error", "accuracy", "loss")
-_LOWER = {"loss", "mse", "error", "steps", "epic"}
-_MOST_IN_PAIRS = 8  # configurations that are compared each with each: 28 pairs
-
-
-class Estimate(NamedTuple):
-    """A number with its 95 % interval; NaN where there is none."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric of one configuration, over the `seeds` that have a value."""
-
-    seeds: int
-    iqm: Estimate
-    mean: Estimate
+MOST_IN_PAIRS = 8  # configurations that are compared each with each: 28 pairs
 
 
 @dataclass(frozen=True)
@@ -49,6 +30,7 @@ class Comparison:
         second: the other.
         seeds: in words.
         better: chance that a seed of the first is better than one of the second; one that failed is the worse.
+            Nothing where the metric has no direction.
         difference: of the means, first minus second; where a failed seed has no value, of the others.
     """
 
@@ -57,6 +39,11 @@ class Comparison:
     seeds: str
     better: Estimate
     difference: Estimate
+
+    @property
+    def same(self) -> bool:
+        """Whether the two do not differ in a single seed, as far as can be seen."""
+        return np.allclose(self.better, 0.5, rtol=0, atol=1e-9) and not np.any(self.difference)
 
 
 @dataclass(frozen=True)
@@ -67,19 +54,26 @@ class Experiment:
         name: of the experiment.
         configurations: at least one.
         options: the options that vary -> a text a configuration.
-        metrics: metric -> one a configuration.
-        solved: share of finished seeds that solve it, one a configuration; none where nothing is said of that.
+        declared: what each metric is, of training and of an evaluation.
+        metrics: metric -> one a configuration, the headline first.
         headline: the metric that configurations are ordered and compared by first; empty without any.
-        comparisons: metric -> pairs, the headline first.
+        comparisons: metric -> pairs, the headline first; without pairs that are the same, and without metrics of which
+            no value is better.
+        same: metrics in which all pairs are the same.
     """
 
     name: str
     configurations: list[Configuration]
     options: dict[str, list[str]]
-    metrics: dict[str, list[Metric]]
-    solved: list[Estimate] | None
+    declared: dict[str, Metric]
+    metrics: dict[str, list[Summary]]
     headline: str
     comparisons: dict[str, list[Comparison]]
+    same: list[str]
+
+    def of_role(self, role: Role) -> list[str]:
+        """The metrics of the evaluation that have a role."""
+        return [name for name in self.metrics if self.declared[name].role == role]
 
 
 @dataclass(frozen=True)
@@ -101,58 +95,51 @@ def results(runs: Sequence[Run]) -> Results:
     return Results(list(runs), [_experiment(name, several[name]) for name in sorted(several)], marks, codes)
 
 
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric is an error, a loss, a distance to the true reward or a number of steps."""
-    return bool(_LOWER & set(metric.split("_")))
-
-
 def _experiment(name: str, several: list[Configuration]) -> Experiment:
-    names = list(dict.fromkeys(metric for configuration in several for metric in configuration.scores))
-    headline = next((metric for metric in (*_HEADLINES, *names) if metric in names), "")
-    names.sort(key=lambda metric: metric != headline)
+    declared: dict[str, Metric] = {}
+    for one in reversed(several):  # the first one's word counts
+        declared |= one.metrics
+    present = dict.fromkeys(metric for configuration in several for metric in configuration.scores)
+    declared |= {metric: metric_of(metric, declared) for metric in present}
+    headline = headline_of(declared, present)
+    names = sorted(present, key=lambda metric: metric != headline)
     empty = np.zeros(0)
-    metrics = {metric: [_metric(one.scores.get(metric, empty)) for one in several] for metric in names}
-    solved = [_share(one.scores.get(SOLVED, empty)) for one in several] if SOLVED in names else None
-    pairs = _pairs(several, metrics.get(headline, []), lower_is_better(headline))
-    # Of many configurations only the headline is compared: the rest would be thousands of intervals.
-    compared = [metric for metric in names if metric != SOLVED][: 1 if len(several) > _MOST_IN_PAIRS else None]
-    comparisons = {
-        metric: found
-        for metric in compared
-        if (found := [one for a, b in pairs if (one := compare(a, b, metric)) is not None])
+    metrics = {
+        metric: [summarise(one.scores.get(metric, empty), declared[metric]) for one in several] for metric in names
     }
-    return Experiment(name, several, varying(several), metrics, solved, headline, comparisons)
+    pairs = _pairs(several, metrics.get(headline, []))
+    compared = [metric for metric in names if declared[metric].sign and declared[metric].role == "result"]
+    # Of many configurations only the headline is compared: the rest would be thousands of intervals.
+    found = {
+        metric: [pair for a, b in pairs if (pair := compare(a, b, declared[metric])) is not None]
+        for metric in compared[: 1 if len(several) > MOST_IN_PAIRS else None]
+    }
+    comparisons = {metric: left for metric, every in found.items() if (left := [one for one in every if not one.same])}
+    same = [metric for metric, every in found.items() if every and metric not in comparisons]
+    return Experiment(name, several, varying(several), declared, metrics, headline, comparisons, same)
 
 
-def _metric(scores: np.ndarray) -> Metric:
-    middle = Estimate(float(interquartile_mean(scores)), *bootstrap_interval(scores, interquartile_mean))
-    return Metric(int(count(scores)), middle, Estimate(float(mean(scores)), *bootstrap_interval(scores)))
+def headline_of(declared: Mapping[str, Metric], present: Iterable[str]) -> str:
+    """The metric by which runs are ordered and compared first, of those that are present; empty without any."""
+    there = [metric_of(name, declared) for name in present]
+    results = [metric for metric in there if metric.role == "result"] or there
+    return next((metric for metric in results if metric.headline), results[0]).name if results else ""
 
 
-def _share(solved: np.ndarray) -> Estimate:
-    there = solved[~np.isnan(solved)]
-    number = int((there >= 1).sum())
-    if not len(there):
-        return Estimate(np.nan, np.nan, np.nan)
-    return Estimate(number / len(there), *share_interval(number, len(there)))
-
-
-def _pairs(
-    several: list[Configuration], headline: list[Metric], lower: bool
-) -> list[tuple[Configuration, Configuration]]:
+def _pairs(several: list[Configuration], headline: list[Summary]) -> list[tuple[Configuration, Configuration]]:
     """Each with each while they are few, else the best with each; the better one first."""
-    values = np.array([metric.mean.value for metric in headline]) * (1 if lower else -1)
+    values = np.array([-1.0 * (metric.metric.sign or 1) * metric.mean.value for metric in headline])
     order = [several[place] for place in np.argsort(values, kind="stable")]  # NaN comes last
-    tops = order if len(order) <= _MOST_IN_PAIRS else order[:1]
+    tops = order if len(order) <= MOST_IN_PAIRS else order[:1]
     return [(first, second) for place, first in enumerate(tops) for second in order[place + 1 :]]
 
 
-def compare(first: Configuration, second: Configuration, metric: str) -> Comparison | None:
+def compare(first: Configuration, second: Configuration, metric: Metric) -> Comparison | None:
     """Two configurations by one metric: on the seeds that both have where these are two or more, else on all."""
     sides = []
-    sign = -1.0 if lower_is_better(metric) else 1.0
+    sign = float(metric.sign or 1)
     for one in (first, second):
-        scores = one.scores.get(metric, np.zeros(0))
+        scores = one.scores.get(metric.name, np.zeros(0))
         worst = {seed: -sign * np.inf for seed in one.failed}
         there = {seed: value for seed, value in zip(one.seeds, scores, strict=False) if not np.isnan(value)}
         if not there:
@@ -166,7 +153,7 @@ def compare(first: Configuration, second: Configuration, metric: str) -> Compari
         words = f"{len(shared)} shared"
         if max(map(len, sides)) > len(shared):
             words += f" of {len(sides[0])} and {len(sides[1])}"
-    better = Estimate(*improvement(sign * left, sign * right, paired))
+    better = Estimate(*improvement(sign * left, sign * right, paired)) if metric.sign else NOTHING
     fine = [side != -sign * np.inf for side in (left, right)]  # a failed seed has a rank, but no distance from others
     if paired:
         fine = [fine[0] & fine[1]] * 2

@@ -13,11 +13,12 @@ import numpy as np
 from tqdm import tqdm
 
 from prefrl_cli.config.choices import updated_flat
+from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.lock import LOCK, is_held
 from prefrl_cli.files.read import UnreadableError, flat, read_json, read_yaml
 from prefrl_cli.report.metrics import Table, read_metrics
 from prefrl_cli.run.directory import TABLE
-from prefrl_cli.run.outputs import listed
+from prefrl_cli.run.outputs import axis_of_old_runs, declared, listed, metric_of
 from prefrl_cli.run.provenance import changed_on_the_way
 from prefrl_cli.stats.aggregates import with_failures
 
@@ -46,7 +47,9 @@ class Run:
         ends: of seeds that have failed, the step from which on they have no row.
         scores: final evaluation, metric -> `[R]`, NaN where a seed has no value, a failed seed being without success;
             of finished runs only.
+        metrics: what each of its metrics is, of training and of an evaluation.
         table: what `metrics.csv` holds, of finished runs only.
+        evaluations: what `evaluation.csv` holds, likewise.
         changes: the options that were changed on the way, `(name, "0.1 -> 0.2 at step 50")` each.
         environment: commit and versions, name -> text, and what of these and of the options changed on the way.
         seconds: of training.
@@ -63,7 +66,9 @@ class Run:
     failed: dict[int, str] = field(default_factory=dict)
     ends: dict[int, int] = field(default_factory=dict)
     scores: dict[str, np.ndarray] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
     table: Table | None = None
+    evaluations: Table | None = None
     changes: list[tuple[str, str]] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     seconds: float | None = None
@@ -178,20 +183,38 @@ def _failed_seeds(run: Run, status: dict[str, Any]) -> dict[int, int]:
 
 def _read_results(run: Run, ends: dict[int, int]) -> None:
     summary = read_json(run.path, "summary.json")
-    metrics = summary.get("metrics")
-    if summary.get("seeds") != run.seeds or not isinstance(metrics, dict):
+    metrics = declared(summary.get("metrics"))
+    if summary.get("seeds") != run.seeds or not isinstance(summary.get("metrics"), dict):
         raise UnreadableError("summary.json: its seeds are not those of config.yaml")
+    if len(metrics) < len(summary["metrics"]):
+        raise UnreadableError("summary.json: a metric has not a value a seed, or two have one name")
     failed = np.array([seed in ends for seed in run.seeds], dtype=bool)
-    for name, values in metrics.items():
-        per_seed = values.get("per_seed") if isinstance(values, dict) else None
+    trained = {name: metric for name, (metric, _) in declared(summary.get("training_metrics")).items()}
+    run.metrics = trained | {name: metric for name, (metric, _) in metrics.items()}
+    for name, (metric, values) in metrics.items():
+        per_seed = values.get("per_seed")
         if not isinstance(per_seed, list) or len(per_seed) != len(run.seeds):
-            raise UnreadableError(f"summary.json: {str(name)[:80]} has not a value a seed")
+            raise UnreadableError(f"summary.json: {name} has not a value a seed")
         if not all(value is None or isinstance(value, int | float) for value in per_seed):
-            raise UnreadableError(f"summary.json: {str(name)[:80]} holds what is not a number")
+            raise UnreadableError(f"summary.json: {name} holds what is not a number")
         scores = np.array([np.nan if value is None else value for value in per_seed], np.float64)
-        run.scores[str(name)[:80]] = with_failures(str(name), scores, failed)
+        run.scores[name] = with_failures(metric, scores, failed)
     run.seconds = summary["train_seconds"] if isinstance(summary.get("train_seconds"), int | float) else None
-    run.table = read_metrics(run.path, run.seeds, ends)
+    run.table, run.evaluations = read_metrics(run.path, run.seeds, run.metrics, ends)
+    _add_axis(run.table, run.options, len(run.seeds))
+    names = (*run.table.columns, *run.evaluations.columns)
+    run.metrics |= {name: metric_of(name, run.metrics) for name in names}
+
+
+def _add_axis(table: Table, options: dict[str, Any], seeds: int) -> None:
+    """Put in what curves are drawn over where a run, or its beginning, is of a version that did not write it."""
+    axis = axis_of_old_runs(options)
+    if axis is None:
+        return
+    name, number = axis
+    empty = np.full((len(table.steps), seeds), np.nan)
+    found = table.columns.get(name, empty)
+    table.columns[name] = np.where(np.isnan(found), table.steps[:, None] * number, found)
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ def default_members(members: int | None, queries: Asks | None) -> int:
 
 
 def combine(rewards: Tensor, how: Combine) -> Tensor:
-    """One reward `[R, ...]` from those of the M members of an ensemble `[R, M, ...]`; `min` is the pessimist's."""
+    """One reward `[R, ...]` from those of the M members of an ensemble `[R, M, ...]`; `min` is the pessimistic one."""
     if rewards.shape[1] == 1:
         return rewards.squeeze(1)
     return rewards.amin(1) if how == "min" else rewards.mean(1)

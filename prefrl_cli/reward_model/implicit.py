@@ -20,7 +20,8 @@ class ImplicitReward:
     """A reward for each step, beta ln(pi_phi(a|s) / pi_old(a|s)): the OPRL paper's (arXiv 2509.19199, eq. 3-5).
 
     pi_phi is a policy of its own that starts as a copy of the one that acts; pi_old, the reference, is the policy that
-    collected the last batch. Fitted to preferences, the log-ratio goes towards the soft advantage of each action.
+    collected the last batch. Fitted to labels sampled from Bradley-Terry over whole episodes, the log-ratio goes to
+    the soft advantage of each action; hard labels order actions alike and leave the scale open.
 
     Args:
         env: gives the numbers of states and actions.

@@ -1,4 +1,4 @@
-"""How well a reward model predicts preferences: what it said, what the answer was, and the chart of it."""
+"""How well a reward model predicts preferences, and how near its rewards are to the true ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Predictions(NamedTuple):
     weights: Tensor
 
     def accuracy(self) -> Tensor:
-        """The share of right answers, a tossed coin where both have one score, `[R]`; NaN where no pair counts."""
+        """The share of right answers, one half where both have the same score, `[R]`; NaN where no pair counts."""
         right = torch.where(self.margins == 0, 0.5, ((self.margins > 0) == (self.labels > 0.5)).float())
         return (right * self.weights).sum(1) / self.weights.sum(1)
 
@@ -72,7 +72,7 @@ def calibration_error(chances: Array, labels: Array, weights: Array, bins: int =
         bins: of equal width.
 
     Returns:
-        `[R]`, 0 for a perfect model; NaN where no pair counts.
+        `[R]`, 0 for a perfect model of endless pairs (0.09 on average over 128); NaN where no pair counts.
     """
     predicted, observed, total = reliability(chances, labels, weights, bins)
     gap = np.where(total > 0, np.abs(predicted - observed) * total, 0.0).sum(-1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from prefrl_cli.charts.figures import Array, Curves, Figure, Line, Panel
 from prefrl_cli.reward_model.quality import calibration_error, reliability
 
-_FEWEST = 5  # pairs in a bin that is shown: the share of fewer says nothing
+_FEWEST = 5  # pairs in a bin that has a dot: the share of fewer says nothing
+_FEWEST_BINS = 3  # that a line joins: through two it would look like a law
 
 
 def reliability_figure(chances: Array, labels: Array, weights: Array) -> dict[str, Figure]:
@@ -29,7 +32,8 @@ def reliability_figure(chances: Array, labels: Array, weights: Array) -> dict[st
     bars = Line((np.arange(share.size) + 0.5) / share.size, share.T, "share of the pairs", "bars")
     perfect = Line(np.array([0.0, 1.0]), np.array([[0.0], [1.0]]), "perfect", "dashed")
     there = pooled[2][0] >= _FEWEST
-    line = Line(pooled[0][0, there], pooled[1].T[there], "all seeds together" if seeds > 1 else "predictions", "line")
+    style: Literal["line", "points"] = "line" if there.sum() >= _FEWEST_BINS else "points"
+    line = Line(pooled[0][0, there], pooled[1].T[there], "all seeds together" if seeds > 1 else "predictions", style)
     dots = Line(predicted.T, np.where(total < _FEWEST, np.nan, observed).T, "each seed", "points")
     of = f"median of {len(errors)} seeds" if len(errors) > 1 else "1 seed"
     panel = Panel(
@@ -41,5 +45,10 @@ def reliability_figure(chances: Array, labels: Array, weights: Array) -> dict[st
         x_range=(0.0, 1.0),
     )
     whose = "" if seeds > 1 else " of 1 seed"
-    note = f"{pooled[2].sum():.0f} held-out pairs{whose}; bins of fewer than {_FEWEST} are left out."
+    note = (
+        f"{pooled[2].sum():.0f} held-out pairs{whose}, in the ten bins {', '.join(f'{n:.0f}' for n in pooled[2][0])}."
+    )
+    note += f" A bin of fewer than {_FEWEST} counts in the error and has no dot."
+    if style == "points":
+        note += f" A line would need {_FEWEST_BINS} bins with more."
     return {"reliability": Curves("Are the predicted preferences right?", (panel,), note)}

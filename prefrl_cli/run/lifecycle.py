@@ -1,4 +1,4 @@
-"""`prefrl-train resume=RUN output_dir=NEW`: a run of its own that begins where a checkpoint of another one stands."""
+"""One run from its options to its end: begin it, go on with it, or branch a new one from its checkpoint."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def branch(
     said = [f"a new run from {found.path}", *found.said, *schedule_over(config.options, found.state)]
     with contextlib.closing(RunDirectory.claim(new, exact=True)) as directory:
         try:
-            found.resumed[1].go_on_in(directory.path / "metrics.csv")
+            found.resumed[1].go_on_in(directory.path)
             directory.checkpoints.take(found.path)
         except OSError as problem:
             raise ConfigError(f"output_dir={show(str(new))}: cannot be written ({problem.strerror})") from None
@@ -105,7 +105,7 @@ def branch(
 
 def _checkpoints(origin: Path) -> list[Path]:
     """The other run's checkpoints, the newest first; only files of its own are read."""
-    for path in (origin / "checkpoints", origin / "metrics.csv"):
+    for path in (origin / "checkpoints", origin / "metrics.csv", origin / "evaluation.csv"):
         if path.is_symlink() or (path.exists() and path.is_dir() != (path.name == "checkpoints")):
             raise ConfigError(f"{show(str(path))}: is a link, or no plain file; put what it leads to there")
     if not (origin / "metrics.csv").is_file():

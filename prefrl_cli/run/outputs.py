@@ -1,4 +1,4 @@
-"""Runs that are there: their names and ages in outputs/, and what one of them has learned."""
+"""Runs that are there: their names and ages in outputs/, what they report, and what one of them has learned."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from prefrl_cli.algorithm.algorithm import axis_of_old_runs as axis_of_old_runs
+from prefrl_cli.algorithm.algorithm import in_order, recorded
 from prefrl_cli.config.options import Configuration
 from prefrl_cli.config.overrides import MOST_STARTED
+from prefrl_cli.core.metric import Metric
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints
 from prefrl_cli.files.read import UnreadableError, read, short
 from prefrl_cli.files.write import append_to
 from prefrl_cli.run.directory import STATUS, TABLE, read_status
+from prefrl_cli.run.metrics_csv import current_names
 from prefrl_cli.run.provenance import stored_config
 
 if TYPE_CHECKING:
@@ -123,6 +127,23 @@ def _is_name(text: str) -> bool:
     if text in ("", ".", "..") or Path(text).name != text or "\0" in text:
         return False
     return len(text.encode("utf-8", "replace")) <= _LONGEST_OF_ALL
+
+
+def declared(found: Any) -> dict[str, tuple[Metric, Mapping[str, Any]]]:
+    """The metrics of a `summary.json`, by the names that they have now: what each is, and what is said of it.
+
+    Args:
+        found: such as its `metrics`; what is no mapping of mappings holds nothing.
+    """
+    entries = {str(name)[:80]: one for name, one in found.items()} if isinstance(found, Mapping) else {}
+    given = {name: one for name, one in current_names(entries).items() if isinstance(one, Mapping)}
+    names = given if any("direction" in one for one in given.values()) else in_order(given)
+    return {name: (recorded(name, given[name]), given[name]) for name in names}
+
+
+def metric_of(name: str, known: Mapping[str, Metric]) -> Metric:
+    """What a metric is: as its record says, or as it was meant by a version whose record does not say it."""
+    return known.get(name) or recorded(name, {})
 
 
 _DAMAGED = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError)  # what another's state raises

@@ -68,7 +68,7 @@ def available() -> int:
 
 
 def keep_freed_memory() -> None:
-    """Ask the C library (glibc) not to give freed memory back: 64 seeds' tensors would cost a page fault a page."""
+    """Ask the C library (glibc) not to give freed memory back: 64 seeds' tensors would cost a fault for each page."""
     allocator = ctypes.CDLL(None)
     if hasattr(allocator, "mallopt"):
         allocator.mallopt(_MMAP_THRESHOLD, 1 << 30)
@@ -76,7 +76,7 @@ def keep_freed_memory() -> None:
 
 
 def name() -> str:
-    """The processor, as its maker calls it."""
+    """The name that the maker gave the processor."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):

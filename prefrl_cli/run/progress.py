@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from prefrl_cli.core.metric import Metric, by_name
 from prefrl_cli.files import texts
 from prefrl_cli.files.standard_streams import silence
 from prefrl_cli.files.write import append_to
 from prefrl_cli.stats.aggregates import few_seeds, seed_words
+from prefrl_cli.stats.summary import plain
 
 _LINES = 10
-# What to watch, the first of these that a step has; any other metric where it has none.
-_WATCHED = ("success", "loss")
 _WIDTH = 80
 
 
@@ -58,7 +58,7 @@ class Console:
             try:
                 print(text, file=sys.stderr if error else sys.stdout, flush=True)
             except OSError:
-                self.quiet = True  # whoever read along has left, or has no room for it; the run goes on
+                self.quiet = True  # the reader has gone, or the disk is full; the run goes on
                 silence(sys.stderr if error else sys.stdout)
 
 
@@ -92,16 +92,22 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave the bar as it stands."""
+        """End the bar where it is."""
         if self._bar is not None:
             self._bar.close()
 
-    def update(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
-        """Show that a step is done, with the median over the seeds of what matters."""
+    def update(self, step: int, metrics: Mapping[str, np.ndarray], declared: Sequence[Metric] = ()) -> None:
+        """Show that a step is done, with the median over the seeds of its first headline metric.
+
+        Args:
+            step: that is done.
+            metrics: of it, `[R]` each.
+            declared: what they are; where none is a headline, the first is shown that is a result.
+        """
         report = step % self._interval == 0 or step == self._steps
         if self._bar is None and not report:
             return
-        watched = _watched(metrics)
+        watched = _watched(metrics, declared)
         if self._bar is not None:
             self._bar.set_postfix_str(watched, refresh=False)
             self._bar.update()
@@ -169,10 +175,10 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
     for name, found in summary["metrics"].items():
         before = summary["initial"].get(name, {}).get("mean")
         low, high = found["ci95"]
-        interval = "" if _absent(low) else f"[{_number(low)}, {_number(high)}]"
+        interval = "" if low is None or low != low else f"[{plain(low)}, {plain(high)}]"
         if found.get("seeds_with_value"):
             interval += f" {found['seeds_with_value']} of {len(seeds)} seeds"
-        lines.append(f"  {name:<22}{_number(before):>12}{_number(found['mean']):>12}  {interval:<26}".rstrip()[:_WIDTH])
+        lines.append(f"  {name:<22}{plain(before):>12}{plain(found['mean']):>12}  {interval:<26}".rstrip()[:_WIDTH])
     if failed:
         count = f"{len(failed)} of {len(seeds)} seeds failed"
         lines.append(f"  {count}: {seed_words(failed)}; any success counts them, the rest leaves them out"[:_WIDTH])
@@ -201,12 +207,13 @@ def _examples(when: str, columns: Mapping[str, Sequence[Sequence[float]]]) -> li
     return lines + ["".join(f"{value:>{width}.2f}" for value in row) for row in rows]
 
 
-def _watched(metrics: Mapping[str, np.ndarray]) -> str:
-    name = next((name for name in (*_WATCHED, *metrics) if name in metrics), None)
-    if name is None:
+def _watched(metrics: Mapping[str, np.ndarray], declared: Sequence[Metric]) -> str:
+    results = [one for one in by_name(declared, metrics).values() if one.name in metrics and one.role == "result"]
+    if not results:
         return ""
+    name = next((one for one in results if one.headline), results[0]).name
     values = metrics[name][~np.isnan(metrics[name])]
-    return f"{name} {np.median(values):.4g}" if len(values) else f"{name} -"
+    return f"{name} {plain(np.median(values) if len(values) else None)}"
 
 
 def clock(seconds: float) -> str:
@@ -214,11 +221,3 @@ def clock(seconds: float) -> str:
     minutes, whole = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
-
-
-def _absent(value: float | None) -> bool:
-    return value is None or value != value
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.4g}"

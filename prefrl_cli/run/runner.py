@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import torch
 
 from prefrl_cli.algorithm.living import Failed, Living
 from prefrl_cli.charts.backend import ready
+from prefrl_cli.core.metric import by_name
 from prefrl_cli.core.option_types import as_typed
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.files.checkpoints import CheckpointError, UnfitError
@@ -20,9 +21,9 @@ from prefrl_cli.files.standard_streams import waiting
 from prefrl_cli.files.write import make_folder
 from prefrl_cli.logger.logger import Trackers
 from prefrl_cli.run.directory import RunDirectory
-from prefrl_cli.run.metrics_csv import EVALUATION, MetricsLog
+from prefrl_cli.run.metrics_csv import EVALUATION, MetricsLog, current_names
 from prefrl_cli.run.progress import Progress
-from prefrl_cli.stats.summary import statistics
+from prefrl_cli.stats import summary as over_seeds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,30 +101,30 @@ def train(
             with np.errstate(all="ignore"):  # what is no number any more is told below, in words
                 metrics = arrays(algorithm.update())
             step, last = algorithm.step, algorithm.step == algorithm.steps
-            said = living.look(algorithm, step, metrics)
+            said, tested = living.look(algorithm, step, metrics), dict[str, np.ndarray]()
             if last or due(step, run.evaluation.every):
-                final = evaluated(algorithm)
-                said += living.look(algorithm, step, evaluation(final)) if last else []
-                record.final = living.only(final)
-                metrics |= evaluation(final)
+                tested = evaluated(algorithm)
+                said += living.look(algorithm, step, evaluation(tested)) if last else []
+                record.final = living.only(tested)
             if not living.mask.any():
                 raise TrainingError("; ".join(said))
             for line in said:
                 tell(f"{line}; {living.mask.sum()} of {len(run.seeds)} seeds go on")
             log.living = living.mask.tolist()
-            log.add(step, metrics)
-            counted = living.counted(metrics)
-            trackers.log(step, living.only(metrics), counted)
+            log.add(step, metrics, tested)
+            counted = living.counted(metrics, algorithm.metrics)
+            every = counted | evaluation(living.counted(tested, algorithm.metrics))
+            trackers.log(step, living.only(metrics | evaluation(tested)), every)
             stop = not last and stopping()
             if last or stop or due(step, run.checkpoint.every):
                 record.seconds = time.perf_counter() - started
                 save(algorithm, run, directory, record, log)
-            progress.update(step, counted)
+            progress.update(step, counted, algorithm.metrics)
             if stop:
                 checkpoints.wait()
                 raise Stopped
         checkpoints.wait()
-        summary = summarise(algorithm, run, record)
+        summary = summarise(algorithm, run, record, log.training_names)
         directory.write_json("summary.json", summary)
         directory.drawn = False if run.charts else None
         directory.write_status("finished", algorithm.step)
@@ -132,9 +133,10 @@ def train(
     return summary
 
 
-def summarise(algorithm: Algorithm, run: Run, record: Record) -> dict[str, Any]:
-    """What `summary.json` holds."""
+def summarise(algorithm: Algorithm, run: Run, record: Record, trained: Sequence[str] = ()) -> dict[str, Any]:
+    """What `summary.json` holds; `trained` are the columns of `metrics.csv`."""
     failed = [str(seed) in record.failed for seed in run.seeds]
+    known = by_name(algorithm.metrics, {**record.initial, **record.final, **dict.fromkeys(trained)})
     after = {
         name: [None if gone else row for row, gone in zip(rows, failed, strict=True)]
         for name, rows in columns(algorithm).items()
@@ -145,8 +147,11 @@ def summarise(algorithm: Algorithm, run: Run, record: Record) -> dict[str, Any]:
         "failed_seeds": record.failed,
         "steps": algorithm.step,
         "train_seconds": round(record.seconds, 3),
-        "initial": {name: statistics(name, values) for name, values in record.initial.items()},
-        "metrics": {name: statistics(name, values, np.array(failed)) for name, values in record.final.items()},
+        "initial": {name: over_seeds.record(values, known[name]) for name, values in record.initial.items()},
+        "metrics": {
+            name: over_seeds.record(values, known[name], np.array(failed)) for name, values in record.final.items()
+        },
+        "training_metrics": {name: known[name].declaration() for name in trained},
         "examples": {"before": record.before, "after": after},
     }
 
@@ -154,13 +159,13 @@ def summarise(algorithm: Algorithm, run: Run, record: Record) -> dict[str, Any]:
 def begin(algorithm: Algorithm, run: Run, directory: RunDirectory) -> tuple[Record, MetricsLog]:
     """Evaluate before training."""
     initial = evaluated(algorithm)
-    log = MetricsLog(directory.path / "metrics.csv", run.seeds)
-    log.add(0, evaluation(initial))
+    log = MetricsLog(directory.path, run.seeds)
+    log.add(0, {}, initial)
     return Record(initial, initial, columns(algorithm)), log
 
 
 def evaluated(algorithm: Algorithm) -> dict[str, np.ndarray]:
-    """An evaluation's metrics, `[R]` each; what is no number is not for NumPy to tell."""
+    """An evaluation's metrics, `[R]` each; NumPy does not warn of what is no number."""
     with np.errstate(all="ignore"):
         return arrays(algorithm.evaluate())
 
@@ -176,7 +181,7 @@ def columns(algorithm: Algorithm) -> dict[str, list[list[float]]]:
 
 
 def evaluation(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The metrics of an evaluation, under the names that they have in `metrics.csv`."""
+    """The metrics of an evaluation, told from those of training by their names."""
     return {f"{EVALUATION}{name}": value for name, value in metrics.items()}
 
 
@@ -186,11 +191,12 @@ def due(step: int, every: int) -> bool:
 
 
 def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record, log: MetricsLog) -> None:
-    """Write a checkpoint: everything that the rest of the run depends on and `metrics.csv` does not hold."""
+    """Write a checkpoint: everything that the rest of the run depends on and the files of metrics do not hold."""
     content = {
         "seeds": list(run.seeds),
         "options": directory.options,
         "columns": log.names,
+        "evaluations": log.evaluations,
         "initial": {name: torch.from_numpy(values) for name, values in record.initial.items()},
         "final": {name: torch.from_numpy(values) for name, values in record.final.items()},
         "before": record.before,
@@ -205,14 +211,14 @@ def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record
 def restore(
     algorithm: Algorithm, run: Run, directory: RunDirectory, content: dict[str, Any], *, rewrite: bool = True
 ) -> tuple[Record, MetricsLog]:
-    """Put an algorithm that was just built, and `metrics.csv`, where a checkpoint left them.
+    """Put an algorithm that was just built, and the files of metrics, where a checkpoint left them.
 
     Args:
         algorithm: just built.
         run: the root options.
         directory: of the run.
         content: of the checkpoint.
-        rewrite: false leaves `metrics.csv` as it is; see `MetricsLog.read_back`.
+        rewrite: false leaves the files as they are; see `MetricsLog.read_back`.
 
     Raises:
         UnfitError: when the algorithm is another than the one that was saved; it must be built again then.
@@ -228,12 +234,13 @@ def restore(
     try:
         check_state(record_of(content, len(run.seeds)), content, "checkpoint")
         algorithm.examples = dict(content["examples"])
-        initial, final = arrays(content["initial"]), arrays(content["final"])
+        initial, final = (current_names(arrays(content[name])) for name in ("initial", "final"))
         failed = {seed: dict(one) for seed, one in content.get("failed", {}).items()}  # older checkpoints have none
         record = Record(initial, final, content["before"], float(content["seconds"]), failed)
         ends = {seed: int(one["step"]) for seed, one in failed.items()}
-        path = directory.path / "metrics.csv"
-        log = MetricsLog.read_back(path, run.seeds, step, content["columns"], ends, rewrite=rewrite)
+        names = list(current_names(dict.fromkeys(content["columns"])))
+        number = content.get("evaluations")  # older checkpoints have none
+        log = MetricsLog.read_back(directory.path, run.seeds, step, names, ends, evaluations=number, rewrite=rewrite)
     except (*_DAMAGED, FileNotFoundError) as problem:
         raise CheckpointError(f"checkpoint of step {step} does not fit ({short(problem)})") from None
     return record, log

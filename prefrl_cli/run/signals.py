@@ -21,9 +21,8 @@ _STOPPING = tuple(
 )
 _BY_HAND = (signal.SIGINT, signal.SIGTERM)  # of the others, a launcher's own handler knows better what to do
 FINISHING = b"\nstopping after this step; once more stops at once\n"
-PATIENCE = (
-    20.0  # seconds that a step has to end after SIGTERM and its like: who sends one kills soon after, and asks once
-)
+# Seconds that a step has to end after SIGTERM and its like: whoever sends one kills soon after, and asks only once.
+PATIENCE = 20.0
 
 
 class Interrupted(KeyboardInterrupt):

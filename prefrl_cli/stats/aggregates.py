@@ -3,9 +3,9 @@
 A score is one number a seed. NaN means that a seed has no value (a metric that was never measured for it): it is left
 out, so say beside a result how many seeds it is over (`count`). Infinite scores are values and stay in.
 
-A seed that failed while it trained has no final value. Wherever success is counted it counts as one without any
-(`with_failures`); compared with another seed it is the worse one; any other metric is over the seeds that did not
-fail, and how many failed is said beside it.
+A seed that failed while it trained has no final value. Where its metric says what it counts as, such as no success,
+it counts as that (`with_failures`); compared with another seed it is the worse one; any other metric is over the seeds
+that did not fail, and how many failed is said beside it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from prefrl_cli.core.metric import Metric
+
 Array = NDArray[np.floating]
 
 Statistic = Callable[[Array], Any]
@@ -25,23 +27,16 @@ FEW_SEEDS = 10  # below, an interval of 95 % holds the truth in clearly fewer ca
 
 _MOST_NAMED = 10
 
-_SUCCESS = ("success", "success_last", "success_mean", "greedy_success", "solved")
 
-
-def counts_success(metric: str) -> bool:
-    """Whether a metric, of training or of an evaluation, is a share of successes, of which a failed seed has none."""
-    return metric.rpartition("/")[2] in _SUCCESS
-
-
-def with_failures(metric: str, scores: Array, failed: NDArray[np.bool_]) -> Array:
-    """Scores in which failed seeds count: no success where that is what is measured, else no value.
+def with_failures(metric: Metric, scores: Array, failed: NDArray[np.bool_]) -> Array:
+    """Scores in which failed seeds count as the metric says (of a success: none), or have no value.
 
     Args:
-        metric: its name.
+        metric: what it is.
         scores: `[..., R]`.
         failed: `[..., R]`.
     """
-    return np.where(failed, 0.0 if counts_success(metric) else np.nan, scores)
+    return np.where(failed, np.nan if metric.failed is None else metric.failed, scores)
 
 
 def few_seeds(seeds: int) -> str | None:

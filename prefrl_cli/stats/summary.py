@@ -1,34 +1,129 @@
-"""A metric over seeds in a few numbers."""
+"""A metric over seeds in a few numbers, and how such numbers are written."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from prefrl_cli.stats.aggregates import interquartile_mean, with_failures
-from prefrl_cli.stats.intervals import bootstrap_interval
+from prefrl_cli.core.metric import Metric
+from prefrl_cli.stats.aggregates import Array, count, interquartile_mean, mean, with_failures
+from prefrl_cli.stats.intervals import bootstrap_interval, share_interval
 
 
-def statistics(name: str, values: np.ndarray, failed: np.ndarray | None = None) -> dict[str, Any]:
-    """A metric over the seeds: mean, interquartile mean and the mean's 95 % interval.
+class Estimate(NamedTuple):
+    """A number with its 95 % interval; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+NOTHING = Estimate(math.nan, math.nan, math.nan)
+
+
+class Summary:
+    """One metric over R seeds, of which those count that have a value.
 
     Args:
-        name: of the metric; a failed seed has no success, see `with_failures`, and no value of any other metric.
+        values: `[R]`, NaN where a seed has no value, failed seeds as they count.
+        metric: what it is.
+    """
+
+    def __init__(self, values: Array, metric: Metric) -> None:
+        self.values, self.metric = values, metric
+
+    @cached_property
+    def seeds(self) -> int:
+        """How many have a value."""
+        return int(count(self.values))
+
+    @cached_property
+    def mean(self) -> Estimate:
+        """The mean with its bootstrap interval; a share of seeds with Wilson's."""
+        if not self.seeds:
+            return NOTHING
+        value = float(mean(self.values))
+        if self.metric.binary:
+            return Estimate(value, *share_interval(round(value * self.seeds), self.seeds))
+        return Estimate(value, *bootstrap_interval(self.values))
+
+    @cached_property
+    def iqm(self) -> Estimate:
+        """The mean of the middle half of the seeds with its bootstrap interval."""
+        middle = float(interquartile_mean(self.values))
+        return Estimate(middle, *bootstrap_interval(self.values, interquartile_mean))
+
+
+def summarise(values: Array, metric: Metric, failed: NDArray[np.bool_] | None = None) -> Summary:
+    """A metric over the seeds.
+
+    Args:
         values: `[R]`, NaN where a seed has no value.
-        failed: the seeds that have failed, `[R]`; none where no seed has.
+        metric: what it is.
+        failed: the seeds that failed while they trained, `[R]`, which count as the metric says; none where they
+            count already.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    return Summary(values if failed is None else with_failures(metric, values, failed), metric)
+
+
+def record(values: Array, metric: Metric, failed: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+    """What a JSON file holds of a metric; arguments as of `summarise`.
 
     Returns:
-        `per_seed` with null for those without a value, `mean`, `iqm`, `ci95`; `seeds_with_value` where the three are
-        over fewer than all.
+        What the metric is, `per_seed` with null for those without a value, `mean`, `iqm` and the mean's interval
+        `ci95`; `seeds_with_value` where these are over fewer than all.
     """
-    values = values.astype(np.float64)
-    counted = values if failed is None else with_failures(name, values, failed)
-    present = counted[~np.isnan(counted)]
-    found: dict[str, Any] = {"per_seed": values.tolist(), "mean": None, "iqm": None, "ci95": [None, None]}
-    if len(present):
-        found["mean"], found["iqm"] = float(present.mean()), float(interquartile_mean(present))
-        found["ci95"] = [float(end) for end in bootstrap_interval(present)]
-    if len(present) < len(values):
-        found["seeds_with_value"] = len(present)
-    return found
+    found = summarise(values, metric, failed)
+    numbers: dict[str, Any] = {"per_seed": [float(value) for value in values], "mean": None, "iqm": None}
+    numbers["ci95"] = [None, None]
+    if found.seeds:
+        numbers |= {"mean": found.mean.value, "iqm": float(interquartile_mean(found.values))}
+        numbers["ci95"] = [found.mean.low, found.mean.high]
+    if found.seeds < len(found.values):
+        numbers["seeds_with_value"] = found.seeds
+    return metric.declaration() | numbers
+
+
+def digits(value: float | None, scale: float = 0.0) -> str:
+    """A number with the digits that a person compares.
+
+    Args:
+        value: NaN or none is a dash.
+        scale: the width of its interval, whose first two digits are the last that say something; 0 for none.
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    size = abs(value)
+    if math.isinf(value) or size >= 1e6 or 0 < max(size, scale) < 1e-4:
+        return f"{value:.2e}".replace("inf", "∞").replace("-", "−")
+    decimals = 3 if size < 1 else 2 if size < 10 else 1 if size < 1000 else 0
+    if scale > 0 and math.isfinite(scale):
+        decimals = min(max(1 - math.floor(math.log10(scale)), 0), 6)
+    elif size in (0.0, 1.0):
+        decimals = 2
+    text = f"{value:,.{decimals}f}"
+    return (text.lstrip("-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
+
+
+def brackets(estimate: Estimate) -> str:
+    """An interval with the digits that it needs; empty where there is none."""
+    _, low, high = estimate
+    if math.isnan(low):
+        return ""
+    return f"[{digits(low, high - low)}, {digits(high, high - low)}]"
+
+
+def value_text(estimate: Estimate) -> str:
+    """The number of an estimate, with the digits that its interval leaves."""
+    scale = 0.0 if math.isnan(estimate.low) else estimate.high - estimate.low
+    return digits(estimate.value, scale)
+
+
+def plain(value: float | None) -> str:
+    """A number for a terminal or a log, in signs that every one of them has; `-` for none."""
+    return "-" if value is None or math.isnan(value) else f"{value:.4g}"

@@ -13,14 +13,14 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from prefrl_cli.charts.draw import COLOURS, GREY, INK, style, write
-from prefrl_cli.report.page import digits
-from prefrl_cli.report.results import SOLVED
-from prefrl_cli.study.study import Result, Study, heading
+from prefrl_cli.core.metric import Metric
+from prefrl_cli.stats.summary import NOTHING, digits
+from prefrl_cli.study.study import Result, Study, columns, headline_among
 
 _MARKERS = ("o", "s", "^", "D", "v", "X")
 _LONGEST_NAME = 36  # letters of a row's name in a line
 _LONGEST_SERIES = 20  # letters of a series' name in a line
-_LEAST_SPAN = 0.1  # of a metric's axis: a difference that is smaller should look small
+_LEAST_SPAN = 0.1  # the shortest range of a metric's axis, so that a small difference looks small
 _LOGARITHMIC_FROM = 4.0  # largest x over the smallest
 _APART = 0.016  # share of the x axis between series at one x, so that their intervals are told apart
 
@@ -44,7 +44,8 @@ def draw(study: Study, results: Sequence[Result], path: Path) -> list[Path]:
 
 def chart_sheet(study: Study, results: Sequence[Result]) -> Sheet:
     """The chart itself, in whatever style is set; see `draw`."""
-    metrics = [name for name in (study.headline, SOLVED) if name is not None and name in study.metrics]
+    every = columns(study, (one.run for one in results))
+    metrics = [*filter(None, [headline_among(every)]), *(one for one in every if one.role == "verdict")]
     shown = [one for one in results if one.finished]
     sheet = _lines(study, shown, metrics) if study.chart == "lines" else _points(study, shown, metrics)
     sheet.suptitle(study.title, x=0.012, ha="left", fontsize=16, fontweight="bold")
@@ -62,7 +63,7 @@ def _caption(study: Study, results: Sequence[Result]) -> str:
     return words + (f" {left_out} of {len(results)} rows did not finish." if left_out else "")
 
 
-def _points(study: Study, shown: Sequence[Result], metrics: Sequence[str]) -> Sheet:
+def _points(study: Study, shown: Sequence[Result], metrics: Sequence[Metric]) -> Sheet:
     """A line a row from the top down, a panel a metric."""
     names = [textwrap.fill(one.row.name, _LONGEST_NAME) for one in shown]
     rows = np.arange(len(shown), dtype=np.float64)
@@ -73,7 +74,7 @@ def _points(study: Study, shown: Sequence[Result], metrics: Sequence[str]) -> Sh
     baselines = {one.row.baseline for one in shown}
     for axes, metric in zip(panels, metrics, strict=False):
         _draw_metric(axes, shown, metric, rows, ladder, set() if ladder else baselines)
-        axes.set_xlabel("share of seeds that solve it" if metric == SOLVED else heading(metric))
+        axes.set_xlabel(_heading(metric))
     panels[0].set_yticks(rows, names)
     panels[0].set_ylim(len(shown) - 0.45, -0.55)
     for axes in panels:
@@ -84,7 +85,7 @@ def _points(study: Study, shown: Sequence[Result], metrics: Sequence[str]) -> Sh
 
 
 def _draw_metric(
-    axes: Axes, shown: Sequence[Result], metric: str, rows: np.ndarray, ladder: bool, baselines: set[str | None]
+    axes: Axes, shown: Sequence[Result], metric: Metric, rows: np.ndarray, ladder: bool, baselines: set[str | None]
 ) -> None:
     """Each row's point and interval, its value beside the panel."""
     found = _estimates(shown, metric)
@@ -95,7 +96,7 @@ def _draw_metric(
         colour = GREY if one.row.name in baselines else COLOURS[0]
         axes.plot([low, high], [row, row], color=colour, linewidth=2.2, solid_capstyle="round", zorder=2)
         axes.plot([value], [row], "o", color=colour, markersize=8, markeredgecolor="white", zorder=3)
-        words = _solved_words(one) if metric == SOLVED else digits(value, high - low)
+        words = _share_words(one, metric) if metric.binary else digits(value, high - low)
         axes.annotate(
             words, (1.0, row), xycoords=("axes fraction", "data"), xytext=(8, 0), textcoords="offset points",
             va="center", fontsize=11, color=INK,
@@ -103,30 +104,32 @@ def _draw_metric(
     axes.set_xlim(*_span(found, metric, whole=ladder))
 
 
-def _solved_words(result: Result) -> str:
-    scores = result.run.scores.get(SOLVED, np.zeros(0))
-    there = scores[~np.isnan(scores)]
-    return f"{there.sum():.0f} of {len(there)}" if len(there) else "–"
+def _heading(metric: Metric) -> str:
+    return f"{metric.words}, {metric.unit}" if metric.binary else metric.words
 
 
-def _estimates(shown: Sequence[Result], metric: str) -> np.ndarray:
+def _share_words(result: Result, metric: Metric) -> str:
+    found = result.estimates.get(metric.name)
+    return f"{np.nansum(found.values):.0f} of {found.seeds}" if found and found.seeds else "–"
+
+
+def _estimates(shown: Sequence[Result], metric: Metric) -> np.ndarray:
     """`[N, 3]`: value and both ends of each row; NaN where it has none."""
-    none = (np.nan, np.nan, np.nan)
-    return np.array([one.estimates.get(metric, none) for one in shown], dtype=np.float64).reshape(-1, 3)
+    found = [one.estimates[metric.name].mean if metric.name in one.estimates else NOTHING for one in shown]
+    return np.array(found, dtype=np.float64).reshape(-1, 3)
 
 
-def _span(found: np.ndarray, metric: str, *, whole: bool) -> tuple[float, float]:
+def _span(found: np.ndarray, metric: Metric, *, whole: bool) -> tuple[float, float]:
     """The ends of a metric's axis: 0 and 1 of a share of seeds, and of any share where they are asked for."""
-    share = metric == SOLVED or metric.startswith("success")
-    if metric == SOLVED or (whole and share):
+    if metric.binary or (whole and metric.is_share):
         return -0.03, 1.03
     numbers = found[np.isfinite(found)]
     low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (0.0, 1.0)
     margin = max(0.06 * (high - low), (_LEAST_SPAN - (high - low)) / 2, 0.0) or 0.5
-    return low - margin, min(high + margin, 1.03) if share and high <= 1.0 else high + margin
+    return low - margin, min(high + margin, 1.03) if metric.is_share and high <= 1.0 else high + margin
 
 
-def _lines(study: Study, shown: Sequence[Result], metrics: Sequence[str]) -> Sheet:
+def _lines(study: Study, shown: Sequence[Result], metrics: Sequence[Metric]) -> Sheet:
     """A line a series over x, a panel a metric, one legend beside them."""
     sheet = Sheet(figsize=(12.4, 5.0), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.02))
     panels = sheet.subplots(1, max(len(metrics), 1), squeeze=False)[0]
@@ -144,7 +147,7 @@ def _lines(study: Study, shown: Sequence[Result], metrics: Sequence[str]) -> She
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticklabels([f"{place:g}" for place in places])
         axes.set_xlabel(study.x_label)
-        axes.set_title("share of seeds that solve it" if metric == SOLVED else heading(metric), fontsize=12)
+        axes.set_title(_heading(metric), fontsize=12)
         axes.set_ylim(*_span(_estimates(shown, metric), metric, whole=True))
     handles, labels = panels[0].get_legend_handles_labels()
     sheet.legend(handles, [textwrap.fill(label, _LONGEST_SERIES) for label in labels], loc="outside right upper")

@@ -17,7 +17,6 @@ from prefrl_cli.files.texts import read_text, typed_path
 from prefrl_cli.study.study import Row, Study
 
 CHARTS = ("points", "ladder", "lines")
-_METRICS = ["solved", "success_mean", "labels_used"]
 _STUDY = ("title", "question", "minutes", "common", "quick", "metrics", "chart", "x_label", "rows")
 _ROW = ("name", "overrides", "baseline", "x", "series")
 _LONGEST = 1000  # letters
@@ -67,9 +66,9 @@ def _study(name: str, content: Any, quick: bool) -> Study:
     minutes = given.get("minutes")
     if minutes is not None and (type(minutes) not in (int, float) or not 0 <= minutes < 1e6):
         raise ConfigError(f"minutes={show(minutes)}: must be a number, or left out")
-    metrics = _value(given, "metrics", list, _METRICS)
-    if not metrics or not all(isinstance(one, str) and one.isprintable() for one in metrics):
-        raise ConfigError(f"metrics={show(metrics)}: must be a list of names, such as [success_mean]")
+    metrics = _value(given, "metrics", list, [])
+    if ("metrics" in given and not metrics) or not all(isinstance(one, str) and one.isprintable() for one in metrics):
+        raise ConfigError(f"metrics={show(metrics)}: must be a list of names of columns, or left out")
     title, question, x_label = (_value(given, key, str, "") for key in ("title", "question", "x_label"))
     if not title or not question:
         raise ConfigError(f"{'question' if title else 'title'}: is missing")
@@ -81,7 +80,7 @@ def _row(node: Any, common: list[str], last: list[str], before: list[Row], chart
     name = _value(given, "name", str, "")
     folder = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     if not folder or len(folder) > 100:
-        raise ConfigError(f"row {show(name)}: needs a name of some letters, 100 at most")
+        raise ConfigError(f"row {show(name)}: needs a name with letters or digits, 100 at most")
     if any(folder == row.folder for row in before):
         raise ConfigError(f"row {show(name)}: another row has this name, or one that differs in signs only")
     try:
@@ -128,7 +127,7 @@ def _value(given: Mapping[str, Any], name: str, kind: type, default: Any) -> Any
     if isinstance(value, str):
         value = value.strip()
         if not value.isprintable() or len(value) > _LONGEST:  # it stands in a page, in a chart and in a terminal
-            raise ConfigError(f"{name}={show(value)}: must be one line of at most {_LONGEST} letters and signs")
+            raise ConfigError(f"{name}={show(value)}: must be one line of at most {_LONGEST} characters")
     return value
 
 
@@ -140,6 +139,6 @@ def _overrides(given: Mapping[str, Any], name: str) -> list[str]:
         if option(text) in _OURS:
             raise ConfigError(f"{name}: {show(text)}: the study sets {option(text)} itself; leave it out")
         if "<!--" in text or "-->" in text or not text.isprintable():  # it stands in pages, and in a terminal
-            raise ConfigError(f"{name}: {show(text)}: must be one line of letters and signs, without <!-- and -->")
+            raise ConfigError(f"{name}: {show(text)}: must be one line of printable characters, without <!-- and -->")
     check_overrides(name, texts, "type that row with prefrl-train instead")
     return list(texts)

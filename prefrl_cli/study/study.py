@@ -6,24 +6,23 @@ import csv
 import io
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 
+from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.texts import markdown as markdown_text
 from prefrl_cli.files.texts import markdown_code
 from prefrl_cli.report.configurations import Configuration
-from prefrl_cli.report.page import digits
-from prefrl_cli.report.results import SOLVED, Comparison, Estimate, compare, table_cell
+from prefrl_cli.report.results import Comparison, compare, headline_of, table_cell
 from prefrl_cli.report.runs import Run, read_run
-from prefrl_cli.stats.aggregates import few_seeds, mean
-from prefrl_cli.stats.intervals import bootstrap_interval, share_interval
+from prefrl_cli.run.outputs import metric_of
+from prefrl_cli.stats.aggregates import few_seeds
+from prefrl_cli.stats.summary import NOTHING, Estimate, Summary, brackets, digits, summarise, value_text
 
-LABELS = "labels_used"
-_HEADINGS = {SOLVED: "solved", LABELS: "labels", "success_mean": "success over all episodes"}
 _LONGEST_REASON = 120
 
 
@@ -62,7 +61,7 @@ class Study:
         title: of its chart.
         question: that it asks.
         minutes: it took when it was measured, with two rows at once on two cores; none when not measured yet.
-        metrics: columns of the table, of the final evaluation.
+        metrics: columns of the table, of the final evaluation; empty for those that matter, see `columns`.
         chart: `points`, `ladder` or `lines`.
         x_label: of a chart of lines.
         rows: at least one.
@@ -77,11 +76,6 @@ class Study:
     x_label: str
     rows: tuple[Row, ...]
 
-    @property
-    def headline(self) -> str | None:
-        """The metric by which rows are compared."""
-        return next((name for name in self.metrics if name not in (SOLVED, LABELS)), None)
-
 
 @dataclass(frozen=True)
 class Result:
@@ -91,13 +85,13 @@ class Result:
         row: of the study.
         run: its run directory.
         estimates: of each of the study's metrics that the finished run has: the mean over its seeds with its 95 %
-            interval; `solved` with Wilson's.
+            interval, of a share of seeds with Wilson's.
         comparison: with its baseline by the study's headline, where both are finished.
     """
 
     row: Row
     run: Run
-    estimates: dict[str, Estimate]
+    estimates: dict[str, Summary]
     comparison: Comparison | None
 
     @property
@@ -109,12 +103,13 @@ class Result:
 def measure(study: Study, folder: Path) -> list[Result]:
     """Read the rows' run directories in the study's folder; one for each row, whatever became of it."""
     sides = {row.name: _side(row, folder / row.folder) for row in study.rows}
-    found = []
+    metrics = columns(study, [side.runs[0] for side in sides.values()])
+    headline, found = headline_among(metrics), []
     for row in study.rows:
         side = sides[row.name]
         other = sides.get(row.baseline or "")
-        comparison = compare(side, other, study.headline) if other and study.headline else None
-        estimates = {name: estimate(name, side.scores[name]) for name in study.metrics if name in side.scores}
+        comparison = compare(side, other, headline) if other and headline else None
+        estimates = {one.name: summarise(side.scores[one.name], one) for one in metrics if one.name in side.scores}
         found.append(Result(row, side.runs[0], estimates, comparison))
     return found
 
@@ -126,19 +121,29 @@ def _side(row: Row, folder: Path) -> Configuration:
     return found
 
 
-def estimate(metric: str, scores: np.ndarray) -> Estimate:
-    """The mean over the seeds that have a value, `[R]`, with its 95 % interval: Wilson's for the share that solved."""
-    if metric != SOLVED:
-        return Estimate(float(mean(scores)), *bootstrap_interval(scores))
-    there = scores[~np.isnan(scores)]
-    if not len(there):
-        return Estimate(np.nan, np.nan, np.nan)
-    return Estimate(float(mean(there)), *share_interval(round(float(there.sum())), len(there)))
+def columns(study: Study, runs: Iterable[Run]) -> list[Metric]:
+    """What a study's table shows: what it asks for, else whether a seed got there, the headline, and what it took.
+
+    Args:
+        study: what was asked.
+        runs: of its rows, which say what their metrics are.
+    """
+    known: dict[str, Metric] = {}
+    present = dict[str, None]()
+    for run in runs:
+        known = run.metrics | known
+        present |= dict.fromkeys(run.scores)
+    if study.metrics:
+        return [metric_of(name, known) for name in study.metrics]
+    metrics = [metric_of(name, known) for name in present]
+    verdicts, costs = ([metric for metric in metrics if metric.role == role] for role in ("verdict", "cost"))
+    results = [metric for metric in metrics if metric.name == headline_of(known, present)]
+    return list(dict.fromkeys([*verdicts, *results, *costs]))
 
 
-def heading(metric: str) -> str:
-    """A metric in words."""
-    return _HEADINGS.get(metric, metric.replace("_", " "))
+def headline_among(metrics: Iterable[Metric]) -> Metric | None:
+    """The metric by which rows are compared."""
+    return next((metric for metric in metrics if metric.role == "result"), None)
 
 
 def markdown(study: Study, results: Sequence[Result], picture: str | None = None) -> str:
@@ -150,45 +155,43 @@ def markdown(study: Study, results: Sequence[Result], picture: str | None = None
         picture: where its chart lies, as the page is to name it; none leaves it out.
     """
     baselines = list(dict.fromkeys(one.row.baseline for one in results if one.row.baseline))
-    names = ["", "seeds", *map(heading, study.metrics)]
-    if baselines and study.headline:
+    metrics = columns(study, (one.run for one in results))
+    names = ["", "seeds", *(metric.words for metric in metrics)]
+    if baselines and headline_among(metrics):
         names += [f"against {baselines[0] if len(baselines) == 1 else 'its baseline'}", "P(improvement)"]
     names.append("training")
     lines = [markdown_text(study.question), ""]
     if picture:
         lines += [f"![{markdown_text(study.title)}]({quote(picture)})", ""]
     lines += [_line(names), f"| {' | '.join(['---'] * len(names))} |"]
-    lines += [_line(_cells(study, one, several=len(baselines) > 1, width=len(names))) for one in results]
-    lines += ["", _notes(study, results), "", "<details><summary>The command of each row</summary>", "", "```text"]
+    lines += [_line(_cells(metrics, one, several=len(baselines) > 1, width=len(names))) for one in results]
+    lines += ["", _notes(metrics, results), "", "<details><summary>The command of each row</summary>", "", "```text"]
     lines += [f"# {markdown_code(one.row.name)}\n{markdown_code(one.row.command)}" for one in results]
     return "\n".join([*lines, "```", "", "</details>", ""])
 
 
-def _cells(study: Study, result: Result, *, several: bool, width: int) -> list[str]:
+def _cells(metrics: Sequence[Metric], result: Result, *, several: bool, width: int) -> list[str]:
     if not result.finished:
         reason = result.run.reason or "see its train.log"
         short = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
         return [result.row.name, f"{result.run.status}: {short}", *[""] * (width - 2)]
     seeds = f"{len(result.run.seeds)}" + (f", {len(result.run.failed)} failed" if result.run.failed else "")
-    cells = [result.row.name, seeds, *(_value(result, name) for name in study.metrics)]
+    cells = [result.row.name, seeds, *(_value(result, metric) for metric in metrics)]
     if width > len(cells) + 1:
         cells += _compared(result.comparison, several)
     return [*cells, f"{digits(result.run.seconds)} s" if result.run.seconds is not None else "–"]
 
 
-def _value(result: Result, metric: str) -> str:
-    found = result.estimates.get(metric)
-    if found is None:
+def _value(result: Result, metric: Metric) -> str:
+    found = result.estimates.get(metric.name)
+    if found is None or not found.seeds:
         return "–"
-    if metric == LABELS:
-        return f"{found.value:,.0f}"
-    if metric != SOLVED:
-        return _interval(found)
-    scores = result.run.scores[SOLVED]
-    there = scores[~np.isnan(scores)]
-    return (
-        f"{there.sum():.0f} of {len(there)}, {100 * found.value:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
-    )
+    if metric.role == "cost":
+        return f"{found.mean.value:,.0f}"
+    if not metric.binary:
+        return _interval(found.mean)
+    share, low, high = (100 * part for part in found.mean)
+    return f"{np.nansum(found.values):.0f} of {found.seeds}, {share:.0f} % [{low:.0f}, {high:.0f}]"
 
 
 def _compared(comparison: Comparison | None, several: bool) -> list[str]:
@@ -202,13 +205,10 @@ def _compared(comparison: Comparison | None, several: bool) -> list[str]:
 
 
 def _interval(found: Estimate) -> str:
-    if np.isnan(found.low):
-        return digits(found.value)
-    scale = found.high - found.low
-    return f"{digits(found.value, scale)} [{digits(found.low, scale)}, {digits(found.high, scale)}]"
+    return f"{value_text(found)} {brackets(found)}".strip()
 
 
-def _notes(study: Study, results: Sequence[Result]) -> str:
+def _notes(metrics: Sequence[Metric], results: Sequence[Result]) -> str:
     """What brackets and columns mean, and whether all rows ran the same code."""
     finished = [one.run for one in results if one.finished]
     said = ["Brackets: 95 % intervals over the seeds, failed ones included."]
@@ -216,10 +216,10 @@ def _notes(study: Study, results: Sequence[Result]) -> str:
         said = ["Brackets: 95 % intervals over the seeds. A failed seed has no success; other means leave it out."]
     if note := few_seeds(min((len(run.seeds) - len(run.failed) for run in finished), default=0)):
         said.append(note)
-    if SOLVED in study.metrics:
-        said.append("Solved: success of at least 0.9 over the last tenth of the episodes.")
-    if any(one.comparison for one in results):
-        said.append(f"Differences are of {heading(study.headline or '')}, paired by seed.")
+    said += [metric.note for metric in metrics if metric.role == "verdict" and metric.note]
+    headline = headline_among(metrics)
+    if headline and any(one.comparison for one in results):
+        said.append(f"Differences are of {headline.words}, paired by seed.")
     commits = {one.run.environment.get("commit", "none") for one in results if one.finished}
     if len(commits) > 1 or any(commit.endswith("+changes") for commit in commits):
         said.append(f"Code of these rows: {', '.join(sorted(commits))}.")
@@ -240,7 +240,8 @@ def table(study: Study, results: Sequence[Result]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     ends = ("", "_low", "_high")
-    numbers = [f"{name}{end}" for name in study.metrics for end in ends]
+    metrics = [metric.name for metric in columns(study, (one.run for one in results))]
+    numbers = [f"{name}{end}" for name in metrics for end in ends]
     compared = [f"{name}{end}" for name in ("difference", "improvement") for end in ends]
     writer.writerow(
         [
@@ -257,9 +258,9 @@ def table(study: Study, results: Sequence[Result]) -> str:
             "reason",
         ]
     )
-    none = Estimate(np.nan, np.nan, np.nan)
     for one in results:
-        estimates = [value for name in study.metrics for value in one.estimates.get(name, none)]
+        found = (one.estimates[name].mean if name in one.estimates else NOTHING for name in metrics)
+        estimates = [value for estimate in found for value in estimate]
         pair = [*one.comparison.difference, *one.comparison.better] if one.comparison else [np.nan] * 6
         begin = [
             table_cell(one.row.name),

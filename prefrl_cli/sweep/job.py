@@ -20,7 +20,7 @@ from prefrl_cli.run.directory import set_aside
 from prefrl_cli.sweep.directory import read_json
 
 _LOOK = 0.5  # seconds from one look at the sweep's process to the next
-_LONGEST_WAIT = 60.0  # seconds for a process that a killed sweep has left to write its checkpoint
+_LONGEST_WAIT = 60.0  # seconds for a process that a killed sweep left behind to write its checkpoint
 
 Run = Callable[[Configuration, Sequence[str], Path, Callable[[str], object]], str]
 
@@ -99,7 +99,7 @@ def _ending_with(parent: int) -> Iterator[None]:
 
 
 def _wait_for(folder: Path) -> None:
-    """Let a process that a killed sweep has left stop, which takes it until its step ends."""
+    """Let a process that a killed sweep left behind stop, which takes it until its step ends."""
     until = time.monotonic() + _LONGEST_WAIT
     while is_held(folder / LOCK) and time.monotonic() < until:
         time.sleep(_LOOK)

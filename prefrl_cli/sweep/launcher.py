@@ -22,7 +22,6 @@ from prefrl_cli.config.build import as_line, build, check_objective, metric_name
 from prefrl_cli.config.messages import cause
 from prefrl_cli.config.options import Configuration
 from prefrl_cli.core.option_types import ConfigError
-from prefrl_cli.stats.aggregates import counts_success
 from prefrl_cli.sweep import hparams_search
 from prefrl_cli.sweep.directory import Sweep
 from prefrl_cli.sweep.progress import tell
@@ -162,7 +161,7 @@ class SweepLauncher(Launcher):
         standing = self._sweep.standing(job)
         if objective is not None and standing.status == "finished":
             done.return_value = standing.metrics.get(objective)
-            if standing.failed and objective in standing.metrics and not counts_success(objective):
+            if standing.failed and (declared := standing.declared.get(objective)) and declared.failed is None:
                 done.return_value = math.nan  # the mean over the other seeds would praise options that fail
             if done.return_value is None:
                 self._refuse(

@@ -90,5 +90,5 @@ def table_of_failures(failures: Sequence[tuple[str, str]]) -> list[str]:
 def tell(text: str) -> None:
     """Print a line of its own on the console, in the place of the line that is there while the sweep runs."""
     instead = "\r\033[K" if sys.stderr.isatty() else ""
-    with contextlib.suppress(OSError):  # whoever read along has left
+    with contextlib.suppress(OSError):  # the reader has gone
         say(f"{instead}prefrl-train: {shown(text)}")

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from prefrl_cli.config.overrides import read
+from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.texts import shown
 from prefrl_cli.run.directory import TABLE
+from prefrl_cli.run.outputs import declared
 
 _COLUMNS = ("job", "overrides", "status", "reason", "seconds")  # of sweep.csv, beside options and metrics
 _MOST_ROWS = 20
@@ -45,6 +47,7 @@ class Standing:
         reason: why it did not finish, or what failed in it.
         seconds: of training.
         metrics: means over the seeds.
+        declared: what each metric is.
         failed: of a finished one, whether some of its seeds have failed.
         headline: the metric that its experiment is looked at by first.
         interval: 95 %, of the mean of that.
@@ -54,6 +57,7 @@ class Standing:
     reason: str = ""
     seconds: float | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
+    declared: dict[str, Metric] = field(default_factory=dict)
     failed: bool = False
     headline: str = ""
     interval: tuple[float | None, float | None] = (None, None)
@@ -66,17 +70,17 @@ def finished(summary: Mapping[str, Any], reason: str | None) -> Standing:
         summary: the file.
         reason: what failed beside it.
     """
-    found = summary.get("metrics")
-    metrics = {name: one for name, one in found.items() if isinstance(one, dict)} if isinstance(found, dict) else {}
+    found = declared(summary.get("metrics"))
     failed, seeds = summary.get("failed_seeds"), summary.get("seeds")
     lost = f"{len(failed)} of {len(seeds)} seeds failed" if failed and isinstance(seeds, list) else ""
-    first = next((name for name, one in metrics.items() if one.get("headline") is True), next(iter(metrics), ""))
-    ends = metrics[first].get("ci95") if first else None
+    first = next((name for name, (metric, _) in found.items() if metric.headline), next(iter(found), ""))
+    ends = found[first][1].get("ci95") if first else None
     return Standing(
         "finished",
         reason or lost,
         _number(summary.get("train_seconds")),
-        {name: _number(one.get("mean")) for name, one in metrics.items()},
+        {name: _number(given.get("mean")) for name, (_, given) in found.items()},
+        {name: metric for name, (metric, _) in found.items()},
         bool(lost),
         first,
         (_number(ends[0]), _number(ends[1])) if isinstance(ends, list) and len(ends) == 2 else (None, None),
