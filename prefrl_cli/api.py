@@ -273,9 +273,11 @@ class LoadedRun:
 
 def _check(text: Any) -> None:
     """Refuse what only the command takes: flags, sweeps, Hydra's own options, runs that go on."""
-    if not isinstance(text, str) or not text.lstrip("+~").partition("=")[0].isprintable():
+    from prefrl_cli.config.overrides import option
+
+    if not isinstance(text, str) or not option(text).isprintable():
         raise ConfigError(f"{show(text)}: options are typed NAME=VALUE, such as 'env.size=12'")
-    name = text.lstrip("+~").partition("=")[0]
+    name = option(text)
     if text.startswith("-"):
         cure = "for many runs type prefrl-train -m in a terminal, then runs(FOLDER) here"
         raise ConfigError(f"{show(text)}: is a flag of the command; {cure}")

@@ -145,7 +145,7 @@ def _check_dashes(words: Sequence[str]) -> None:
         ConfigError: naming the option as it is typed here.
     """
     known = {*signature(Run), *GROUPS, "logger", "resume"}
-    for text, following in zip(words, [*words[1:], ""], strict=True):
+    for text, following in zip(words, [*words[1:], ""], strict=False):
         name, value = text.removeprefix("--").partition("=")[::2]
         if text.startswith("--") and name.replace("-", "_").partition(".")[0] in known:
             value = value if "=" in text else following
