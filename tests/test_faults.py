@@ -73,10 +73,10 @@ def test_a_full_disk_at_every_write(monkeypatch, capsys):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     original = MetricsLog.add
 
-    def full(self, step, metrics):
+    def full(self, step, metrics, evaluation):
         if step == 8:
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-        original(self, step, metrics)
+        original(self, step, metrics, evaluation)
 
     try:
         with monkeypatch.context() as patch:
@@ -95,8 +95,8 @@ def test_a_full_disk_at_every_write(monkeypatch, capsys):
 def test_a_run_directory_that_is_deleted(monkeypatch, capsys):
     original = MetricsLog.add
 
-    def deleting(self, step, metrics):
-        original(self, step, metrics)
+    def deleting(self, step, metrics, evaluation):
+        original(self, step, metrics, evaluation)
         if step == 2:  # before the first checkpoint, which another thread writes
             shutil.rmtree("run")
 
@@ -131,8 +131,8 @@ def stopped_early(monkeypatch, *options, folder="run"):
     """A run that failed after step 8, its checkpoints at 3 and 6."""
     original = MetricsLog.add
 
-    def fails(self, step, metrics):
-        original(self, step, metrics)
+    def fails(self, step, metrics, evaluation):
+        original(self, step, metrics, evaluation)
         if step == 8:
             raise RuntimeError("stop")
 
@@ -170,8 +170,8 @@ def test_a_config_that_was_edited_is_told(monkeypatch, capsys):
 def test_what_a_shell_would_take_apart_is_quoted(monkeypatch, capsys):
     original = MetricsLog.add
 
-    def stopping(self, step, metrics):
-        original(self, step, metrics)
+    def stopping(self, step, metrics, evaluation):
+        original(self, step, metrics, evaluation)
         if step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -319,8 +319,8 @@ def test_a_signal_finishes_the_step_and_writes_a_checkpoint(number, code, monkey
     whole()
     original = MetricsLog.add
 
-    def signalled(self, step, metrics):
-        original(self, step, metrics)
+    def signalled(self, step, metrics, evaluation):
+        original(self, step, metrics, evaluation)
         if step == 5:
             os.kill(os.getpid(), number)
 
