@@ -128,7 +128,7 @@ def test_it_does_what_it_says(text, here, capsys):
     elif text.startswith("'$' "):
         (line,) = re.findall(rf"^\$ {re.escape(shlex.join(words))}\n(.*)$", TEXT, re.M)
         assert started(words) == 2 and capsys.readouterr().err == f"{line}\n"
-    elif words[0] == "prefrl-train" and not any(re.match("--help|--cfg|resume=", word) for word in words):
+    elif words[0] == "prefrl-train" and not any(re.match("--help|--cfg|--check|resume=", word) for word in words):
         assert started([*words, *FEWER, "output_dir=new"]) == 0, capsys.readouterr().err
         assert json.loads(Path("new", "summary.json").read_text())["steps"] == 2
     elif words[0] == "prefrl":
