@@ -54,7 +54,7 @@ def make_run(
     config: dict[str, Any] = {
         "experiment": "oprl_maze",
         "env": {"_target_": "prefrl_cli.env.maze.Maze", "size": 8},
-        "shaping": {"_target_": "prefrl_cli.reward_model.shaping.PotentialShaping", "weight": 3.0},
+        "shaping": {"_target_": "prefrl_cli.shaping.PotentialShaping", "weight": 3.0},
         "algorithm": {"_target_": "prefrl_cli.algorithm.oprl.OPRL", "episodes": 10},
         "seed": first_seed, "num_seeds": seeds, "steps": steps, "device": "cpu", "threads": None,
         "output_dir": str(folder), "quiet": False, "checkpoint": {"every": 50}, "evaluation": {"every": every},

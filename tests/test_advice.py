@@ -47,8 +47,6 @@ TYPED = [
     ("try {}.every=10", [OPRL, "checkpoint=3"]),
     ("try {}={}", [OPRL, "algorithm.test_episodes=1000000", "num_seeds=1000"]),
     ("try {}={}", [OPRL, "env.size=2"]),
-    ("type {}={}", [OPRL, "criterion=closest"]),
-    ("try policy_update=ppo", [OPRL, "env.time_limit=bootstrap", "policy_update=rloo"]),
 ]
 # Advice that is no option alone: what provokes it, and what a person types then. `run` is a finished run, `sweep` a
 # sweep, `mine` a folder for --config-dir, `file` a file; `build` is `train` that checks and builds and does not train.
@@ -175,12 +173,10 @@ THEN = [
 TOLD = [
     ("type {}", "is typed instead, in another group: test_cli_errors"),
     ("type criterion={}", "is typed instead: test_cli_errors"),
-    ("type criterion=return", "an environment of one's own: test_documented"),
     ("type of a tensor: {}", "is no advice"),
     ("type or shape than any of ours", "is no advice"),
     ("type 'allow_targets=[{}]'", "names code of one's own: test_safety"),
     ("try criterion={}", "an environment that tells no distance: test_teachers"),
-    ("type criterion={}", "test_teachers"),
     ("try {}={}", "a bootstrapped time limit: test_environments"),
     ("type a folder that is, or leave it out", "a folder for --config-dir: test_own_files"),
     ("type fewer values", "test_sweep"),
@@ -229,6 +225,12 @@ TOLD = [
     ("type {}={} as well", "a tracker elsewhere: test_loggers"),
     ("type store=sqlite:///PATH of what it leads to", "a link of one's own: test_loggers"),
     ("type its own path beside it", "a link of one's own: test_report"),
+    ("type make({}, {}", "Python: test_api"),
+    ("type one that holds runs, such as outputs", "Python: test_api"),
+    ("type pip install pandas", "another program's command"),
+    ("type prefrl-train -m in a terminal, then runs(FOLDER", "Python: test_api"),
+    ("type prefrl-train {} in a terminal", "Python: test_api"),
+    ("type whole numbers, or observations of {} features in the last axis", "Python: test_api"),
     ("type a linked folder's path to include it", "a link of one's own: test_report"),
 ]
 

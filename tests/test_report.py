@@ -88,7 +88,7 @@ def test_the_same_seeds_twice_with_other_results_are_told(tmp_path, capsys):
 
 
 def test_an_option_that_follows_from_a_choice_is_no_column_and_a_record_that_names_classes_shows_choices(tmp_path):
-    none = {"_target_": "prefrl_cli.reward_model.shaping.NoShaping"}
+    none = {"_target_": "prefrl_cli.shaping.NoShaping"}
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", shaping=none)
     make_run(tmp_path / "c", shaping=none, env__size=16)

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from prefrl_cli.cli import reproduce, train
 from prefrl_cli.config import messages, trust
+from prefrl_cli.config.overrides import Typed
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.files.checkpoints import FORMAT, CheckpointError, Checkpoints
 from prefrl_cli.report.runs import read_run
@@ -337,12 +339,12 @@ def test_a_file_cannot_allow_code(here, capsys):
     ],
 )
 def test_only_what_was_typed_is_allowed(typed, fine):
-    config = trust.OmegaConf.create({"allow_targets": ["mine"]})
+    config = OmegaConf.create({"allow_targets": ["mine"]})
     if fine:
-        trust.check_allowed(config, typed)
+        trust.check_allowed(config, Typed.of(typed))
     else:
         with pytest.raises(ConfigError, match=r"^allow_targets=\[mine\]: a file cannot"):
-            trust.check_allowed(config, typed)
+            trust.check_allowed(config, Typed.of(typed))
 
 
 @pytest.mark.parametrize("flag", ["--config-path", "--config-name", "--experimental-rerun"])

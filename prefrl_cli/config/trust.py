@@ -14,8 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
 from prefrl_cli.config.overrides import option, read
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.read import flat
@@ -191,6 +189,8 @@ def check_allowed(config: Any, typed: Typed) -> None:
     """
     texts = [one.value for one in map(read, typed.overrides) if one.option == "allow_targets"]
     known = set(re.findall(r"[\w.]+", " ".join(texts)))
+    from omegaconf import OmegaConf  # a report does without
+
     names = OmegaConf.select(config, "allow_targets")
     for name in names if OmegaConf.is_list(names) else ():
         if str(name) not in known:
