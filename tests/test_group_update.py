@@ -67,7 +67,8 @@ def improve(
 ) -> tuple[Table, Ascent, Tensor]:
     policy = Table(torch.randn(len(some.states), S, A, generator=torch.Generator().manual_seed(9)))
     optimizer: Any = Ascent(policy.parameters, rate)
-    loss = update(policy, optimizer, some, rewards, steps, PhiloxStreams(range(len(some.states))))
+    streams = PhiloxStreams(range(len(some.states)))
+    loss = update(policy, optimizer, some, rewards, steps, streams)["policy_loss"]
     return policy, optimizer, loss
 
 
