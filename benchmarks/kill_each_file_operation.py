@@ -27,6 +27,7 @@ import kill_and_resume
 
 from prefrl_cli.cli.command import exit_code
 from prefrl_cli.cli.train import resume
+from prefrl_cli.config.overrides import Typed
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.files import write
 from prefrl_cli.files.checkpoints import Checkpoints
@@ -160,7 +161,7 @@ def disturbed(config: Config, overrides: list[str], folder: Path, at: int, how: 
         return "", f"ended with {code}"
     went_on = "resumed"
     try:
-        ended = resume([f"resume={folder}", "quiet=true"])
+        ended = resume(Typed.of([f"resume={folder}", "quiet=true"]))
     except ConfigError as problem:
         if "is finished" in str(problem):
             went_on, ended = "finished all the same", 0

@@ -277,9 +277,11 @@ class MetricsLog:
         self.close()
 
     def close(self) -> None:
-        """Close the files; a later `add` would write them anew."""
-        for file in (self._training, self._evaluations):
-            file.close()
+        """Close both files, also where one cannot be written to its end; a later `add` would write them anew."""
+        try:
+            self._training.close()
+        finally:
+            self._evaluations.close()
 
 
 def _step_of(line: str) -> int:
