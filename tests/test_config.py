@@ -25,9 +25,14 @@ def test_the_experiments_are_found():
 def test_each_experiment_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([f"experiment={name}", "steps=3", "num_seeds=2", "quiet=true", "output_dir=run"]) == 0
-    rows = [row.split(",") for row in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
+    rows, tested = (
+        [row.split(",") for row in (tmp_path / "run" / file).read_text().splitlines()]
+        for file in ("metrics.csv", "evaluation.csv")
+    )
     first = int(rows[1][1])  # the notebook's experiments begin at the notebook's seed
-    assert [row[:2] for row in rows[1:]] == [[str(step), str(first + seed)] for step in range(4) for seed in (0, 1)]
+    assert [row[:2] for row in rows[1:]] == [[str(step), str(first + seed)] for step in (1, 2, 3) for seed in (0, 1)]
+    assert [row[:2] for row in tested[1:3]] == [["0", str(first + seed)] for seed in (0, 1)]
+    assert [row[:2] for row in tested[-2:]] == [["3", str(first + seed)] for seed in (0, 1)]
     assert {path.suffix for path in (tmp_path / "run" / "charts").iterdir()} >= {".png", ".svg"}
 
 

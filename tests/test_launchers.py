@@ -107,7 +107,7 @@ def test_a_launcher_runs_each_job_and_leaves_finished_ones(launcher, here):
 
 DIES = """
 import os, signal
-from prefrl_cli.shaping import NoShaping
+from prefrl_cli.reward_model.shaping import NoShaping
 class Dies(NoShaping):
     def __init__(self):
         if os.environ.get("LOKY_WORKER") or "loky" in " ".join(open("/proc/self/cmdline").read().split("\\0")):

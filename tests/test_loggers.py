@@ -255,8 +255,8 @@ def test_an_identity_whose_folder_cannot_be_found_is_that_of_a_moved_run(place, 
 @pytest.mark.parametrize("again", [False, True])
 def test_wandb_is_asked_to_go_on_in_the_same_run(here, monkeypatch, again):
     asked = []
-    wandb = SimpleNamespace(Settings=dict, init=lambda **given: asked.append(given))
-    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    package = SimpleNamespace(Settings=dict, init=lambda **given: asked.append(given))
+    monkeypatch.setitem(sys.modules, "wandb", package)
     for folder in (here, here if again else here.joinpath("other")):
         folder.mkdir(exist_ok=True)
         wandb.WandB(folder, "any", {})

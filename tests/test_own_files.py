@@ -288,8 +288,7 @@ WRITES = {"write_text", "write_bytes", "savefig", "print_png", "print_svg", "tou
 IN_ONE_PLACE = {"files/write.py", "files/lock.py"}
 OTHERWISE = {
     ("charts/backend.py", "os.open"),  # reads
-    ("charts/draw.py", "print_png"),  # into memory
-    ("charts/draw.py", "print_svg"),
+    ("charts/draw.py", "print_svg"),  # into memory
     ("files/read.py", "os.open"),  # reads
     ("files/standard_streams.py", "open"),  # standard error, by its number
     ("files/standard_streams.py", "os.fdopen"),

@@ -196,7 +196,8 @@ def test_the_console_shows_about_ten_lines_and_a_table(tmp_path, capsys, monkeyp
     assert len(progress) == 10 and progress[-1].startswith("step 20/20, success ")
     assert all(len(line) <= 80 for line in lines)
     assert any(line.split()[0] == "success_mean" and "[" in line for line in lines)
-    assert lines[-1] == "run: run"
+    charts = " ".join(map(str.strip, lines[lines.index("run: run") + 1 :])).split(", ")
+    assert charts == ["charts: run/charts/", *sorted(path.name for path in (tmp_path / "run" / "charts").glob("*.*"))]
     assert (tmp_path / "run" / "train.log").read_text().splitlines() == lines
 
 

@@ -80,7 +80,11 @@ def test_the_table_has_every_job_and_a_finished_sweep_typed_again_is_a_new_one(h
         assert float(row["seconds"]) == summary["train_seconds"]
         assert float(row["theta_1"]) == summary["metrics"]["theta_1"]["mean"]
     assert said.err.splitlines()[-1] == "sweep: 2 done, 0 running, 0 failed of 2"
-    assert said.out == f"sweep: {sweep.relative_to(here)}\n"
+    head, *lines, last = said.out.splitlines()
+    assert head.split("  ")[1:] == ["seed", "preference_accuracy", "95 % interval"]
+    means = {seed: float(rows[f"seed={seed},steps=1"]["preference_accuracy"]) for seed in "12"}
+    assert [line.split() for line in lines] == [[seed, f"{mean:.4g}"] for seed, mean in means.items()]
+    assert last == f"sweep: {sweep.relative_to(here)}"
     assert yaml.safe_load((sweep / "sweep.yaml").read_text())["finished"] is True
     assert main(arguments) == 0
     assert f"sweep: {sweep.relative_to(here)} is finished; this is a new one\n" in capsys.readouterr().out

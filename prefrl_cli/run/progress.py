@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -194,7 +195,9 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
 def drawn(folder: Path) -> list[str]:
     """The lines that say which charts a run has: the first of them is there to be opened."""
     names = sorted(path.name for path in folder.glob("*.*")) if folder.is_dir() else []
-    return [f"charts: {folder}{os.sep}, {', '.join(names)}"] if names else []
+    first = f"charts: {folder}{os.sep}, "
+    lines = textwrap.TextWrapper(_WIDTH, first, "  ", break_long_words=False, break_on_hyphens=False)
+    return lines.wrap(", ".join(names))
 
 
 def _examples(when: str, columns: Mapping[str, Sequence[Sequence[float]]]) -> list[str]:
