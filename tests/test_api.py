@@ -200,7 +200,9 @@ def test_an_experiment_of_ones_own(here):
 def test_metrics_are_those_of_the_file(maze, made):
     lines = [line.split(",") for line in (made / "maze" / "metrics.csv").read_text().splitlines()]
     place = lines[0].index("return")
-    expected = [[float(line[place] or "nan") for line in lines[1 + 3 * n : 4 + 3 * n]] for n in range(7)]
+    assert [line[:2] for line in lines[1:]] == [[str(step), str(seed)] for step in range(1, 7) for seed in (5, 6, 7)]
+    trained = [[float(line[place] or "nan") for line in lines[1 + 3 * n : 4 + 3 * n]] for n in range(6)]
+    expected = [[np.nan] * 3, *trained]  # step 0 is evaluated, and nothing was played yet
     np.testing.assert_array_equal(maze.metrics["return"], expected)
     assert maze.metrics.steps.tolist() == list(range(7)) and maze.metrics.seeds == maze.seeds == [5, 6, 7]
     last = maze.metrics.evaluation

@@ -11,6 +11,7 @@ import pytest
 
 from prefrl_cli.cli.evaluate import Evaluation, evaluate, main, table
 from prefrl_cli.config.choices import choices
+from prefrl_cli.core.metric import Metric
 from prefrl_cli.run import runner
 from prefrl_cli.run.lifecycle import run_or_resume
 
@@ -145,6 +146,6 @@ def test_every_experiments_algorithm_can_be_evaluated():
 
 
 def test_one_seed_has_no_interval():
-    found = Evaluation("oprl_maze", 3, [7], [7], {"success": np.array([0.5])}, [])
+    found = Evaluation("oprl_maze", 3, [7], [7], {"success": np.array([0.5])}, [], {"success": Metric("success")})
     (row,) = table(found, {}, 10)[2:]
     assert row.split() == ["success", "0.5", "-"]

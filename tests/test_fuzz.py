@@ -114,6 +114,16 @@ def test_any_value_of_an_option(data, run):
     path.write_bytes(before)
 
 
+@pytest.mark.parametrize("choice", [[], {}, [[]]])
+def test_a_choice_that_is_no_name(choice, run):
+    path = run / "config.yaml"
+    before = path.read_bytes()
+    path.write_text(yaml.safe_dump(yaml.safe_load(before) | {"streams": {"choice": choice}}))
+    with pytest.raises(ConfigError):
+        build(stored_config(run))
+    path.write_bytes(before)
+
+
 @QUICK
 @given(data=st.data())
 def test_any_damage_to_a_checkpoint(data, run):

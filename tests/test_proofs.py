@@ -11,6 +11,7 @@ from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.env.rollout import rollout
+from prefrl_cli.policy.distributions import Categorical
 from prefrl_cli.preference.loss import bradley_terry
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.shaping import AdditiveShaping, PotentialShaping
@@ -72,7 +73,7 @@ def test_implicit_rewards_go_to_the_soft_advantage() -> None:
     streams = PhiloxStreams([0])
     model = ImplicitReward(maze, streams, hidden=64, beta=beta)
     uniform = torch.full((1, maze.num_states, maze.num_actions), 1 / maze.num_actions)
-    model.follow(lambda states: (uniform.log(), torch.zeros(1)))
+    model.follow(lambda states: (Categorical(uniform.log()), torch.zeros(1)))
 
     values = np.zeros(maze.num_states)
     for _ in range(2000):

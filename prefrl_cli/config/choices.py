@@ -283,7 +283,8 @@ def _updated_node(group: str, node: Any) -> Any:
         options = {"choice": _nearest(group, _CHOICES[target], options), **options}
     elif target is not None:
         return dict(node)
-    return options | (_ADDED.get((group, options.get("choice")), {}) if "choice" in options else {}) | options
+    choice = options.get("choice")
+    return options | (_ADDED.get((group, choice), {}) if isinstance(choice, str) else {}) | options
 
 
 def _nearest(group: str, names: tuple[str, ...], options: Mapping[str, Any]) -> str:
