@@ -187,7 +187,7 @@ def test_a_lost_row_of_metrics_makes_the_checkpoint_unfit(monkeypatch, capsys):
     whole()
     killed_at(monkeypatch, (Checkpoints, "save"), "run", number=4)
     lines = Path("run", "metrics.csv").read_text().splitlines(keepends=True)
-    Path("run", "metrics.csv").write_text("".join(lines[: 1 + 2 * 8]))
+    Path("run", "metrics.csv").write_text("".join(lines[: 1 + 2 * 7]))
     assert main(["resume=run"]) == 0
     assert "does not fit (metrics.csv has not all rows of step 8)" in capsys.readouterr().out
     assert_same("whole", "run")
@@ -258,7 +258,7 @@ def test_what_differs_is_told_before_it_goes_on(monkeypatch, capsys):
         (["resume=run", "optimizer.lr=-3"], "optimizer.lr=-3"),
         (["resume=run", "optimizer=adam"], "a run keeps its optimizer"),
         (["resume=run", "experiment=oprl_maze"], "run is a run of addition_linear"),
-        (["resume=run", "--cfg"], "type only NAME=VALUE"),
+        (["resume=run", "--cfg=job"], "type only NAME=VALUE"),
         (["resume=latest", "experiment=oprl_maze"], "holds no unfinished run of oprl_maze"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
@@ -277,15 +277,15 @@ def test_a_stored_file_allows_itself_no_code(monkeypatch, capsys):
     killed_at(monkeypatch, (Checkpoints, "save"), "run", number=3)
     path = Path("run", "config.yaml")
     config = yaml.safe_load(path.read_text())
-    config["allow_targets"], config["teacher"]["_target_"] = ["subprocess"], "subprocess.Popen"
+    config["allow_targets"], config["criterion"]["_target_"] = ["subprocess"], "subprocess.Popen"
     capsys.readouterr()
     path.write_text(yaml.safe_dump(config))  # beside the choice that the record names
     assert main(["resume=run"]) == 2
-    assert "teacher.choice=closest: its class is given too; " in capsys.readouterr().err
-    del config["teacher"]["choice"]
+    assert "criterion.choice=closest: its class is given too; " in capsys.readouterr().err
+    del config["criterion"]["choice"]
     path.write_text(yaml.safe_dump(config))
     assert main(["resume=run"]) == 2
-    assert "teacher._target_=subprocess.Popen: only " in capsys.readouterr().err
+    assert "criterion._target_=subprocess.Popen: only " in capsys.readouterr().err
     path.write_text("!!python/object/apply:os.system ['touch touched']")
     assert main(["resume=run"]) == 2
     assert not Path("touched").exists()

@@ -267,7 +267,8 @@ class OPRL:
         """Go on from a `state()`; ValueError where it is of other sizes."""
         state = {"snapshots": {}, **updated_state(state)}  # older checkpoints have none
         replicas = len(self.streams.seeds)
-        held_out = dict.fromkeys(Predictions._fields, Field((replicas, None))) if state.get("held_out") else {}
+        pairs = Field((replicas, None), torch.float32)
+        held_out = dict.fromkeys(Predictions._fields, pairs) if state.get("held_out") else {}
         checked = {"step": int, "success": Field((replicas, None), self._success.dtype), "held_out": held_out}
         checked["env_steps"] = self._env_steps
         check_state(dict.fromkeys(self.state(), object) | checked, state)
@@ -278,5 +279,5 @@ class OPRL:
         self.reward_model.restore(state["reference"])
         self._trajectories.restore(state["trajectories"])
         self.preferences.restore(state["preferences"])
-        self._snapshots.restore(state["snapshots"])
+        self._snapshots.restore(state["snapshots"], self.step, self.reward_model)
         self.streams.restore(state["streams"])

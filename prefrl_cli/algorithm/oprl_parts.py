@@ -66,12 +66,14 @@ def updated_state(state: dict[str, Any]) -> dict[str, Any]:
     """A state of OPRL as today's code would have written it; one of today stays.
 
     Earlier versions kept a teacher's score beside each trajectory, and of an answer neither weight nor number nor time.
+    They did not count the environment's steps.
     """
-    if "env_steps" not in state and "success" in state:
-        state = {**state, "env_steps": torch.full_like(state["success"][:, :1].sum(1), torch.nan).double()}
     if "asked" not in state or "labels_used" not in state:
         return state
-    state = {"held_out": {}, **state}
+    unknown = torch.full(
+        (len(state["labels_used"]),), torch.nan, dtype=torch.float64, device=state["labels_used"].device
+    )
+    state = {"held_out": {}, "env_steps": unknown, **state}
     trajectories, answered = dict(state["trajectories"]), dict(state["preferences"])
     trajectories["items"] = {name: value for name, value in trajectories["items"].items() if name != "score"}
     items = dict(answered["items"])

@@ -38,7 +38,7 @@ class Snapshots:
     """
 
     def __init__(self, env: FiniteEnvironment, replicas: int, steps: int) -> None:
-        self._replicas, self._states = replicas, env.num_states
+        self._replicas = replicas
         self._fields = {
             "update": Field((replicas,), torch.int64),
             "states": Field((replicas, 2, steps), torch.int64, env.num_states),
@@ -125,17 +125,29 @@ class Snapshots:
             "goal_steps": self._goal_steps,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state()`, or from nothing, which older checkpoints hold; ValueError where it does not fit."""
+    @torch.no_grad()
+    def restore(self, state: dict[str, Any], updates: int, reward_model: RewardModel) -> None:
+        """Go on from a `state()`, or from nothing, which older checkpoints hold.
+
+        Args:
+            state: what was saved.
+            updates: how many were done by then.
+            reward_model: whose rewards are kept.
+
+        Raises:
+            ValueError: where it does not fit.
+        """
         if not state:
             return
-        expected = {
-            "rewards": dict.fromkeys(state["rewards"], Field((self._replicas, self._states, None))),
-            "questions": dict.fromkeys(state["questions"], self._fields),
-            "goal_steps": Field((self._replicas, None)),
-        }
-        check_state(expected, state, "snapshots")
-        self._rewards = dict(state["rewards"])
+        check_state({"rewards": object, "questions": object, "goal_steps": object}, state, "snapshots")
+        check_state(Field((self._replicas, None), self._goal_steps.dtype), state["goal_steps"], "snapshots.goal_steps")
+        table, taken = reward_model.reward_table(), dict[str, Tensor]()
+        for update in range(updates - state["goal_steps"].shape[1] + 1, updates + 1):  # all since the first was noted
+            if _due(update, taken):
+                taken[str(update)] = table
+        questions = dict.fromkeys(state["questions"], self._fields)
+        check_state({"rewards": taken, "questions": questions, "goal_steps": object}, state, "snapshots")
+        self._rewards = {update: state["rewards"][update] for update in taken}
         self._questions = {power: dict(kept) for power, kept in state["questions"].items()}
         self._goal_steps = state["goal_steps"]
 

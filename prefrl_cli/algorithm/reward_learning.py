@@ -208,8 +208,11 @@ class _RewardLearning:
         """Go on from a `state()`; ValueError where it is of other sizes."""
         state = {"held_out": {}, **state}  # earlier versions kept none
         before = self._snapshot() if state["before"] else {}
-        pairs = Field((len(self.streams.seeds), None))
+        pairs = Field((len(self.streams.seeds), None), torch.float32)
         held_out = dict.fromkeys(Predictions._fields, pairs) if state["held_out"] else {}
+        if held_out:
+            some = self.env.all_states(len(self.streams.seeds), self.streams.device)[:, :1]
+            held_out["margins"] = pairs._replace(dtype=self.reward_model(some, self.env.answer(some)).dtype)
         expected = {"step": int, "reward_model": object, "before": before, "held_out": held_out, "streams": object}
         check_state(expected, state)
         self.step, self._before = state["step"], state["before"]

@@ -89,7 +89,8 @@ class PreferenceDataset:
             "lengths": Field((2,), torch.int64, steps + 1),
         }
         whole = Field((), torch.int64)
-        answer = {"label": Field(()), "weight": Field(()), "number": whole, "asked": whole, "answered": whole}
+        value = Field((), torch.float32)
+        answer = {"label": value, "weight": value, "number": whole, "asked": whole, "answered": whole}
         played = {
             "rewards": Field((2, steps), torch.float32),
             "last": Field((2,), torch.int64, env.num_states),

@@ -181,10 +181,18 @@ class MetricsLog:
         if not there or log._evaluations.rows[0][0] != 0 or (evaluations or there) != there:
             raise ValueError(f"{where} has not all evaluations up to step {step}")
         log.living = log._lives(step, ends)
-        if rewrite:  # first what is taken out of the other file
-            log._evaluations.rewrite()
-            log._training.rewrite()
+        if rewrite:
+            log._rewrite()
         return log
+
+    def _rewrite(self) -> None:
+        """Write both files anew, or leave none open; first the evaluations, which may be taken out of the other."""
+        try:
+            self._evaluations.rewrite()
+            self._training.rewrite()
+        except BaseException:
+            self.close()
+            raise
 
     def _lives(self, step: int, ends: Mapping[str, int]) -> list[bool]:
         return [step < ends.get(seed, step + 1) for seed in self._seeds]
@@ -226,9 +234,8 @@ class MetricsLog:
 
     def go_on_in(self, folder: Path) -> None:
         """Write what was read to another folder, whose files take all that is added."""
-        for file, name in ((self._evaluations, EVALUATIONS), (self._training, METRICS)):
-            file.path = folder / name
-            file.rewrite()
+        self._evaluations.path, self._training.path = folder / EVALUATIONS, folder / METRICS
+        self._rewrite()
 
     @property
     def names(self) -> list[str]:

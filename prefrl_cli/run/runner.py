@@ -160,7 +160,11 @@ def begin(algorithm: Algorithm, run: Run, directory: RunDirectory) -> tuple[Reco
     """Evaluate before training."""
     initial = evaluated(algorithm)
     log = MetricsLog(directory.path, run.seeds)
-    log.add(0, {}, initial)
+    try:
+        log.add(0, {}, initial)
+    except BaseException:
+        log.close()
+        raise
     return Record(initial, initial, columns(algorithm)), log
 
 
