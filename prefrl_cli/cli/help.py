@@ -12,6 +12,7 @@ from prefrl_cli.config.choices import GROUPS, choices, conf_folder, content, mea
 from prefrl_cli.config.overrides import Typed, read
 from prefrl_cli.core.option_types import show
 
+_LONGEST_PATH = 60  # letters; of a longer one the end is shown
 _WIDTH = 80
 _GROUPS = (*GROUPS, "logger")
 _MORE = """\
@@ -118,7 +119,8 @@ def experiment_list(own: Path | None = None, lines: int = 9) -> str:
     for folder in (own, conf_folder()):
         if folder is not None and (folder / "experiment").is_dir():
             found = _listed(folder / "experiment", lines)
-            texts.append(f"experiments{f' of {folder}' if folder == own else ''}:\n" + "\n".join(found))
+            place = str(folder) if len(str(folder)) <= _LONGEST_PATH else f"...{str(folder)[3 - _LONGEST_PATH :]}"
+            texts.append(f"experiments{f' of {place}' if folder == own else ''}:\n" + "\n".join(found))
     return "\n\n".join(texts)
 
 

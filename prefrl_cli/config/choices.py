@@ -249,7 +249,6 @@ def updated_flat(options: Mapping[str, Any]) -> dict[str, Any]:
 
 # Options that a choice did not have in earlier versions, with the values that stand for what it did then.
 _ADDED: dict[tuple[str, Any], dict[str, Any]] = {("env", "maze"): {"time_limit": "end"}}
-
 _ERRORS = {"noisy": ("beta", None), "myopic": ("gamma", 1), "mistake": ("mistake", 0), "skip": ("skip", 0)}
 _ERRORS |= {"equal": ("equal", 0)}
 

@@ -30,11 +30,8 @@ Kept = TypeVar("Kept")
 
 def current_names(metrics: Mapping[str, Kept]) -> dict[str, Kept]:
     """The same under the names that metrics have now; see `current_name`."""
-    found = {}
-    for name, value in metrics.items():
-        beginning = EVALUATION if name.startswith(EVALUATION) else ""
-        found[beginning + current_name(name.removeprefix(EVALUATION))] = value
-    return found
+    beginnings = {name: EVALUATION if name.startswith(EVALUATION) else "" for name in metrics}
+    return {begin + current_name(name.removeprefix(begin)): metrics[name] for name, begin in beginnings.items()}
 
 
 class _File:
@@ -271,9 +268,8 @@ class MetricsLog:
 
     def history(self) -> History:
         """Every metric as an array; see `Algorithm.figures` for the shapes."""
-        steps = range(1, self._step + 1)
-        tested = self._evaluations.history(range(self._step + 1))
-        return self._training.history(steps) | {EVALUATION + name: values for name, values in tested.items()}
+        tested = self._evaluations.history(range(self._step + 1)).items()
+        return self._training.history(range(1, self._step + 1)) | {EVALUATION + name: one for name, one in tested}
 
     def __enter__(self) -> MetricsLog:
         """The log itself."""
