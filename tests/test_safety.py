@@ -214,6 +214,10 @@ def test_the_environment_is_not_read_for_a_file(value, here, made, capsys, monke
     assert said.startswith("prefrl-train: run/config.yaml: optimizer.lr=") and "12" not in said
     text = MINE + f"env:\n  size: {value}\n" if "'" not in value else MINE + f'env:\n  size: "{value}"\n'
     assert "a file may not ask for" in refused(user_files(here, {"experiment/mine.yaml": text}), capsys)
+    if "'" not in value:
+        text = f"# @package _global_\ndefaults:\n  - {value}\n"
+        said = refused(user_files(here, {"experiment/mine.yaml": text}), capsys)
+        assert "a file may not ask for" in said and "12" not in said
     record = {"overrides": ["experiment=addition_linear", f"seed={value}"], "flags": [], "finished": False}
     (here / "sweep").mkdir()
     (here / "sweep" / "sweep.yaml").write_text(yaml.safe_dump(record))

@@ -97,6 +97,8 @@ def _result(source: ConfigSource, text: str, config: Any) -> ConfigResult:
 
 def _defaults_in_words(self: ConfigRepository, config_path: str, defaults: Any) -> Any:
     """Hydra's reader of a file's list `defaults`, which has no words for a line that is none."""
+    if OmegaConf.is_config(defaults):
+        trust.check_questions(f"{config_path}.yaml", OmegaConf.to_container(defaults, resolve=False))
     try:
         return _defaults(self, config_path, defaults)
     except (AssertionError, AttributeError, TypeError):

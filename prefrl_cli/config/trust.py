@@ -97,15 +97,24 @@ def is_elsewhere(override: str) -> bool:
     return override.lstrip("+~").startswith("logger") and not _PLAIN.fullmatch(override)
 
 
+def check_questions(file: str, content: Any) -> None:
+    """Refuse a text of a file that asks a resolver.
+
+    Raises:
+        ConfigError: naming the file and the text.
+    """
+    for text in _texts(content):
+        if asks_outside(text):
+            raise ConfigError(f"{file}: a file may not ask for {show(text)}; type it on the command line instead")
+
+
 def check_file(file: str, content: Any) -> None:
     """Refuse what a file of a `--config-dir` may not set.
 
     Raises:
         ConfigError: naming the file and the option.
     """
-    for text in _texts(content):
-        if asks_outside(text):
-            raise ConfigError(f"{file}: a file may not ask for {show(text)}; type it on the command line instead")
+    check_questions(file, content)
     if isinstance(content, Mapping) and "output_dir" in content:
         raise ConfigError(f"{file}: a file may not set output_dir; type it on the command line instead")
     given = content.get("hydra") if isinstance(content, Mapping) else None
