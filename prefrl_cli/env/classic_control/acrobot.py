@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prefrl_cli.charts.figures import Shape
 from prefrl_cli.core.environment import Discrete, TimeLimit
 from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.env.classic_control.control import Control, Horizon, Numbers, Truths, visited, wrapped_angle
+from prefrl_cli.env.classic_control.control import Control, Horizon, Numbers, Plane, Truths, visited, wrapped_angle
+from prefrl_cli.env.classic_control.shapes import circle, line
 
 _SECONDS = 0.2  # of a step
 _GRAVITY = 9.8
@@ -30,6 +32,10 @@ class Acrobot(Control):
     action_space = Discrete(3)
     reset_draws = 4
     start = ((-0.1, 0.1),) * 4
+    plane = Plane(
+        0, 1, "angle of the first link (radians)", "angle of the second to the first (radians)",
+        (-np.pi, np.pi), (-np.pi, np.pi), ", at rest",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -76,6 +82,24 @@ class Acrobot(Control):
 
     def _reward(self, state: Numbers, actions: NDArray[Any], arrived: Truths) -> Numbers:
         return np.where(arrived, 0.0, -1.0)
+
+    def unobserve(self, seen: NDArray[np.floating]) -> Numbers:
+        """Angles and velocities `[..., 4]` of what was observed `[..., 6]`."""
+        angles = [np.arctan2(seen[..., 1], seen[..., 0]), np.arctan2(seen[..., 3], seen[..., 2])]
+        return np.stack([*angles, seen[..., 4], seen[..., 5]], -1).astype(np.float64)
+
+    def _picture(self, *state: float) -> list[Shape]:
+        first, second = state[0], state[0] + state[1]
+        hinge = np.array([0.5, 0.5])
+        middle = hinge + 0.22 * np.array([np.sin(first), -np.cos(first)])
+        tip = middle + 0.22 * np.array([np.sin(second), -np.cos(second)])
+        return [
+            line([[0, 0.72], [1, 0.72]], "goal"),
+            line([hinge, middle], "trail", 0.04),
+            line([middle, tip], "agent", 0.04),
+            circle(hinge, 0.02),
+            circle(middle, 0.02),
+        ]
 
 
 def _slope(state: Numbers, torque: Numbers) -> Numbers:

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prefrl_cli.charts.figures import Shape
 from prefrl_cli.core.environment import Discrete, TimeLimit
 from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.env.classic_control.control import Control, Horizon, Numbers, Truths, wrapped_angle
+from prefrl_cli.env.classic_control.control import Control, Horizon, Numbers, Plane, Truths, wrapped_angle
+from prefrl_cli.env.classic_control.shapes import box, circle, line, polygon
 
 _SECONDS = 0.02  # of a step
 _FARTHEST, _STEEPEST = 2.4, 12 * 2 * np.pi / 360
@@ -31,6 +33,9 @@ class CartPole(Control):
     action_space = Discrete(2)
     reset_draws = 4
     start = ((-0.05, 0.05),) * 4
+    plane = Plane(
+        0, 2, "position (metres)", "angle of the pole (radians)", (-4.8, 4.8), (-0.42, 0.42), ", at rest"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -69,3 +74,18 @@ class CartPole(Control):
 
     def _reward(self, state: Numbers, actions: NDArray[Any], arrived: Truths) -> Numbers:
         return np.ones(arrived.shape)
+
+    def _picture(self, *state: float) -> list[Shape]:
+        position, _, angle, _ = state
+        seen = float(np.clip(position, -_FARTHEST, _FARTHEST))  # past its bounds the ground moves, not the cart
+        cart = np.array([0.5 + 0.08 * seen, 0.48])
+        bounds = 0.5 + 0.08 * (seen - position + np.array([-_FARTHEST, _FARTHEST]))
+        tip = cart + 0.3 * np.array([np.sin(angle), np.cos(angle)])
+        marks = [line([[x, 0.4], [x, 0.48]], "goal") for x in bounds if 0 <= x <= 1]
+        return [
+            line([[0, 0.44], [1, 0.44]], "soft"),
+            *marks,
+            polygon(box(cart, 0.15, 0.08), "trail"),
+            line([cart, tip], "agent", 0.03),
+            circle(cart, 0.018),
+        ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,13 +20,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prefrl_cli.charts.figures import Figure, Learned, Shape
 from prefrl_cli.core.environment import Box, Discrete, TimeLimit
 from prefrl_cli.core.option_types import Limits
 from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.env.classic_control.figures import control_figures
 
 Horizon = Annotated[int, Limits(1, 100_000)]
 Numbers = NDArray[np.float64]
 Truths = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Two of the numbers of a state, over which a reward is drawn.
+
+    Attributes:
+        x, y: which.
+        x_label, y_label: what they are, with the unit.
+        x_range, y_range: from where to where.
+        rest: what the others are, as the end of a sentence; empty where there are none.
+    """
+
+    x: int
+    y: int
+    x_label: str
+    y_label: str
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    rest: str = ""
 
 
 class Control(ABC):
@@ -44,12 +67,14 @@ class Control(ABC):
         observation_high: the largest size of each of them.
         reset_draws: numbers that a reset takes.
         start: least and greatest of each number of a first state; those that are drawn come first.
+        plane: over which the reward is drawn.
     """
 
     observation_high: tuple[float, ...]
     action_space: Discrete | Box
     reset_draws: int
     start: tuple[tuple[float, float], ...]
+    plane: Plane
 
     def __init__(self, horizon: int, fixed_horizon: bool, absorbing: bool, time_limit: TimeLimit) -> None:
         self.horizon, self.time_limit = horizon, time_limit
@@ -108,9 +133,21 @@ class Control(ABC):
         """What only the environment can tell of observed states `[..., F]`: nothing more."""
         return {}
 
-    def figures(self, learned: Any) -> dict[str, Any]:
-        """Pictures of what one seed learned: none."""
-        return {}
+    def unobserve(self, seen: NDArray[np.floating]) -> Numbers:
+        """The states `[..., S]` of what was observed `[..., F]`, in its 32 bits; an angle lies between -pi and pi."""
+        return seen.astype(np.float64)
+
+    def frames(self, seen: NDArray[np.floating]) -> list[list[Shape]]:
+        """A picture of each of the observed states `[K, F]`."""
+        return [self._picture(*state) for state in self.unobserve(seen).tolist()]
+
+    def clip(self, states: Tensor) -> dict[str, Any]:
+        """What a person is shown of observed states `[K, F]`: a film of moving shapes."""
+        return {"kind": "shapes", "frames": self.frames(states.numpy())}
+
+    def figures(self, learned: Learned) -> dict[str, Figure]:
+        """What one seed learned here, as charts by file name."""
+        return control_figures(self, learned)
 
     @abstractmethod
     def _move(self, state: Numbers, actions: NDArray[Any]) -> Sequence[Numbers]:
@@ -123,6 +160,10 @@ class Control(ABC):
     @abstractmethod
     def _reward(self, state: Numbers, actions: NDArray[Any], arrived: Truths) -> Numbers:
         """What Gymnasium gives for a step `[...]`; `arrived`: whether its episode ends there."""
+
+    @abstractmethod
+    def _picture(self, *state: float) -> list[Shape]:
+        """What is drawn of a state's S numbers."""
 
 
 def wrapped_angle(angle: Numbers) -> Numbers:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from prefrl_cli.charts.figures import Shape
 from prefrl_cli.core.environment import Box, Discrete, TimeLimit
 from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.env.classic_control.control import Control, Horizon, Numbers, Truths, visited
+from prefrl_cli.env.classic_control.control import Control, Horizon, Numbers, Plane, Truths, visited
+from prefrl_cli.env.classic_control.shapes import box, circle, line, polygon
 
 _LEFT, _RIGHT, _FASTEST = -1.2, 0.6, 0.07
 
@@ -27,6 +29,7 @@ class MountainCar(Control):
     action_space: Discrete | Box = Discrete(3)
     reset_draws = 1
     start = ((-0.6, -0.4), (0.0, 0.0))
+    plane = Plane(0, 1, "position", "velocity (a step)", (_LEFT, _RIGHT), (-_FASTEST, _FASTEST))
     flag = 0.5  # its position
 
     def __init__(
@@ -67,6 +70,25 @@ class MountainCar(Control):
 
     def _reward(self, state: Numbers, actions: NDArray[Any], arrived: Truths) -> Numbers:
         return np.full(arrived.shape, -1.0)
+
+    def _picture(self, *state: float) -> list[Shape]:
+        slope = float(np.arctan(1.5 * np.cos(3 * state[0])))
+        along, up = np.array([np.cos(slope), np.sin(slope)]), np.array([-np.sin(slope), np.cos(slope)])
+        wheel, flag = _on_hill(state[0]) + 0.02 * up, _on_hill(self.flag)
+        return [
+            line(_on_hill(np.linspace(_LEFT, _RIGHT, 37)), "soft"),
+            line([flag, flag + [0, 0.15]]),
+            polygon([flag + [0, 0.15], flag + [0, 0.09], flag + [-0.08, 0.12]], "goal"),
+            polygon(box(wheel + 0.03 * up, 0.12, 0.05, slope), "agent"),
+            circle(wheel - 0.035 * along, 0.02),
+            circle(wheel + 0.035 * along, 0.02),
+        ]
+
+
+def _on_hill(position: ArrayLike) -> Numbers:
+    """Where positions `[...]` lie in the picture, `[..., 2]`."""
+    at = np.asarray(position, dtype=np.float64)
+    return np.stack([0.05 + (at - _LEFT) / 2, 0.4 + 0.25 * np.sin(3 * at)], -1)
 
 
 class MountainCarContinuous(MountainCar):  # a second level, since engine, flag and reward are all that differs

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prefrl_cli.charts.figures import Shape
 from prefrl_cli.core.environment import Box, TimeLimit
 from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.env.classic_control.control import Control, Horizon, Numbers, Truths
+from prefrl_cli.env.classic_control.control import Control, Horizon, Numbers, Plane, Truths
+from prefrl_cli.env.classic_control.shapes import circle, line
 
 _SECONDS = 0.05  # of a step
 _FASTEST, _STRONGEST = 8.0, 2.0
@@ -30,6 +32,9 @@ class Pendulum(Control):
     action_space = Box(-_STRONGEST, _STRONGEST, (1,))
     reset_draws = 2
     start = ((-np.pi, np.pi), (-1.0, 1.0))
+    plane = Plane(
+        0, 1, "angle (radians; 0 is upright)", "velocity (radians a second)", (-np.pi, np.pi), (-_FASTEST, _FASTEST)
+    )  # fmt: skip
 
     def __init__(self, horizon: Horizon = 200, time_limit: TimeLimit = "bootstrap") -> None:
         super().__init__(horizon, True, False, time_limit)
@@ -61,3 +66,17 @@ class Pendulum(Control):
         angle = (state[..., 0] + np.pi) % (2 * np.pi) - np.pi
         cost: Numbers = angle**2 + 0.1 * state[..., 1] ** 2 + 0.001 * actions**2
         return -cost
+
+    def unobserve(self, seen: NDArray[np.floating]) -> Numbers:
+        """Angle and velocity `[..., 2]` of what was observed `[..., 3]`."""
+        return np.stack([np.arctan2(seen[..., 1], seen[..., 0]), seen[..., 2]], -1).astype(np.float64)
+
+    def _picture(self, *state: float) -> list[Shape]:
+        hinge = np.array([0.5, 0.5])
+        tip = hinge + 0.38 * np.array([-np.sin(state[0]), np.cos(state[0])])
+        return [
+            line([hinge, hinge + [0, 0.38]], "soft"),
+            line([hinge, tip], "agent", 0.05),
+            circle(tip, 0.05, "agent"),
+            circle(hinge, 0.02),
+        ]
