@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import warnings
@@ -149,3 +150,38 @@ def test_stable_baselines3_learns_the_maze():
         seen, reward, *_ = env.step(model.predict(seen, deterministic=True)[0])
         rewards.append(reward)
     assert rewards == [0.0] * 7 + [10.0]
+
+
+CLONES = """
+import gymnasium, numpy as np, torch
+from imitation.algorithms.bc import BC
+from imitation.data.rollout import flatten_trajectories
+from imitation.data.types import Trajectory
+
+env = gymnasium.make("prefrl_cli.env.gymnasium_registration:prefrl/Maze-v0", size=5, observation="one_hot")
+maze, (seen, _) = env.unwrapped.maze, env.reset()
+observed, actions, reached = [seen], [], False
+while not reached:  # a shortest way
+    actions.append(int(maze.distance[maze.transitions[env.unwrapped.state]].argmin()))
+    seen, _, reached, *_ = env.step(actions[-1])
+    observed.append(seen)
+torch.manual_seed(0)
+shown = flatten_trajectories([Trajectory(np.array(observed), np.array(actions), None, terminal=True)] * 8)
+learner = BC(
+    observation_space=env.observation_space, action_space=env.action_space, demonstrations=shown,
+    rng=np.random.default_rng(0), device="cpu",
+)
+learner.train(n_epochs=30, progress_bar=False)
+seen, _ = env.reset()
+for _ in range(8):
+    seen, reward, *_ = env.step(learner.policy.predict(seen, deterministic=True)[0])
+print("reward", reward)
+"""
+
+
+def test_imitation_learns_the_maze(tmp_path):
+    """Its behavioural cloning, untouched, repeats the way that it was shown; apart, since it leaves files open."""
+    pytest.importorskip("imitation")
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", CLONES], capture_output=True, text=True, env=environment)
+    assert done.stdout.endswith("reward 10.0\n"), done.stderr
