@@ -23,7 +23,7 @@ from prefrl_cli.config.messages import cause
 from prefrl_cli.core.option_types import ConfigError, Failed
 from prefrl_cli.run import runner
 from prefrl_cli.sweep import start
-from prefrl_cli.sweep.directory import read_json
+from prefrl_cli.sweep.results import read_json
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]

@@ -23,8 +23,9 @@ from prefrl_cli.report.runs import read_run
 from prefrl_cli.run import runner
 from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.provenance import stored_config, stored_environment
-from prefrl_cli.sweep.directory import Sweep, read_json
+from prefrl_cli.sweep.directory import Sweep
 from prefrl_cli.sweep.record import read_record
+from prefrl_cli.sweep.results import read_json
 
 LEAVES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.dates(), st.sampled_from(fuzz.VALUES)

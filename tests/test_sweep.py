@@ -19,8 +19,9 @@ from prefrl_cli.config import messages
 from prefrl_cli.config.overrides import what
 from prefrl_cli.logger import mlflow, tensorboard
 from prefrl_cli.run import runner
-from prefrl_cli.sweep.directory import Sweep, read_json
+from prefrl_cli.sweep.directory import Sweep
 from prefrl_cli.sweep.record import find, goes_on, job_name, read_record
+from prefrl_cli.sweep.results import read_json
 
 ADDITION = ["-m", "experiment=addition_linear", "quiet=true"]
 # The larger learning rate ends as a number that is none.

@@ -14,7 +14,7 @@ from prefrl_cli.core.option_types import ConfigError, show
 
 # Where a `hydra` option begins, and what it does here. The first three are for sweeps.
 OBEYED = {
-    "hydra/launcher": "with -m: what starts the jobs, such as joblib or slurm",
+    "hydra/launcher": "with -m: what starts the jobs, such as processes or slurm",
     "hydra/sweeper": "with -m: what chooses the jobs, such as optuna",
     "hydra/sweeper/sampler": "with -m: how a search draws its trials",
     "hydra.launcher": "with -m: options of the launcher",

@@ -13,21 +13,20 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
-from hydra.types import TaskFunction
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from prefrl_cli.config import messages
 from prefrl_cli.config.build import as_line, build, check_objective, metric_names, prepare_loggers
 from prefrl_cli.config.messages import cause
-from prefrl_cli.config.options import Configuration
+from prefrl_cli.config.options import Configuration, check, signature
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.sweep import hparams_search
-from prefrl_cli.sweep.directory import Sweep
+from prefrl_cli.sweep.processes import DIED, Processes
 from prefrl_cli.sweep.progress import tell
-from prefrl_cli.sweep.results import Job, Standing
+from prefrl_cli.sweep.results import Job, Jobs, Standing
 
-_DIED = "its process ended without a word (killed, or out of memory?)"
 _ELSEWHERE = "the launcher lost sight of it; it may still be waiting or running there: type the command again later"
 _NO_OBJECTIVE = "objective: a search needs a metric to go by"
 
@@ -45,7 +44,7 @@ class SweepLauncher(Launcher):
         config: of the whole sweep.
     """
 
-    def __init__(self, inner: Launcher, sweep: Sweep, compose: Compose, loader: Any, config: DictConfig) -> None:
+    def __init__(self, inner: Launcher, sweep: Jobs, compose: Compose, loader: Any, config: DictConfig) -> None:
         self._inner, self._sweep, self._compose, self._loader, self._config = inner, sweep, compose, loader, config
         self._prepared: set[str] = set()
         self._told: set[str] = set()
@@ -69,7 +68,7 @@ class SweepLauncher(Launcher):
             objectives.append(config.get("objective"))
             if self._sweep.standing(job).status == "finished" or job.name in to_do:
                 continue
-            if (problem := self._problem(config)) is None:
+            if (problem := self._problem(job, config)) is None:
                 to_do[job.name] = (job, overrides)
             else:
                 self._refuse(job, problem)
@@ -97,10 +96,11 @@ class SweepLauncher(Launcher):
                 tell(as_line(told))
             self._prepared.add(loggers)
 
-    def _problem(self, config: DictConfig) -> str | None:
+    def _problem(self, job: Job, config: DictConfig) -> str | None:
         """What is wrong with a job's options, found before any job begins; another machine may have its device."""
         try:
-            made = self._compose(config).with_run(device="cpu")
+            job.config = self._compose(config)
+            made = job.config.with_run(device="cpu")
             if is_search(self._config) and made.run.objective is None:
                 return f"{_NO_OBJECTIVE}; type objective=NAME"
             build(made)
@@ -131,7 +131,7 @@ class SweepLauncher(Launcher):
             code, reason = done.return_value
             job.reason = reason if code else None
             if code == 2:
-                self._refuse(job, reason or _DIED)
+                self._refuse(job, reason or DIED)
             elif not code and reason:
                 self._warn(reason)
 
@@ -148,7 +148,7 @@ class SweepLauncher(Launcher):
                     else f"hydra/launcher={chosen}: cannot start the jobs ({cause(problem)})"
                 )
         elif len(jobs) == 1:
-            jobs[0][0].reason = _DIED
+            jobs[0][0].reason = DIED
         else:
             alone = began or [one for one, _ in left]  # to find the one that dies
             for one in alone:
@@ -200,20 +200,56 @@ def check_search(config: DictConfig, compose: Compose) -> None:
     check_objective(made)
 
 
+_OURS = f"{Processes.__module__}.{Processes.__qualname__}"
+
+
 def check_launcher(config: DictConfig) -> None:
-    """Refuse a launcher whose package is not installed.
+    """Refuse a launcher whose package is not installed, and an option of ours that it cannot take.
 
     Raises:
-        ConfigError: with the command that installs it.
+        ConfigError: with the command that installs it, or what to type.
     """
     target = str(config.hydra.launcher.get("_target_"))
-    if not target.startswith("hydra._internal.") and not messages.found(target):
+    if target == _OURS:
+        _ours(config)
+    elif not target.startswith("hydra._internal.") and not messages.found(target):
         raise messages.not_installed(f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}", target)
 
 
+def _ours(config: DictConfig) -> Processes:
+    """Our own launcher with the options that were typed."""
+    options: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
+    given = {name: value for name, value in options.items() if name != "_target_"}
+    return Processes(**check("hydra.launcher", signature(Processes), given))
+
+
+class _Rows(Sweeper):
+    """Gives jobs, each with overrides of its own, to the launcher.
+
+    Args:
+        rows: the overrides of each.
+    """
+
+    def __init__(self, rows: Sequence[Sequence[str]]) -> None:
+        self._rows = rows
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take the launcher that was chosen."""
+        self._launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run them all."""
+        return self._launcher.launch(self._rows, 0)
+
+
 @contextlib.contextmanager
-def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
+def launching(sweep: Jobs, compose: Compose, rows: Sequence[Sequence[str]] | None = None) -> Iterator[None]:
     """Within it, Hydra's sweepers get a `SweepLauncher` around the launcher that was chosen.
+
+    Args:
+        sweep: whose jobs are run.
+        compose: see `SweepLauncher`.
+        rows: the overrides of each job, where no sweeper is to make them of what was typed.
 
     Raises:
         ConfigError: when the launcher's package is not installed.
@@ -221,6 +257,10 @@ def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
     original, original_sweeper = Plugins.instantiate_launcher, Plugins.instantiate_sweeper
 
     def with_search(self: Plugins, **given: Any) -> Sweeper:
+        if rows is not None:
+            listed = _Rows(rows)
+            listed.setup(**given)
+            return listed
         check_search(given["config"], compose)
         sweeper = original_sweeper(self, **given)
         search: Any = getattr(sweeper, "sweeper", None)
@@ -236,7 +276,11 @@ def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
 
     def ours(self: Plugins, hydra_context: Any, task_function: TaskFunction, config: DictConfig) -> Launcher:
         check_launcher(config)
-        inner = original(self, hydra_context, task_function, config)
+        if config.hydra.launcher.get("_target_") == _OURS:
+            inner: Launcher = _ours(config)
+            inner.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        else:
+            inner = original(self, hydra_context, task_function, config)
         return SweepLauncher(inner, sweep, compose, hydra_context.config_loader, config)
 
     # On the class: Hydra sends the one instance to other processes.
