@@ -232,8 +232,6 @@ TOLD = [
     ("type make({}, {}", "Python: test_api"),
     ("type one that holds runs, such as outputs", "Python: test_api"),
     ("type pip install pandas", "another program's command"),
-    ("type prefrl-train -m in a terminal, then runs(FOLDER", "Python: test_api"),
-    ("type prefrl-train {} in a terminal", "Python: test_api"),
     ("type whole numbers, or observations of {} features in the last axis", "Python: test_api"),
     ("type a linked folder's path to include it", "a link of one's own: test_report"),
 ]

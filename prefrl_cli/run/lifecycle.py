@@ -14,7 +14,7 @@ from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.run import training
 from prefrl_cli.run.directory import STATUS, RunDirectory, Status, read_status
-from prefrl_cli.run.outputs import note_start
+from prefrl_cli.run.outputs import GoingOn, note_start
 from prefrl_cli.run.training import ready, schedule_over, take_up, train
 
 if TYPE_CHECKING:
@@ -258,6 +258,13 @@ def resume_run(
             until=until,
             warned=warned,
         )
+
+
+def go_on(found: GoingOn) -> Status:
+    """Do what was typed beside a run: go on with it, or begin one of its own where a checkpoint of it stands."""
+    if found.new is not None:
+        return branch(found.folder, found.checkpoint, found.new, found.config, found.overrides)
+    return resume_run(found.folder, found.config, found.overrides, extend=found.longer)
 
 
 def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, MetricsLog], quiet: bool) -> Status:

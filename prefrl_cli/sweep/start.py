@@ -34,8 +34,8 @@ from prefrl_cli.sweep.results import Jobs
 MOST_JOBS = 100_000
 
 
-def run_sweep(typed: Typed) -> int:
-    """Start a sweep, or go on with the newest of the same overrides that is not finished."""
+def sweep_of(typed: Typed) -> Sweep:
+    """The sweep that was typed: a new one, or the newest of the same overrides that is not finished."""
     check_number(typed)
     overrides = typed_text.what(typed.overrides)
     quiet = _quiet(typed)
@@ -57,7 +57,7 @@ def run_sweep(typed: Typed) -> int:
         )
     own = typed.flags.config_dir
     flags = [f"--config-dir={os.path.abspath(own)}"] if own else []
-    return _sweep(typed, Sweep(folder, overrides, flags), quiet=quiet)
+    return Sweep(folder, overrides, flags)
 
 
 def _quiet(typed: Typed) -> bool:
@@ -102,7 +102,7 @@ def resume_sweep(folder: Path, typed: Typed) -> int:
     if others:
         raise ConfigError(f"{others[0]}: a sweep goes on with its own options; leave it out, or start another sweep")
     again = Typed.of(["-m", *record["flags"], *record["overrides"], *how])
-    return _sweep(again, Sweep(folder, record["overrides"], record["flags"]), quiet=_quiet(again))
+    return run(again, Sweep(folder, record["overrides"], record["flags"]))
 
 
 def run_rows(jobs: Jobs, rows: Sequence[Sequence[str]], how: Sequence[str], watch: Watch) -> list[tuple[str, str]]:
@@ -152,9 +152,21 @@ def _launch(
         return jobs.failures()
 
 
-def _sweep(typed: Typed, sweep: Sweep, *, quiet: bool) -> int:
-    """Run what is left of a sweep; its exit code."""
-    folder = sweep.path
+def run(typed: Typed, sweep: Sweep) -> int:
+    """Run what is left of a sweep.
+
+    Args:
+        typed: what it is, and how it runs.
+        sweep: its folder.
+
+    Returns:
+        0 where every job finished, 1 where some did not, 2 where none began.
+
+    Raises:
+        ConfigError: for a folder of another sweep, and a launcher that is not there.
+        Interrupted: on Ctrl-C and its like, once the jobs have written their checkpoints.
+    """
+    folder, quiet = sweep.path, _quiet(typed)
     try:
         with sweep:
             failures = _launch(typed, sweep, Watch(sweep, quiet=quiet))
