@@ -24,7 +24,7 @@ from prefrl_cli.config.options import Configuration
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.sweep import hparams_search
 from prefrl_cli.sweep.directory import Sweep
-from prefrl_cli.sweep.progress import tell
+from prefrl_cli.sweep.progress import job_words, tell
 from prefrl_cli.sweep.results import Job, Standing
 
 _DIED = "its process ended without a word (killed, or out of memory?)"
@@ -59,8 +59,11 @@ class SweepLauncher(Launcher):
         Args:
             job_overrides: a list a job.
             initial_job_idx: the number of the first.
+
+        Raises:
+            ConfigError: when one and the same thing is wrong with every job.
         """
-        jobs, objectives, to_do = [], [], {}
+        jobs, objectives, to_do, refused = [], [], {}, dict[str, list[Job]]()
         self._sweep.expected = max(self._sweep.expected, len(job_overrides))
         for overrides in job_overrides:
             config = self._loader.load_sweep_config(self._config, list(overrides))
@@ -72,15 +75,25 @@ class SweepLauncher(Launcher):
             if (problem := self._problem(config)) is None:
                 to_do[job.name] = (job, overrides)
             else:
-                self._refuse(job, problem)
+                refused.setdefault(problem, []).append(job)
+        if [len(alike) for alike in refused.values()] == [len(job_overrides)] and self._is_whole():
+            raise ConfigError(next(iter(refused)))
+        for problem, alike in refused.items():
+            self._refuse(problem, *alike)
         for batch in self._batches(list(to_do.values())):
             self._run(batch, initial_job_idx)
         return [self._return(job, name) for job, name in zip(jobs, objectives, strict=True)]
 
-    def _refuse(self, job: Job, reason: str) -> None:
+    def _is_whole(self) -> bool:
+        """Whether the jobs that are launched together are the whole sweep."""
+        return not is_search(self._config) and OmegaConf.select(self._config, "hydra.sweeper.max_batch_size") is None
+
+    def _refuse(self, reason: str, *jobs: Job) -> None:
+        """Tell what is wrong, once for all jobs with which it is."""
         self._sweep.refused = True
-        job.reason, job.told = reason, True
-        tell(f"job {job.name}: {reason}")
+        for job in jobs:
+            job.reason, job.told = reason, True
+        tell(f"{job_words([job.name for job in jobs])}: {reason}")
 
     def _warn(self, warning: str) -> None:
         """Tell a tracker's failure, once for all jobs."""
@@ -131,7 +144,7 @@ class SweepLauncher(Launcher):
             code, reason = done.return_value
             job.reason = reason if code else None
             if code == 2:
-                self._refuse(job, reason or _DIED)
+                self._refuse(reason or _DIED, job)
             elif not code and reason:
                 self._warn(reason)
 
@@ -164,9 +177,8 @@ class SweepLauncher(Launcher):
             if standing.failed and (declared := standing.declared.get(objective)) and declared.failed is None:
                 done.return_value = math.nan  # the mean over the other seeds would praise options that fail
             if done.return_value is None:
-                self._refuse(
-                    job, f"objective={objective}: it has no value at the end; choose one of {_known(standing)}"
-                )
+                reason = f"objective={objective}: it has no value at the end; choose one of {_known(standing)}"
+                self._refuse(reason, job)
         return done
 
 
