@@ -77,6 +77,11 @@ THEN = [
         f"train -m {QUICK} hydra.sweeper.max_batch_size=0",
         f"train -m {QUICK} hydra.sweeper.max_batch_size=1",
     ),
+    (
+        "try {}=2",
+        f"train -m {QUICK} seed=0,1 hydra/launcher=joblib hydra.launcher.n_jobs=100000",
+        f"train -m --check {QUICK} seed=0,1 hydra/launcher=joblib hydra.launcher.n_jobs=2",
+    ),
     ("type at least one value", f"train -m {QUICK} seed=range(0,0)", f"train -m {QUICK} seed=range(0,1)"),
     ("type one name", f"train -m {QUICK} output_dir=a,b", f"train -m {QUICK} output_dir=a"),
     ("type another folder", f"train -m {QUICK} output_dir=run", f"train -m {QUICK} output_dir=other"),
@@ -111,6 +116,11 @@ THEN = [
     ),
     (
         "type it on the command line instead",
+        "build --config-dir=mine experiment=copies",
+        "build --config-dir=mine experiment=good hydra.job.env_copy=[HOME]",
+    ),
+    (
+        "type +{}=VALUE on the command line instead",
         "build --config-dir=mine experiment=sets",
         "build --config-dir=mine experiment=good +hydra.job.env_set.A=1",
     ),
@@ -323,6 +333,7 @@ def made(tmp_path_factory):
         "asks": "output_dir: ${oc.env:HOME}",
         "writes": "output_dir: x",
         "sets": "hydra: {job: {env_set: {A: 1}}}",
+        "copies": "hydra: {job: {env_copy: [A]}}",
         "allows": "allow_targets: [os]",
         "value": "env: 3",
     }.items():

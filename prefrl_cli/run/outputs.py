@@ -247,6 +247,7 @@ def learned(
     policies = list(Configuration.of(stored).run.seeds)
     config = Configuration.of(config)
     # Built with the seeds of training: some of what does not learn, an ensemble's start, is drawn from them.
+    from prefrl_cli.algorithm.living import Living
     from prefrl_cli.run.training import ready  # with all that trains
 
     built = Configuration({**config.options, "logger": None}, config.run).with_run(seed=stored["seed"], output_dir=None)
@@ -264,6 +265,7 @@ def learned(
         raise ConfigError(
             f"{typed or folder}: the networks of the run do not fit ({short(problem)[:80]}); {cure}"
         ) from None
+    Living(policies, {str(seed): {} for seed in failed}, {}).clear(algorithm)
     return Learned(run, algorithm, step, policies, failed, state)
 
 

@@ -141,6 +141,11 @@ def table_of_failures(failures: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{len(failures)} failed:", *lines]
 
 
+def job_words(names: Sequence[str]) -> str:
+    """Jobs that something is said of, in few words."""
+    return f"job {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
 def tell(text: str) -> None:
     """Print a line of its own on the console, in the place of the line that is there while the sweep runs."""
     instead = "\r\033[K" if sys.stderr.isatty() else ""
