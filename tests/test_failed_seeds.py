@@ -22,7 +22,8 @@ from prefrl_cli.run import runner
 from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.lifecycle import run_or_resume
 from prefrl_cli.stats.intervals import share_interval
-from prefrl_cli.study.study import Row, Study, markdown, measure, table
+from prefrl_cli.study.study import Row, Study, measure
+from prefrl_cli.study.table import markdown, table
 from prefrl_cli.sweep.directory import Sweep
 
 SIZES = {
@@ -248,7 +249,7 @@ def test_it_counts_in_every_part_of_a_report(maze, capsys):
     assert report.main(["runs", "-o", "out"]) == 0
     page = re.sub(r"<[^>]+>", " ", Path("out", "report.html").read_text())
     assert "Seeds that failed: 1." in page and re.search(r"1\s+step 3: the loss is not a number", page)
-    assert "With fewer than 10 seeds" in page and re.search(r"over 4 of 4 seeds;.*?\s1 failed", page)
+    assert "With fewer than 16 seeds" in page and re.search(r"over 4 of 4 seeds;.*?\s1 failed", page)
     cells = {row["metric"]: row for row in csv.DictReader(io.StringIO(Path("out", "report.csv").read_text()))}
     assert {row["failed_seeds"] for row in cells.values()} == {"1"}
     assert cells["solved"]["seeds"] == "4" and cells["epic_distance"]["seeds"] == "3"
@@ -288,7 +289,7 @@ def test_a_study_says_so(maze):
     found = measure(study, Path("runs"))
     text = markdown(study, found)
     assert "| one | 4, 1 failed |" in text and re.search(r"\| \d of 4, ", text)
-    assert "A failed seed has no success; other means leave it out." in text and "fewer than 10 seeds" in text
+    assert "A failed seed has no success; other means leave it out." in text and "fewer than 16 seeds" in text
     (row,) = csv.DictReader(io.StringIO(table(study, found)))
     assert (row["seeds"], row["failed_seeds"]) == ("4", "1")
 

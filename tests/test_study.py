@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy.stats import ttest_rel
 
 from prefrl_cli.charts.draw import style
 from prefrl_cli.cli.study import main
@@ -22,7 +23,8 @@ from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.outputs import metric_of
 from prefrl_cli.stats.summary import summarise
 from prefrl_cli.study import chart as study_chart
-from prefrl_cli.study.study import Result, Row, Study, place
+from prefrl_cli.study.study import Result, Row, Study
+from prefrl_cli.study.table import place
 from prefrl_cli.sweep import job as sweep_job
 
 TINY = {
@@ -103,19 +105,25 @@ def test_the_tables_say_what_the_runs_found(started, monkeypatch, capsys):
     assert len(set(slow)) == 3, "a comparison of equal seeds would show nothing"
     assert float(first["answer_error"]) == pytest.approx(slow.mean())
     assert float(second["difference"]) == pytest.approx(np.mean(fast - slow))
-    # One in 27 draws with replacement is three times the worst seed: more than the 2.5 % that are cut off.
     ends = [float(second[f"difference_{end}"]) for end in ("low", "high")]
-    assert ends == pytest.approx([min(fast - slow), max(fast - slow)])
+    assert ends == pytest.approx(ttest_rel(fast, slow).confidence_interval(), rel=1e-6)
+    assert (float(first["answer_error_median"]), float(first["answer_error_worst_tenth"])) == (
+        sorted(slow)[1],
+        max(slow),
+    )
     # The smaller error is the better one.
     wins = np.mean([(one < other) + 0.5 * (one == other) for one in fast for other in slow])
     assert float(second["improvement"]) == pytest.approx(wins)
+    assert float(second["seeds_better"]) == pytest.approx(np.mean(fast < slow))
+    assert float(second["p"]) == float(second["p_holm"]) >= 0.25, "three seeds cannot show more"
     assert (first["baseline"], first["difference"], second["baseline"]) == ("", "", "rate 0.15")
     command = "prefrl-train experiment=addition_linear num_seeds=3 evaluation.every=0 steps=4"
     assert (first["command"], second["command"]) == (command, f"{command} optimizer.lr=0.3")
     text = (STUDY / "table.md").read_text()
-    assert "| | seeds | answer error | theta 1 | against rate 0.15 | P(improvement) | training |" in re.sub(
-        " +", " ", text
+    heading = (
+        "| | seeds | answer error | median | worst tenth | theta 1 | against rate 0.15 | seeds better | p | training |"
     )
+    assert heading in re.sub(" +", " ", text) and "With fewer than 16 seeds" in text
     cell = next(line for line in text.splitlines() if line.startswith("| rate 0.3 |")).split(" | ")[2]
     assert float(cell.split()[0]) == pytest.approx(fast.mean(), abs=0.01)
     assert (STUDY / "chart.png").read_bytes().startswith(b"\x89PNG")

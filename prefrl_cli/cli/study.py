@@ -138,7 +138,7 @@ def _run(rows: Rows, how: Sequence[str], readme: Path | None) -> int:
 
 def _write(study: Study, results: list[Result], folder: Path) -> None:
     from prefrl_cli.run.directory import RunDirectory
-    from prefrl_cli.study.study import markdown, table
+    from prefrl_cli.study.table import markdown, table
 
     picture = None
     if any(one.finished for one in results):
@@ -157,7 +157,7 @@ def _named(page: str, study: Study) -> bool:
 
 def _write_readme(page: Path, study: Study, results: list[Result], folder: Path) -> None:
     """The table between the page's markers, and the chart beside the page."""
-    from prefrl_cli.study.study import markdown, place
+    from prefrl_cli.study.table import markdown, place
 
     before = read_text(page)
     if not _named(before, study):
@@ -171,7 +171,7 @@ def _write_readme(page: Path, study: Study, results: list[Result], folder: Path)
 
 def _check_readme(typed: argparse.Namespace, studies: list[Study]) -> None:
     """Refuse what would only be found out after hours."""
-    from prefrl_cli.study.study import place
+    from prefrl_cli.study.table import place
 
     if typed.quick:
         raise ConfigError("--readme: a quick study says nothing; leave --quick out")
