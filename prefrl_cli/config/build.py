@@ -58,7 +58,7 @@ def build(config: Configuration | Mapping[str, Any]) -> Algorithm:
     nodes |= {group: Group(group, node, run.allow_targets) for group, node in groups.items() if group not in nodes}
     for node in sorted(nodes.values(), key=lambda node: node.group != "algorithm"):  # whose name a person knows
         node.check_parts(nodes)
-    ready: dict[str, Any] = {"seeds": run.seeds, "device": None, "steps": run.steps}
+    ready: dict[str, Any] = {"seeds": run.seeds, "device": None, "steps": run.steps, "allow_targets": run.allow_targets}
     late = {group: None for group in GROUPS if group in nodes}
     optimizers = [name for name in nodes["algorithm"].allowed if is_optimizer(name) and "optimizer" in nodes]
     late |= {name: None for name in optimizers}
