@@ -83,6 +83,7 @@ class OPRL:
         render_every: CountOrZero = 0,
         test_episodes: Items = 16,
         loss: Given[SoftTies | SkipTies | RaoKupper | Davidson | None] = None,
+        record: Given[bool] = False,
     ) -> None:
         check_parts(env, reward_model, queries, reward_update, shaping, policy_update, episodes, memory, test_episodes)
         self.env, self.streams, self.steps = env, streams, steps
@@ -95,7 +96,7 @@ class OPRL:
         self._test_episodes, self._loss = test_episodes, loss or SoftTies()
         self._trajectories = Store(memory, len(streams.seeds), trajectory_fields(env))
         self.preferences = PreferenceDataset(
-            env, streams, queries.segment or env.horizon, reward_update.keep, queries.budget
+            env, streams, queries.segment or env.horizon, reward_update.keep, queries.budget, record
         )
         self._held_out: Predictions | None = None
         self.step, self._success = 0, torch.zeros(len(streams.seeds), 0, device=streams.device)
