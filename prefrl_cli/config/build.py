@@ -56,7 +56,7 @@ def build(config: Configuration | Mapping[str, Any]) -> Algorithm:
         raise not_set("algorithm", "every experiment")
     _check_use(nodes, groups)
     nodes |= {group: Group(group, node, run.allow_targets) for group, node in groups.items() if group not in nodes}
-    handed = preferences_for(run, nodes["algorithm"])
+    handed = preferences_for(run, nodes["algorithm"], nodes.get("env"))
     for node in sorted(nodes.values(), key=lambda node: node.group != "algorithm"):  # whose name a person knows
         node.check_parts(nodes)
     ready: dict[str, Any] = {"seeds": run.seeds, "device": None, "steps": run.steps, **handed}

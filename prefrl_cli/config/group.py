@@ -177,7 +177,7 @@ def is_optimizer(name: str) -> bool:
     return name == "optimizer" or name.endswith("_optimizer")
 
 
-def preferences_for(run: Run, algorithm: Group) -> dict[str, Any]:
+def preferences_for(run: Run, algorithm: Group, env: Group | None) -> dict[str, Any]:
     """What an algorithm is handed of the options `preferences`; refused where it has no use for them.
 
     Raises:
@@ -192,7 +192,8 @@ def preferences_for(run: Run, algorithm: Group) -> dict[str, Any]:
         if value is not None and taken not in algorithm.allowed:
             cure = {"save": "asks no teacher", "file": "learns from no file"}[option]
             raise ConfigError(f"preferences.{option}={show(value)}: {algorithm.name} {cure}; leave that out")
-    return {"record": save is not None, "preferences_file": file}
+    options = {} if env is None else {f"env.{name}": value for name, value in {"choice": env.name, **env.given}.items()}
+    return {"record": save is not None, "preferences_file": file, "env_options": options}
 
 
 def make(name: str, /, *, seeds: Sequence[int] | None = None, **options: Any) -> Any:
