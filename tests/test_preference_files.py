@@ -22,8 +22,8 @@ from prefrl_cli.run.lifecycle import run_job, run_or_resume
 
 RUN = [
     "num_seeds=3", "steps=6", "env.size=4", "checkpoint.every=2", "checkpoint.keep=0", "charts=false",
-    "queries.questions=5", "queries.budget=22", "reward_update.keep=8", "reward_update.batch=4", "teacher=skip",
-    "algorithm.episodes=4", "algorithm.test_episodes=4", "preferences.save=asked.npz",
+    "queries.questions=5", "queries.budget=22", "reward_update.dataset_capacity=8", "reward_update.batch=4",
+    "teacher=skip", "algorithm.episodes=4", "algorithm.evaluation_episodes=4", "preferences.save=asked.npz",
 ]  # fmt: skip
 
 
