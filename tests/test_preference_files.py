@@ -371,22 +371,28 @@ def test_a_record_of_other_sizes_is_refused():
         "rewards": Field((2, 3), torch.float32), "lengths": Field((2,), torch.int64, 4),
         "last": Field((2,), torch.int64, 40_000),
     }  # fmt: skip
-    record = Record(2, fields)
-    assert len(record.data([4, 5], "a", {})) == 0
+    device = torch.device("cpu")
+    record = Record([4, 5], fields, device)
+    assert len(record.data("a", {})) == 0
     empty = record.state()
-    questions = {name: torch.zeros(2, 1, *one.shape, dtype=one.dtype) for name, one in fields.items()}
+    questions = {name: torch.zeros(2, 40, *one.shape, dtype=one.dtype) for name, one in fields.items()}
     questions["lengths"] += 1
     questions["states"] += 39_999
-    record.ask(questions, first=7, step=2, wanted=torch.tensor([True, False]))
-    record.answer(7, torch.ones(2, 1, dtype=torch.bool), torch.ones(2, 1), torch.ones(2, 1), 3)
-    data = record.data([4, 5], "a", {})
-    assert data.seed.tolist() == [4] and data.number.tolist() == [7] and data.states[0, 0, 0] == 39_999
-    other = Record(2, fields)
+    everyone = torch.ones(2, 40)
+    for first, wanted in ((0, [False, True]), (50, [True, False]), (100, [True, True])):  # more than there is room for
+        record.ask(questions, first=first, step=first, wanted=torch.tensor(wanted))
+    record.answer(50, everyone.bool(), everyone, everyone, 60)
+    data = record.data("a", {})
+    assert data.seed.tolist() == [4] * 80 + [5] * 80
+    assert data.number.tolist() == [*range(50, 90), *range(100, 140), *range(40), *range(100, 140)]
+    assert (data.states[:, :, 0] == 39_999).all() and data.answered.tolist() == [60] * 40 + [-1] * 120
+    assert (~np.isnan(data.label)).tolist() == (data.answered == 60).tolist()
+    other = Record([4, 5], fields, device)
     other.restore(record.state())
-    same(other.data([4, 5], "a", {}), data)
+    same(other.data("a", {}), data)
     other.restore(empty)
-    assert len(other.data([4, 5], "a", {})) == 0
+    assert len(other.data("a", {})) == 0
     with pytest.raises(ValueError, match="record"):
-        Record(3, fields).restore(record.state())
+        Record([4, 5, 6], fields, device).restore(record.state())
     with pytest.raises(ValueError, match="record"):
-        other.restore({**record.state(), "asked": ["x"]})
+        other.restore({**record.state(), "count": torch.tensor([1, 500])})

@@ -109,7 +109,7 @@ class PreferenceDataset:
         self._pending: list[_Batch] = []
         self.used = torch.zeros(len(streams.seeds), dtype=torch.int64, device=streams.device)
         self.asked = 0
-        self.record = Record(len(streams.seeds), self._question_fields) if record else None
+        self.record = Record(streams.seeds, self._question_fields, streams.device) if record else None
 
     @property
     def count(self) -> Tensor:

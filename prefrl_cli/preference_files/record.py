@@ -9,118 +9,135 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.preference_files.data import PreferenceData
 from prefrl_cli.preference_files.formats import save
 
-_ANSWERS = {"label": torch.float32, "weight": torch.float32, "answered": torch.int32, "wanted": torch.bool}
+_NUMBERS = {"number": torch.int64, "asked": torch.int32, "answered": torch.int32}
+_ANSWERS = {"label": torch.float32, "weight": torch.float32}
+_FEWEST = 64  # rows that there is room for; the room is doubled where it is short
+_NEVER = 2**62  # a number that no question has
 
 
 class Record:
     """Every question that R seeds have asked, and its answer where one was taken.
 
-    A question that a seed was asked beside others, when its own budget was spent, is none of its questions.
+    A question that a seed was asked beside others, when its own budget was spent, is none of its questions: each seed
+    has rows of its own, and as many as it has questions.
 
     Args:
-        replicas: R.
+        seeds: R of them.
         fields: of what a question is made of, the shapes without `[R, Q]`; whole numbers are kept as small as they fit.
+        device: where tensors live.
     """
 
-    def __init__(self, replicas: int, fields: Mapping[str, Field]) -> None:
-        self._replicas = replicas
+    def __init__(self, seeds: Sequence[int], fields: Mapping[str, Field], device: torch.device) -> None:
+        self._seeds, self._device = seeds, device
         self._fields = {name: field._replace(dtype=_narrow(field)) for name, field in fields.items()}
-        self._batches: dict[int, dict[str, Tensor]] = {}  # by the first number of each batch, `[R, Q, ...]` tensors
-        self._asked: dict[int, int] = {}
+        self._fields |= {name: Field((), kind) for name, kind in {**_NUMBERS, **_ANSWERS}.items()}
+        self._count = torch.zeros(len(seeds), dtype=torch.int64, device=device)
+        self._rows = self._empty(_FEWEST)
 
     def ask(self, questions: Mapping[str, Tensor], first: int, step: int, wanted: Tensor) -> None:
         """Questions that are asked together.
 
         Args:
             questions: `[R, Q, ...]` each.
-            first: number of the first.
+            first: number of the first; later questions have larger ones.
             step: the update at which they are.
             wanted: whether a seed may have another answer, `[R]`.
         """
-        shape = questions["lengths"].shape[:2]
-        kept = {name: questions[name].to(field.dtype) for name, field in self._fields.items()}
-        empty = {name: torch.zeros(shape, dtype=kind, device=wanted.device) for name, kind in _ANSWERS.items()}
-        self._batches[first] = kept | empty | {
-            "label": empty["label"] + torch.nan,
-            "answered": empty["answered"] - 1,
-            "wanted": wanted[:, None].expand(shape).clone(),
-        }  # fmt: skip
-        self._asked[first] = step
+        size = questions["lengths"].shape[1]
+        self._make_room(int(self._count.max()) + size)
+        numbers = torch.arange(size, device=self._device)
+        seeds = wanted.nonzero()
+        rows = self._count[wanted][:, None] + numbers
+        new = {name: value[wanted] for name, value in questions.items()}
+        new |= {"number": (first + numbers).expand_as(rows), "asked": torch.full_like(rows, step)}
+        new |= {"answered": torch.full_like(rows, -1), "label": torch.full_like(rows, torch.nan, dtype=torch.float32)}
+        for name, value in new.items():
+            self._rows[name][seeds, rows] = value.to(self._rows[name].dtype)
+        self._count = self._count + size * wanted
 
     def answer(self, first: int, given: Tensor, label: Tensor, weight: Tensor, step: int) -> None:
         """Answers to those questions of a batch that `given` marks, `[R, Q]` each."""
-        batch = self._batches[first]
-        batch["label"] = torch.where(given, label, batch["label"])
-        batch["weight"] = torch.where(given, weight, batch["weight"])
-        batch["answered"] = batch["answered"].masked_fill(given, step)
+        number, there = self._rows["number"], torch.arange(self._rows["number"].shape[1], device=self._device)
+        known = torch.where(there < self._count[:, None], number, _NEVER)
+        wanted = first + torch.arange(given.shape[1], device=self._device).expand(given.shape)
+        rows = torch.searchsorted(known, wanted.contiguous()).clamp(max=known.shape[1] - 1)
+        seeds, place = (given & (known.gather(1, rows) == wanted)).nonzero(as_tuple=True)
+        rows = rows[seeds, place]
+        self._rows["label"][seeds, rows] = label[seeds, place].float()
+        self._rows["weight"][seeds, rows] = weight[seeds, place].float()
+        self._rows["answered"][seeds, rows] = step
 
-    def data(self, seeds: Sequence[int], teacher: str, about: Mapping[str, Any]) -> PreferenceData:
+    def data(self, teacher: str, about: Mapping[str, Any]) -> PreferenceData:
         """Everything so far, seed by seed in the order of the questions' numbers.
 
         Args:
-            seeds: R of them.
             teacher: who answered.
             about: see `PreferenceData`.
         """
-        found = {name: value.cpu().numpy() for name, value in self._joined().items()}
-        wanted = found.pop("wanted")  # [R, N]
-        sizes = [batch["label"].shape[1] for batch in self._batches.values()]
-        numbers = [first + np.arange(size) for first, size in zip(self._batches, sizes, strict=True)]
-        found["number"] = np.broadcast_to(np.concatenate([*numbers, np.zeros(0, dtype=np.int64)]), wanted.shape)
-        found["asked"] = np.broadcast_to(np.repeat([*self._asked.values()], sizes).astype(np.int64), wanted.shape)
-        found["seed"] = np.broadcast_to(np.array(seeds)[:, None], wanted.shape)
-        arrays = {name: value[wanted] for name, value in found.items()}
-        answered = arrays["answered"] >= 0
-        arrays["teacher"] = np.where(answered, teacher, "")
+        wanted = torch.arange(self._rows["number"].shape[1], device=self._device) < self._count[:, None]
+        arrays = {name: _flat(value[wanted].cpu().numpy(), name) for name, value in self._rows.items()}
+        arrays["seed"] = np.repeat(np.array(self._seeds, dtype=np.int64), self._count.cpu().numpy())
+        arrays["teacher"] = np.where(arrays["answered"] >= 0, teacher, "")
         return PreferenceData.checked("the run's record", arrays, about)
 
-    def _joined(self) -> dict[str, Tensor]:
-        """All batches side by side, `[R, N, ...]` each."""
-        if not self._batches:
-            fields = {**self._fields, **{name: Field((), kind) for name, kind in _ANSWERS.items()}}
-            sizes = {name: [self._replicas, 0, *(size or 0 for size in one.shape)] for name, one in fields.items()}
-            return {name: torch.zeros(size, dtype=fields[name].dtype) for name, size in sizes.items()}
-        names = next(iter(self._batches.values()))
-        return {name: torch.cat([batch[name] for batch in self._batches.values()], 1) for name in names}
+    def _empty(self, room: int) -> dict[str, Tensor]:
+        return {
+            name: torch.zeros(len(self._seeds), room, *(size or 0 for size in one.shape), dtype=one.dtype, device=self._device)
+            for name, one in self._fields.items()
+        }
+
+    def _make_room(self, rows: int) -> None:
+        room = self._rows["number"].shape[1]
+        if rows <= room:
+            return
+        before, self._rows = self._rows, self._empty(max(rows, 2 * room))
+        for name, value in before.items():
+            self._rows[name][:, :room] = value
 
     def state(self) -> dict[str, Any]:
-        """Everything, in a few tensors `[R, N, ...]`."""
-        sizes = [batch["label"].shape[1] for batch in self._batches.values()]
-        return {"first": [*self._asked], "asked": [*self._asked.values()], "sizes": sizes, **self._joined()}
+        """Everything: `count`, `[R]`, and the rows `[R, N, ...]`, zero past a seed's own."""
+        return {
+            "count": self._count,
+            **{name: value[:, : int(self._count.max())] for name, value in self._rows.items()},
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is of other sizes."""
-        count = sum(state["sizes"])
-        kinds = {name: Field((self._replicas, count), kind) for name, kind in _ANSWERS.items()}
-        kinds |= {name: one._replace(shape=(self._replicas, count, *one.shape)) for name, one in self._fields.items()}
-        number = [int] * len(state["sizes"])
-        check_state({"first": number, "asked": number, "sizes": number, **kinds}, state, "record")
-        parts = {name: state[name].split(state["sizes"], 1) for name in kinds} if count else {}
-        self._batches = {
-            first: {name: values[place].clone() for name, values in parts.items()}
-            for place, first in enumerate(state["first"])
-        }
-        self._asked = dict(zip(state["first"], state["asked"], strict=True))
+        seeds = len(self._seeds)
+        kinds = {name: one._replace(shape=(seeds, None, *one.shape)) for name, one in self._fields.items()}
+        check_state({"count": Field((seeds,), torch.int64), **kinds}, state, "record")
+        room = {state[name].shape[1] for name in self._fields}
+        if len(room) > 1 or not 0 <= int(state["count"].min()) <= int(state["count"].max()) <= max(room):
+            raise ValueError("record has not as many rows as it says")
+        self._count, self._rows = state["count"].clone(), self._empty(max(_FEWEST, *room))
+        for name in self._fields:
+            self._rows[name][:, : max(room)] = state[name]
 
 
-def writer(record: Record, seeds: Sequence[int], path: Path, options: Mapping[str, Any]) -> Callable[[], None]:
+def writer(record: Record, path: Path, options: Mapping[str, Any]) -> Callable[[], None]:
     """What writes a file of everything so far: call it in any thread, whatever the run does meanwhile.
 
     Args:
         record: of the run.
-        seeds: R of them.
         path: of the file.
         options: of the run, by their dotted names.
     """
     teacher = options.get("teacher.choice") or options.get("teacher._target_") or ""
     about = {name: value for name, value in options.items() if name.startswith("env.") or name == "experiment"}
-    return partial(save, path, record.data(seeds, str(teacher), about))
+    return partial(save, path, record.data(str(teacher), about))
+
+
+def _flat(values: NDArray[Any], name: str) -> NDArray[Any]:
+    """What is observed of a state, and an action, as one vector."""
+    first = {"states": 3, "actions": 3, "last": 2}.get(name, values.ndim)
+    return values.reshape(*values.shape[:first], -1) if values.ndim > first else values
 
 
 def _narrow(field: Field) -> torch.dtype | None:

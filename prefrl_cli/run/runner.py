@@ -213,7 +213,7 @@ def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record
     sync, keep = log.sync(), None
     if run.preferences.save is not None:
         asked = algorithm.preferences.record  # type: ignore[attr-defined]  # `build` has looked for it
-        keep = writer(asked, run.seeds, directory.path / run.preferences.save, directory.options)
+        keep = writer(asked, directory.path / run.preferences.save, directory.options)
 
     def before() -> None:  # rows and questions must be there where the checkpoint is
         sync()
