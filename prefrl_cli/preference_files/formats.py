@@ -58,17 +58,26 @@ def save(path: Path, data: PreferenceData) -> None:
     write_whole(path, _WRITERS[path.suffix](data))
 
 
+def check_ending(option: str, name: str) -> None:
+    """Refuse a name that does not say in which of our formats to write.
+
+    Raises:
+        ConfigError: naming what to type.
+    """
+    if Path(name).suffix not in _WRITERS:
+        raise ConfigError(f"{option}={show(name)}: has to end in {_endings()}; try {option}=preferences.npz")
+
+
 def check_name(option: str, name: str) -> None:
     """Refuse what is not the name of a file in a run directory, in one of our formats.
 
     Raises:
         ConfigError: naming what to type.
     """
-    cure = f"try {option}=preferences.npz"
-    if Path(name).suffix not in _WRITERS:
-        raise ConfigError(f"{option}={show(name)}: has to end in {_endings()}; {cure}")
+    check_ending(option, name)
     if Path(name).name != name or not name.isprintable() or len(name.encode()) > _LONGEST:
-        raise ConfigError(f"{option}={show(name)}: is the name of a file in the run directory, no path; {cure}")
+        reason = "is the name of a file in the run directory, no path"
+        raise ConfigError(f"{option}={show(name)}: {reason}; try {option}=preferences.npz")
 
 
 def _endings() -> str:

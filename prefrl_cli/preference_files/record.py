@@ -89,7 +89,9 @@ class Record:
 
     def _empty(self, room: int) -> dict[str, Tensor]:
         return {
-            name: torch.zeros(len(self._seeds), room, *(size or 0 for size in one.shape), dtype=one.dtype, device=self._device)
+            name: torch.zeros(
+                len(self._seeds), room, *(size or 0 for size in one.shape), dtype=one.dtype, device=self._device
+            )
             for name, one in self._fields.items()
         }
 
