@@ -148,7 +148,7 @@ def test_wrong_options_are_one_line(options, line, capsys):
         ({"weight": np.zeros_like(DATA.weight)}, "preferences.file=file.npz: has no answer to learn from"),
         (
             {"about": {}, "states": DATA.states + 60},
-            "preferences.file=file.npz: its states go up to 122, and those of env to 63; choose another env",
+            "preferences.file=file.npz: its states are numbers up to 122, and those of env numbers up to 63; try",
         ),
         (
             {"states": DATA.states[..., None].astype(np.float32), "last": DATA.last[..., None].astype(np.float32)},
@@ -185,3 +185,38 @@ def test_what_a_run_kept_is_learned_from(capsys):
     assert train.main(["experiment=reward_from_file", *small, file, "output_dir=fit"]) == 0, capsys.readouterr().err
     metrics = json.loads(Path("fit", "summary.json").read_text())["metrics"]
     assert {"preference_accuracy", "calibration_error", "epic_distance", "return_correlation"} <= set(metrics)
+
+
+def test_vectors_are_kept_and_learned_from(capsys):
+    """Of a task whose states and actions are vectors: what is kept is learned from, with and without the task."""
+    small = ["num_seeds=2", "charts=false", "quiet=true"]
+    sizes = ["steps=4", "algorithm.episodes=4", "env.horizon=30", "queries.budget=60", "queries.until=4"]
+    for name, file in (("run", "asked.npz"), ("other", "asked.jsonl")):
+        options = ["experiment=pendulum", *small, *sizes, f"preferences.save={file}", f"output_dir={name}"]
+        assert train.main(options) == 0, capsys.readouterr().err
+    data, other = formats.load(Path("run/asked.npz")), formats.load(Path("other/asked.jsonl"))
+    for name, value in data.arrays().items():
+        np.testing.assert_array_equal(value, other.arrays()[name])
+    assert data.states.shape[1:] == (2, 10, 3) and data.actions.shape[1:] == (2, 10, 1)
+    used = json.loads(Path("run/summary.json").read_text())["metrics"]["labels_used"]["per_seed"]
+    assert [data.counts[data.seed == seed].sum() for seed in range(2)] == used == [60, 60]
+    returns = data.rewards.sum(2)
+    assert (data.label == (returns[:, 0] > returns[:, 1])).all()
+    for env, more in (("pendulum", {"reward_correlation"}), ("recorded", {"reward_correlation"})):
+        options = ["experiment=reward_from_file", *small, "steps=30", "preferences.file=run/asked.npz"]
+        assert train.main([*options, f"env={env}", "reward_model=state", f"output_dir={env}"]) == 0, (
+            capsys.readouterr().err
+        )
+        metrics = json.loads(Path(env, "summary.json").read_text())["metrics"]
+        assert metrics["preference_accuracy"]["mean"] > 0.6 and more <= set(metrics)
+    assert train.main(["experiment=reward_from_file", "preferences.file=run/asked.npz"]) == 2
+    assert (
+        "env=maze: run/asked.npz has questions about another environment; try env=pendulum" in capsys.readouterr().err
+    )
+
+
+def test_a_file_alone_tells_an_environment(capsys):
+    assert train.main(["experiment=reward_from_file", "env=recorded"]) == 2
+    assert "env=recorded: is known by a file alone; try preferences.file=FILE" in capsys.readouterr().err
+    algorithm = learned("env=recorded", saved())
+    assert (algorithm.evaluate()["preference_accuracy"] > 0.6).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,16 +17,18 @@ from torch.nn.functional import logsigmoid
 from prefrl_cli.algorithm import oprl_evaluation
 from prefrl_cli.algorithm.algorithm import FILE_METRICS
 from prefrl_cli.charts.figures import Curves, Figure, History, Line, Panel
-from prefrl_cli.core.environment import Box, FiniteEnvironment
+from prefrl_cli.core.environment import Box, Discrete, Environment, is_finite
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
 from prefrl_cli.core.option_types import Fraction, Given, Items, Limits, OptionError, show
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
+from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies, bradley_terry
 from prefrl_cli.preference.questions import Pairs
 from prefrl_cli.preference_files.data import PreferenceData
 from prefrl_cli.preference_files.formats import load
+from prefrl_cli.reward_model.constant import ConstantReward
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions, spearman
@@ -54,9 +57,9 @@ class RewardFromFile:
     def __init__(
         self,
         *,
-        env: Given[FiniteEnvironment],
+        env: Given[Environment],
         streams: Given[Streams],
-        reward_model: Given[ProcessReward | ImplicitReward],
+        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward],
         optimizer: Given[Optimizer],
         steps: Given[int],
         batch: Items = 64,
@@ -76,6 +79,8 @@ class RewardFromFile:
         self._content = _content(data)
         _check_fit(str(path), data, env, env_options or {})
         self._data = {name: torch.from_numpy(value).to(streams.device) for name, value in _learned_from(data).items()}
+        if isinstance(env.observation_space, Box) and not is_finite(env):
+            self._data["states"] = self._data["states"].unflatten(-1, env.observation_space.shape)
         order = streams.uniform("split", len(data)).argsort(dim=1, stable=True)
         number = round(held_out * len(data))
         self._tested, self._trained = order[:, :number], order[:, number:]
@@ -144,7 +149,13 @@ class RewardFromFile:
         return {"return_correlation": torch.from_numpy(found).float().to(scores.device)}
 
     def _quality(self) -> dict[str, Tensor]:
-        return oprl_evaluation.reward_quality(self.env, self.reward_model, self.streams, self._discount)
+        """How near the rewards are to the true ones; of vectors, over the steps of some of the held-out segments."""
+        some = self._tested[:, : self._at_once()] if self._tested.shape[1] else self._trained[:, :1]
+        steps = {name: self._data[name][some].flatten(1, 2) for name in ("states", "actions", "rewards", "lengths")}
+        if not is_finite(self.env) and bool(steps["rewards"].isnan().any()):
+            return {}
+        fresh = Trajectories(**steps, last=steps["states"][:, :, -1])
+        return oprl_evaluation.reward_quality(self.env, self.reward_model, fresh, self._discount)
 
     def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
         """Loss and predictions while training, and the reliability of the predictions; see `Algorithm.figures`."""
@@ -219,7 +230,7 @@ def _content(data: PreferenceData) -> str:
     return digest.hexdigest()
 
 
-def _check_fit(path: str, data: PreferenceData, env: FiniteEnvironment, options: Mapping[str, Any]) -> None:
+def _check_fit(path: str, data: PreferenceData, env: Environment, options: Mapping[str, Any]) -> None:
     """Refuse questions about another environment, as far as a file tells it.
 
     Args:
@@ -231,16 +242,29 @@ def _check_fit(path: str, data: PreferenceData, env: FiniteEnvironment, options:
     Raises:
         OptionError: naming what is wrong.
     """
-    for name, value in data.about.items():
+    for name, value in data.about.items() if options.get("env.choice") != "recorded" else ():
         if name in options and name not in _NO_MATTER and options[name] != value:
             typed = "env" if name == "env.choice" else name
             reason = f"{show(path)} has questions about another environment"
             raise OptionError(typed, options[name], reason, value)
     if not len(data):
         raise OptionError("preferences.file", path, "has no answer to learn from")
-    if data.states.ndim > 3 or data.actions.ndim > 3:
-        raise OptionError("preferences.file", path, "its states or actions are vectors; env has numbers")
-    for what, values, count in (("states", data.states, env.num_states), ("actions", data.actions, env.num_actions)):
-        if values.max() >= count:
-            reason = f"its {what} go up to {values.max()}, and those of env to {count - 1}; choose another env"
-            raise OptionError("preferences.file", path, reason)
+    spaces = {"states": env.observation_space, "actions": env.action_space}
+    if is_finite(env):
+        spaces["states"] = Discrete(env.num_states)
+    for what, space in spaces.items():
+        values: NDArray[Any] = getattr(data, what)
+        if isinstance(space, Box):
+            wanted, found = math.prod(space.shape), values.shape[3] if values.ndim > 3 else 1
+            if values.ndim < 4 or wanted != found:
+                reason = f"its {what} are {_kind(values)}, and those of env vectors of {wanted}"
+                raise OptionError("preferences.file", path, reason, {"env": "recorded"})
+            if not np.isfinite(values).all():
+                raise OptionError("preferences.file", path, f"its {what} are not all finite numbers")
+        elif values.ndim > 3 or values.max() >= space.n:
+            reason = f"its {what} are {_kind(values)}, and those of env numbers up to {space.n - 1}"
+            raise OptionError("preferences.file", path, reason, {"env": "recorded"})
+
+
+def _kind(values: NDArray[Any]) -> str:
+    return f"vectors of {values.shape[3]}" if values.ndim > 3 else f"numbers up to {values.max()}"

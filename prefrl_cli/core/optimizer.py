@@ -47,6 +47,11 @@ class Optimizer:
         return other
 
     @property
+    def taken(self) -> int:
+        """Steps so far."""
+        return int(self._count)
+
+    @property
     def finite_losses(self) -> Tensor:
         """Whether every loss so far was finite, `[R]`; a sum of losses is finite only if each of them is."""
         return self._losses.isfinite()
@@ -70,7 +75,9 @@ class Optimizer:
             self._losses += loss
             if self._clip is not None:
                 gradient.renorm_(p=2, dim=0, maxnorm=self._clip)  # each row has a norm of its own
-            self._apply(gradient, self._rate())
+            rate = self._rate()
+            self._count += 1
+            self._apply(gradient, rate)
 
     def state(self) -> dict[str, Any]:
         """The parameters, the moments and the count of steps."""
@@ -118,7 +125,6 @@ class Adam(Optimizer):
 
     def _apply(self, gradient: Tensor, lr: float) -> None:
         # The kernel of torch.optim.adam(fused=True); through torch.optim a small network's step takes twice as long.
-        self._count += 1
         kernel = torch.ops.aten._fused_adamw_.default if self._decay else torch.ops.aten._fused_adam_.default
         kernel(
             [self.parameters.flat], [gradient], [self._slots[0]], [self._slots[1]], [], [self._count],
@@ -168,7 +174,6 @@ class SGD(Optimizer):
         self._momentum = momentum
 
     def _apply(self, gradient: Tensor, lr: float) -> None:
-        self._count += 1
         sgd(
             [self.parameters.flat], [gradient], [self._slots[0] if self._momentum else None],
             lr=lr, momentum=self._momentum, weight_decay=0.0, dampening=0.0, nesterov=False, maximize=False,

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.environment import Environment, is_finite
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
+from prefrl_cli.core.trajectories import action_field, state_field
 from prefrl_cli.preference.questions import Preferences, Questions
 from prefrl_cli.preference_files.record import Record
 
@@ -77,24 +78,25 @@ class PreferenceDataset:
     Attributes:
         used: answers so far, `[R]`.
         asked: questions so far; a seed whose budget is spent counts on, whatever the seeds beside it do.
-        num_actions: of the environment.
+        num_actions: of an environment whose states are numbered.
         record: every question so far; none where they are not kept.
     """
 
     def __init__(
         self,
-        env: FiniteEnvironment,
+        env: Environment,
         streams: Streams,
         steps: int,
         capacity: int,
         budget: int | None = None,
         record: bool = False,
     ) -> None:
-        self.num_actions, self._capacity, self._budget = env.num_actions, capacity, budget
+        self.num_actions = env.num_actions if is_finite(env) else None
+        self._capacity, self._budget = capacity, budget
         self._shape = (len(streams.seeds), 2, steps)
         pair = {
-            "states": Field((2, steps), torch.int64, env.num_states),
-            "actions": Field((2, steps), torch.int64, env.num_actions),
+            "states": state_field(env, (2, steps)),
+            "actions": action_field(env, (2, steps)),
             "lengths": Field((2,), torch.int64, steps + 1),
         }
         whole = Field((), torch.int64)
@@ -102,7 +104,7 @@ class PreferenceDataset:
         answer = {"label": value, "weight": value, "number": whole, "asked": whole, "answered": whole}
         played = {
             "rewards": Field((2, steps), torch.float32),
-            "last": Field((2,), torch.int64, env.num_states),
+            "last": state_field(env, (2,)),
         }
         self._question_fields = pair | played
         self._answered = Store(capacity, len(streams.seeds), pair | answer)
