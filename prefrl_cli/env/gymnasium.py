@@ -206,11 +206,14 @@ def _flat_space(space: Any) -> Any:
     """The space of vectors that hold what is observed; none where there is no such space."""
     from gymnasium import spaces
 
+    parts = space.values() if isinstance(space, spaces.Dict) else space if isinstance(space, spaces.Tuple) else ()
+    if isinstance(space, spaces.Text) or any(_flat_space(part) is None for part in parts):  # a text is no number
+        return None
     try:
         flat = spaces.flatten_space(space)
     except NotImplementedError:
         return None
-    return flat if isinstance(flat, spaces.Box) and not isinstance(space, spaces.Text) else None
+    return flat if isinstance(flat, spaces.Box) else None
 
 
 def _register(id: str, allow_targets: Sequence[str]) -> None:
