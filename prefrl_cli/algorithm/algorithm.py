@@ -188,7 +188,7 @@ def oprl_metrics(return_range: tuple[float, float] | None) -> tuple[Metric, ...]
 
 
 _NEW_NAMES = {"label_accuracy": "preference_accuracy"}  # one quantity had two names
-_OF_OLD_RUNS = by_name((*FILE_METRICS, *OPRL_METRICS, *REWARD_METRICS))
+_OF_OLD_RUNS = by_name((*OPRL_METRICS, *REWARD_METRICS))
 
 
 def axis_of_old_runs(options: Mapping[str, Any]) -> tuple[str, int] | None:
