@@ -100,12 +100,13 @@ def test_where_returns_count_they_are_drawn_over_environment_steps() -> None:
     steps = 200 * 8 * np.arange(1.0, 7)[:, None] * np.ones(3)
     kept = history(success) | {"return": -100 * success, "env_steps": steps}
     panels = {panel.title: panel for panel in oprl(success, 8, history=kept, result=result)["training"].panels}
-    assert list(panels) == ["Return", "Return by labels used", "Success", "Reward model", "Preferences predicted"]
+    assert list(panels) == [
+        "Return", "Return by labels used", "Learned and true reward", "Reward model", "Preferences predicted",
+    ]  # fmt: skip
     assert {panel.x_label for panel in panels.values()} == {"environment steps", "labels"}
     (line,) = panels["Return"].lines
     assert line.x.tolist() == steps[:, 0].tolist() and np.array_equal(line.y, kept["return"])
     assert panels["Preferences predicted"].lines[0].x.tolist() == [0, *steps[:, 0]]
-    assert np.array_equal(panels["Success"].lines[0].y, success)
     best = oprl_figures.median_seed(kept, np.ones(3, dtype=bool), result)
     assert oprl_figures.seed_words(4, np.ones(3, dtype=bool), result) == "seed 4, the median of 3 by return"
     assert best == np.argsort(-success.sum(0))[1]

@@ -104,7 +104,7 @@ class VectorEnvironment(Environment, Protocol):
         return_range: the least and the greatest return of an episode; infinite where they are not known.
 
     It may also have an `observation_scale`: the typical size of each number of an observation, by which networks
-    divide it.
+    divide it; and `cut(state)`, `[R, B]`: whether an episode is cut off there, earlier than by the horizon.
     """
 
     reset_draws: int
