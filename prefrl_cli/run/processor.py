@@ -15,6 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefrl_cli.workers.number import available as available
+from prefrl_cli.workers.number import number_of_workers, wished_threads
+
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
     from prefrl_cli.config.options import Run
@@ -47,24 +50,18 @@ def ask_for_exactness() -> None:
 def prepare(run: Run) -> int:
     """Set the number of threads, before the first tensor is made; returns it.
 
-    The option `threads` counts, then OMP_NUM_THREADS, as the launchers and batch systems set it. A small network on
-    one seed spends its time in calls, not in arithmetic, so more threads only wait for each other. Results do not
-    depend on the number.
+    The option `threads` counts, then that each of several workers has one, then OMP_NUM_THREADS, as the launchers and
+    batch systems set it. A small network on one seed spends its time in calls, not in arithmetic, so more threads only
+    wait for each other. Results do not depend on the number.
     """
     import torch
 
-    typed = os.environ.get("OMP_NUM_THREADS", "")  # a list of numbers where loops are nested
-    wished = int(typed) if typed.isdecimal() and 0 < int(typed) <= 1024 else None
-    threads = run.threads or wished or (available() if run.num_seeds >= _SEEDS_FOR_ALL_THREADS else 1)
+    several = 1 if number_of_workers(run) > 1 else wished_threads()
+    threads = run.threads or several or (available() if run.num_seeds >= _SEEDS_FOR_ALL_THREADS else 1)
     torch.set_num_threads(threads)
     keep_freed_memory()
     torch.set_flush_denormal(True)  # numbers below 1e-38 are slow, and no experiment needs them
     return threads
-
-
-def available() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:

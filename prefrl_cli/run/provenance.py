@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prefrl_cli.run.progress import Console
 
 # How a run was started rather than what it is; allow_targets has to be typed each time.
-_NOT_COMPARED = ("quiet", "charts", "output_dir", "allow_targets", "logger")
+_NOT_COMPARED = ("quiet", "charts", "workers", "output_dir", "allow_targets", "logger")
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
