@@ -146,6 +146,10 @@ class OPRL:
 
     def _ask(self, step: int) -> None:
         """Ask where it is time, and take the answers that are there now."""
+        with self.streams.idle(self.preferences.has_spent()):
+            self._ask_those_who_may(step)
+
+    def _ask_those_who_may(self, step: int) -> None:
         if self._queries.due(step):
             if self.preferences.spent:
                 self.preferences.pass_over(self._queries.questions)

@@ -60,6 +60,8 @@ def _trajectories(env: FiniteEnvironment, taken: np.ndarray, last: np.ndarray) -
     arrived = np.concatenate([states[1:], last[None]]) == env.goal  # [T, R, B]
     success = arrived.any(0)
     lengths = np.where(success, arrived.argmax(0) + 1, horizon)
+    # What is drawn past the end goes on until the last episode of all seeds has ended.
+    actions = np.where(np.arange(horizon)[:, None, None] < lengths, actions, 0)
     rewards = np.zeros(taken.shape, dtype=np.float32)
     np.put_along_axis(rewards, lengths[None] - 1, np.where(success, env.goal_reward, 0.0)[None], axis=0)
     return Trajectories(
