@@ -105,9 +105,9 @@ def assert_nothing_left():
 
 
 def test_a_process_of_its_own_that_inherits_nothing(monkeypatch):
-    """As where other threads run, or another system cannot fork."""
+    """As where there is a GPU, and on another system."""
     with monkeypatch.context() as patch:
-        patch.setattr(team.threading, "active_count", lambda: 2)
+        patch.setattr(team, "_can_fork", lambda: False)
         assert run_or_resume(*short("workers=2"), Path("two")) == "finished"
     assert run_or_resume(*short(), Path("alone")) == "finished"
     assert_same("alone", "two")

@@ -171,7 +171,9 @@ def check_run(config: Mapping[str, Any]) -> Run:
     allowed = signature(Run)
     for name in given:
         if name not in allowed:
-            raise _slip(str(name), config) or unknown(str(name), str(name), [*allowed, *GROUPS], "option")
+            from prefrl_cli.config.messages import slip
+
+            raise slip(str(name), config) or unknown(str(name), str(name), [*allowed, *GROUPS], "option")
     values: dict[str, Any] = {}
     for one in fields(Run):
         if one.name not in given:
@@ -194,33 +196,6 @@ def check_run(config: Mapping[str, Any]) -> Run:
     if run.workers != "auto" and run.workers > run.num_seeds:
         raise ConfigError(f"workers={run.workers}: more than num_seeds={run.num_seeds}; try workers={run.num_seeds}")
     return run
-
-
-# What other programs call it: the name here, or the whole text where it has a value of its own.
-_ELSEWHERE = {
-    "seeds": "num_seeds", "n_seeds": "num_seeds", "nseeds": "num_seeds", "random_seed": "seed",
-    "learning_rate": "optimizer.lr", "epochs": "steps", "iterations": "steps", "num_steps": "steps",
-    "max_steps": "steps", "total_steps": "steps", "output": "output_dir", "out": "output_dir", "outdir": "output_dir",
-    "exp": "experiment", "config": "experiment", "task": "experiment", "environment": "env", "agent": "policy_update",
-    "algo": "algorithm", "load": "resume", "restart": "resume", "gpu": "device=cuda", "cuda": "device=cuda",
-    "use_gpu": "device=cuda", "verbose": "quiet=false", "silent": "quiet=true", "num_threads": "threads",
-    "num_workers": "workers", "n_jobs": "workers", "processes": "workers",
-    "wandb": "logger=wandb", "mlflow": "logger=mlflow", "tensorboard": "logger=tensorboard",
-}  # fmt: skip
-
-
-def _slip(name: str, config: Mapping[str, Any]) -> ConfigError | None:
-    """The error for a name that is another program's, or an option's without its group; none for any other."""
-    value = show(config[name])
-    known = _ELSEWHERE.get(name.lower().replace("-", "_"))
-    if known is not None:
-        cures = [known if "=" in known else f"{known}={value}"]
-    else:
-        groups = [group for group in GROUPS if isinstance(config.get(group), Mapping) and name in config[group]]
-        cures = [f"{group}.{name}={value}" for group in groups]
-    if not cures:
-        return None
-    return ConfigError(f"{name}={value}: there is no such option; type {' or '.join(cures)}")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
@@ -94,7 +93,7 @@ class Team:
         self._state: Any = None
         self._workers: list[_Worker] = []
         state = whole.state() if whole.step else None
-        safe = sys.platform == "linux" and threading.active_count() == 1
+        safe = _can_fork()
         context: Any = multiprocessing.get_context("fork" if safe else "spawn")
         try:
             for place, share in enumerate(shares(len(whole.streams.seeds), number)):
@@ -258,6 +257,15 @@ def _joined(several: list[Tested]) -> Tested | None:
     if not several:
         return None
     return Tested(_together([one.metrics for one in several]), _together([one.examples for one in several]))
+
+
+def _can_fork() -> bool:
+    """Whether a new process may begin as a copy of this one, which takes milliseconds.
+
+    PyTorch's own data loaders begin so: a copy that uses one thread needs none of this process's. But where there is
+    a GPU, its autograd keeps threads for it.
+    """
+    return sys.platform == "linux" and not torch.cuda.is_available()
 
 
 def _nothing() -> None:
