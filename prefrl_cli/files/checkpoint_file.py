@@ -117,7 +117,7 @@ def pack(content: Mapping[str, Any]) -> tuple[str, Tensor]:
         if not isinstance(value, torch.Tensor):
             raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
         tensor = value.detach().cpu()
-        small = tensor.contiguous() if tensor.dtype != torch.int64 else tensor.to(_narrowest(tensor)).contiguous()
+        small = tensor.contiguous() if tensor.dtype != torch.int64 else tensor.to(narrowest(tensor)).contiguous()
         parts.append(small.view(-1).view(torch.uint8))
         start, written = written, written + parts[-1].numel()
         return {_TENSOR: [_name(tensor.dtype), _name(small.dtype), list(tensor.shape), start, written]}
@@ -162,7 +162,7 @@ def _is_shape(shape: Any) -> bool:
     return all(type(size) is int and 0 <= size < 1 << 48 for size in sizes)
 
 
-def _narrowest(tensor: Tensor) -> torch.dtype:
+def narrowest(tensor: Tensor) -> torch.dtype:
     """The smallest type that holds all of an int64 tensor's numbers."""
     import torch
 

@@ -1,4 +1,4 @@
-"""States put together and cut along the seed axis.
+"""States put together and cut along the seed axis, and how they go through a pipe.
 
 In a state every tensor has the seeds in front: R rows, or a multiple of R where each seed has several. What is no
 tensor, or one without an axis, is the same for every seed.
@@ -6,38 +6,64 @@ tensor, or one without an axis, is the same for every seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from prefrl_cli.files.checkpoint_file import narrowest
 
-def join(states: Sequence[Any], name: str = "state") -> Any:
+
+@dataclass(frozen=True)
+class _Whole:
+    """Whole numbers that are int64, in as few bytes as they need: most of a maze's state, an eighth as large."""
+
+    array: np.ndarray
+
+
+def sent(state: Any) -> Any:
+    """A state with arrays in place of tensors, which are the same memory where they are not narrower."""
+    if isinstance(state, Tensor):
+        tensor = state.detach().cpu()
+        if tensor.dtype == torch.int64 and tensor.ndim:
+            return _Whole(tensor.to(narrowest(tensor)).numpy())
+        return tensor.numpy()
+    if isinstance(state, Mapping):
+        return {key: sent(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [sent(value) for value in state]
+    return state
+
+
+def joined(parts: Sequence[Any], name: str = "state") -> Any:
     """The state of all seeds from those of neighbouring shares of them.
 
     Args:
-        states: `Algorithm.state()` of each share, the first seeds first.
+        parts: of each share, as `sent`, the first seeds first.
         name: of the state, for the message.
 
     Raises:
         ValueError: where what is the same for every seed differs between two shares.
     """
-    first = states[0]
-    if isinstance(first, Tensor) and first.ndim:
-        return torch.cat(list(states))
+    first = parts[0]
+    if isinstance(first, _Whole):
+        return torch.from_numpy(np.concatenate([one.array for one in parts])).to(torch.int64)
+    if isinstance(first, np.ndarray) and first.ndim:
+        return torch.from_numpy(np.concatenate(parts))
     if isinstance(first, Mapping):
-        if any(set(one) != set(first) for one in states):
+        if any(set(one) != set(first) for one in parts):
             raise ValueError(f"{name} has not the same names for all seeds")
-        return {key: join([one[key] for one in states], f"{name}.{key}") for key in first}
+        return {key: joined([one[key] for one in parts], f"{name}.{key}") for key in first}
     if isinstance(first, list | tuple):
-        if any(len(one) != len(first) for one in states):
+        if any(len(one) != len(first) for one in parts):
             raise ValueError(f"{name} has not the same length for all seeds")
-        return [join(some, f"{name}.{number}") for number, some in enumerate(zip(*states, strict=True))]
-    if any(one != first for one in states):
+        return [joined(some, f"{name}.{place}") for place, some in enumerate(zip(*parts, strict=True))]
+    if any(one != first for one in parts):
         raise ValueError(f"{name} is not the same for all seeds")
-    return first
+    return torch.from_numpy(first) if isinstance(first, np.ndarray) else first
 
 
 def cut(state: Any, seeds: range, number: int, name: str = "state") -> Any:
@@ -68,23 +94,3 @@ def shares(seeds: int, number: int) -> list[range]:
     """The places of R seeds in so many shares, as even as can be."""
     ends = [seeds * share // number for share in range(number + 1)]
     return [range(*pair) for pair in zip(ends, ends[1:], strict=False)]
-
-
-def as_arrays(state: Any) -> Any:
-    """A state with arrays in place of tensors, which a pipe takes as they are."""
-    return _each(state, Tensor, lambda tensor: tensor.detach().cpu().numpy())
-
-
-def as_tensors(state: Any) -> Any:
-    """What `as_arrays` was given."""
-    return _each(state, np.ndarray, torch.from_numpy)
-
-
-def _each(state: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    if isinstance(state, kind):
-        return change(state)
-    if isinstance(state, Mapping):
-        return {key: _each(value, kind, change) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return [_each(value, kind, change) for value in state]
-    return state

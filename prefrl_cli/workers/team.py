@@ -18,7 +18,7 @@ import torch
 from prefrl_cli.algorithm.living import Failed, Finite
 from prefrl_cli.stats.aggregates import seed_words
 from prefrl_cli.workers.number import WorkerLostError
-from prefrl_cli.workers.seed_axis import as_arrays, as_tensors, cut, join, shares
+from prefrl_cli.workers.seed_axis import cut, joined, sent, shares
 from prefrl_cli.workers.worker import HEARD_BY_THE_PARENT, Done, Problem, Task, Tested, work
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Team:
                     config.with_run(seed=seeds[0], num_seeds=len(seeds), workers=1, charts=False),
                     os.getpid(),
                     contextlib.nullcontext if safe else prepare,
-                    None if state is None else as_arrays(cut(state, share, len(whole.streams.seeds))),
+                    None if state is None else sent(cut(state, share, len(whole.streams.seeds))),
                     mine,
                     options,
                 )
@@ -137,11 +137,11 @@ class Team:
         finite = Finite(*(np.concatenate(some) for some in zip(*(row.finite for row in rows), strict=True)))
         self._reported.finite_losses, self._reported.finite_parameters = map(torch.from_numpy, finite)
         self._tested = _joined([row.tested for row in rows if row.tested is not None])
-        self._state = [row.state for row in rows] if rows[0].state is not None else None
+        self._state = None if rows[0].state is None else joined([row.state for row in rows])
         self.step += 1
         now = time.perf_counter()
         self._pace, self._last = 0.8 * self._pace + 0.2 * (now - self._last), now
-        return as_tensors(_together([row.metrics for row in rows]))  # type: ignore[no-any-return]
+        return _tensors(_together([row.metrics for row in rows]))
 
     def _grant(self) -> None:
         """Let the workers go on, to some steps beyond the next."""
@@ -161,15 +161,15 @@ class Team:
             self._tell("evaluate")
             self._tested = _joined(self._answers())
         assert self._tested is not None
-        self.examples = as_tensors(self._tested.examples)
-        return as_tensors(self._tested.metrics)  # type: ignore[no-any-return]
+        self.examples = _tensors(self._tested.examples)
+        return _tensors(self._tested.metrics)
 
     def state(self) -> dict[str, Any]:
         """Everything that changes while training; the workers are not ahead, or were to give it after this step."""
         if self._state is None:
             self._tell("state")
-            self._state = self._answers()
-        state: dict[str, Any] = join([as_tensors(one) for one in self._state])
+            self._state = joined(self._answers())
+        state: dict[str, Any] = self._state
         return state
 
     def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
@@ -251,6 +251,10 @@ def _together(several: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     if any(list(one) != list(several[0]) for one in several):
         raise ValueError(f"workers have different metrics: {' and '.join(', '.join(one) for one in several)}")
     return {name: np.concatenate([one[name] for one in several]) for name in several[0]}
+
+
+def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _joined(several: list[Tested]) -> Tested | None:

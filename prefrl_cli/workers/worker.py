@@ -14,14 +14,12 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prefrl_cli.algorithm.living import Failed, Finite, Living, Metrics, advance, due, evaluated
+from prefrl_cli.algorithm.living import Failed, Finite, Living, Metrics, advance, arrays, due, evaluated
 from prefrl_cli.config.build import build
 from prefrl_cli.config.options import Configuration
-from prefrl_cli.workers.seed_axis import as_arrays, as_tensors
+from prefrl_cli.workers.seed_axis import joined, sent
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from prefrl_cli.algorithm.algorithm import Algorithm
 
 # What stops a run is the parent's to hear: a terminal and a batch system tell every process of a group.
@@ -40,7 +38,7 @@ class Task(NamedTuple):
         config: of its seeds alone.
         parent: the process that started it.
         prepare: sets up torch, in a process that has not inherited it.
-        state: of its seeds, as arrays, where it begins; none begins at step 0.
+        state: of its seeds where it begins, as `sent`; none begins at step 0.
         failed: those of its seeds that have failed already.
         options: of the run, by their dotted names, see `Living`.
     """
@@ -57,7 +55,7 @@ class Tested(NamedTuple):
     """An evaluation: its metrics and its examples `[R, K]`."""
 
     metrics: Metrics
-    examples: dict[str, np.ndarray]
+    examples: Metrics
 
 
 class Done(NamedTuple):
@@ -67,7 +65,7 @@ class Done(NamedTuple):
         metrics: of the update.
         finite: which seeds' numbers were finite after it.
         tested: the evaluation after it; none where there was none.
-        state: after it, as arrays, where a checkpoint is due; else none.
+        state: after it, as `sent`, where a checkpoint is due; else none.
     """
 
     metrics: Metrics
@@ -87,7 +85,7 @@ def work(pipe: Connection, task: Task, inherited: Callable[[], object]) -> None:
     """Train what is asked for until the pipe ends.
 
     A number asks for all steps up to it, each of which is answered with a `Done`; `evaluate` for a `Tested`; `state`
-    for the state as arrays. A `Problem` may answer anything, and is the last.
+    for the state, as `sent`. A `Problem` may answer anything, and is the last.
 
     Args:
         pipe: to the parent.
@@ -114,26 +112,25 @@ def work(pipe: Connection, task: Task, inherited: Callable[[], object]) -> None:
 def _obey(pipe: Connection, task: Task) -> None:
     algorithm, run = build(task.config), task.config.run
     if task.state is not None:
-        algorithm.restore(as_tensors(task.state))
+        algorithm.restore(joined([task.state]))
     living = Living(run.seeds, dict(task.failed), task.options)
     while True:
         asked = pipe.recv()
         if asked == "evaluate":
             pipe.send(Tested(evaluated(algorithm), _examples(algorithm)))
         elif asked == "state":
-            pipe.send(as_arrays(algorithm.state()))
+            pipe.send(sent(algorithm.state()))
         else:
             while algorithm.step < asked:
                 row = advance(algorithm, living, run.evaluation.every)
                 tested = Tested(row.tested, _examples(algorithm)) if row.tested else None
                 kept = algorithm.step == algorithm.steps or due(algorithm.step, run.checkpoint.every)
-                state = as_arrays(algorithm.state()) if kept else None
+                state = sent(algorithm.state()) if kept else None
                 pipe.send(Done(row.metrics, row.finite, tested, state))
 
 
-def _examples(algorithm: Algorithm) -> dict[str, np.ndarray]:
-    examples: dict[str, np.ndarray] = as_arrays(algorithm.examples)
-    return examples
+def _examples(algorithm: Algorithm) -> Metrics:
+    return arrays(algorithm.examples)
 
 
 def _end_with(parent: int) -> None:
