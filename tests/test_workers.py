@@ -16,15 +16,15 @@ import torch
 
 from prefrl_cli.algorithm.reward_learning import RewardFromPreferences
 from prefrl_cli.cli.train import main
+from prefrl_cli.config import options
 from prefrl_cli.config.choices import choices
 from prefrl_cli.config.options import check_run
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.run import runner
 from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.lifecycle import resume_run, run_job, run_or_resume
-from prefrl_cli.workers import number as number_of
 from prefrl_cli.workers import team
-from prefrl_cli.workers.seed_axis import cut, joined, sent, shares
+from prefrl_cli.workers.seed_axis import cut, joined, sent, shares, widened
 
 SMALL = ["env.size=4", "env.horizon=12"]
 ASKED = ["teacher=skip", "queries.questions=5", "queries.budget=12", "reward_update.batch=8"]
@@ -268,12 +268,12 @@ def test_a_gpu_is_one_process():
     ],
 )
 def test_as_many_as_pay(seeds, variable, device, number, monkeypatch):
-    monkeypatch.setattr(number_of, "available", lambda: 4)
+    monkeypatch.setattr(options, "processors", lambda: 4)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if variable is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", variable)
     run = check_run({"experiment": "some", "workers": "auto", "num_seeds": seeds, "device": device})
-    assert number_of.number_of_workers(run) == number
+    assert run.processes == number
 
 
 def test_states_are_cut_and_joined():
@@ -282,7 +282,7 @@ def test_states_are_cut_and_joined():
     state |= {"none": torch.zeros(0), "words": {"x": "y"}}
     for number in (1, 2, 3, 5):
         parts = [cut(state, share, 5) for share in shares(5, number)]
-        assert kill_and_resume.same(joined([sent(part) for part in parts]), state)
+        assert kill_and_resume.same(widened(joined([sent(part) for part in parts])), state)
         assert sum(len(part["a"]) for part in parts) == 5 and parts[-1]["b"][0].tolist()[-3:] == [12, 13, 14]
     with pytest.raises(ValueError, match=r"state.b.0 has 15 rows for 4 seeds"):
         cut({"b": state["b"]}, range(1), 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -119,6 +120,7 @@ def unknown(where: str, name: str, allowed: Iterable[str], kind: str) -> ConfigE
 
 
 _LARGEST_SEED = 2**32 - 1
+_LEAST_SEEDS = 8  # of a process, where the number is left to us: fewer take as long as so many
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,25 @@ class Run:
     def seeds(self) -> tuple[int, ...]:
         """The seeds that are trained."""
         return tuple(range(self.seed, self.seed + self.num_seeds))
+
+    @property
+    def processes(self) -> int:
+        """How many train: as typed, or as many as the processors and the seeds are worth."""
+        if self.workers != "auto":
+            return self.workers
+        most = self.num_seeds // _LEAST_SEEDS if self.device == "cpu" else 1
+        return max(1, min(wished_threads() or processors(), most))
+
+
+def wished_threads() -> int | None:
+    """OMP_NUM_THREADS, by which launchers and batch systems share a machine out; none where it says no number."""
+    typed = os.environ.get("OMP_NUM_THREADS", "")  # a list of numbers where loops are nested
+    return int(typed) if typed.isdecimal() and 0 < int(typed) <= 1024 else None
+
+
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_run(config: Mapping[str, Any]) -> Run:

@@ -20,7 +20,7 @@ from prefrl_cli.run import processor
 from prefrl_cli.run.directory import LOG, RunDirectory, Status, read_status
 from prefrl_cli.run.provenance import kept_options, write_record
 from prefrl_cli.run.signals import Interrupted, Signals
-from prefrl_cli.workers.number import WorkerLostError, number_of_workers
+from prefrl_cli.workers.lost import WorkerLostError
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
@@ -187,8 +187,10 @@ def train(
             directory.options = kept_options(config.options)
             directory.checkpoints.keep = run.checkpoint.keep
             exactness = processor.check(algorithm, run)
-            step = algorithm.step
-            write_record(directory, console, config.options, overrides, threads, step, said, ran, exactness, origin)
+            number, step = run.processes, algorithm.step
+            write_record(
+                directory, console, config.options, overrides, threads, number, step, said, ran, exactness, origin
+            )
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
             warn = partial(console.line, error=True)
@@ -249,14 +251,13 @@ def spread(
     Returns:
         What trains; and whether it is where it says, so that it can be stopped.
     """
-    number = number_of_workers(config.run)
-    if number == 1:
+    if config.run.processes == 1:
         yield algorithm, lambda: True
         return
     from prefrl_cli.workers.team import Team
 
     again = partial(processor.prepare, config.run)
-    with Team(algorithm, config, number, again, failed, directory.options, until, directory.close) as team:
+    with Team(algorithm, config, again, failed, directory.options, until, directory.close) as team:
         yield team, team.at_rest
 
 

@@ -7,21 +7,13 @@ tensor, or one without an axis, is the same for every seed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from prefrl_cli.files.checkpoint_file import narrowest
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """Whole numbers that are int64, in as few bytes as they need: most of a maze's state, an eighth as large."""
-
-    array: np.ndarray
+from prefrl_cli.files.checkpoint_file import Whole, narrowest
 
 
 def sent(state: Any) -> Any:
@@ -29,7 +21,7 @@ def sent(state: Any) -> Any:
     if isinstance(state, Tensor):
         tensor = state.detach().cpu()
         if tensor.dtype == torch.int64 and tensor.ndim:
-            return _Whole(tensor.to(narrowest(tensor)).numpy())
+            return Whole(tensor.to(narrowest(tensor)).numpy())
         return tensor.numpy()
     if isinstance(state, Mapping):
         return {key: sent(value) for key, value in state.items()}
@@ -39,7 +31,7 @@ def sent(state: Any) -> Any:
 
 
 def joined(parts: Sequence[Any], name: str = "state") -> Any:
-    """The state of all seeds from those of neighbouring shares of them.
+    """The state of all seeds from those of neighbouring shares of them; `widened` makes it an algorithm's own.
 
     Args:
         parts: of each share, as `sent`, the first seeds first.
@@ -49,8 +41,8 @@ def joined(parts: Sequence[Any], name: str = "state") -> Any:
         ValueError: where what is the same for every seed differs between two shares.
     """
     first = parts[0]
-    if isinstance(first, _Whole):
-        return torch.from_numpy(np.concatenate([one.array for one in parts])).to(torch.int64)
+    if isinstance(first, Whole):
+        return Whole(np.concatenate([one.numbers for one in parts]))
     if isinstance(first, np.ndarray) and first.ndim:
         return torch.from_numpy(np.concatenate(parts))
     if isinstance(first, Mapping):
@@ -64,6 +56,17 @@ def joined(parts: Sequence[Any], name: str = "state") -> Any:
     if any(one != first for one in parts):
         raise ValueError(f"{name} is not the same for all seeds")
     return torch.from_numpy(first) if isinstance(first, np.ndarray) else first
+
+
+def widened(state: Any) -> Any:
+    """A state with a tensor for each `Whole`."""
+    if isinstance(state, Whole):
+        return torch.from_numpy(state.numbers).to(torch.int64)
+    if isinstance(state, Mapping):
+        return {key: widened(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [widened(value) for value in state]
+    return state
 
 
 def cut(state: Any, seeds: range, number: int, name: str = "state") -> Any:

@@ -17,8 +17,8 @@ import torch
 
 from prefrl_cli.algorithm.living import Failed, Finite
 from prefrl_cli.stats.aggregates import seed_words
-from prefrl_cli.workers.number import WorkerLostError
-from prefrl_cli.workers.seed_axis import cut, joined, sent, shares
+from prefrl_cli.workers.lost import WorkerLostError
+from prefrl_cli.workers.seed_axis import cut, joined, sent, shares, widened
 from prefrl_cli.workers.worker import HEARD_BY_THE_PARENT, Done, Problem, Task, Tested, work
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ class Team:
     Args:
         whole: the algorithm of all seeds, where training begins. It trains nothing, and draws the charts in the end.
         config: of the run.
-        number: of the workers.
         prepare: sets up torch in a new process.
         failed: the seeds that have failed already.
         options: of the run, by their dotted names, see `Living`.
@@ -77,7 +76,6 @@ class Team:
         self,
         whole: Algorithm,
         config: Configuration,
-        number: int,
         prepare: Callable[[], object],
         failed: Failed,
         options: Mapping[str, Any],
@@ -96,7 +94,7 @@ class Team:
         safe = _can_fork()
         context: Any = multiprocessing.get_context("fork" if safe else "spawn")
         try:
-            for place, share in enumerate(shares(len(whole.streams.seeds), number)):
+            for place, share in enumerate(shares(len(whole.streams.seeds), config.run.processes)):
                 seeds = whole.streams.seeds[share.start : share.stop]
                 mine = {str(seed): failed[str(seed)] for seed in seeds if str(seed) in failed}
                 task = Task(
@@ -107,7 +105,13 @@ class Team:
                     mine,
                     options,
                 )
-                self._start(context, task, f"worker {place + 1} of {number} ({seed_words(seeds)})", inherited, safe)
+                self._start(
+                    context,
+                    task,
+                    f"worker {place + 1} of {config.run.processes} ({seed_words(seeds)})",
+                    inherited,
+                    safe,
+                )
         except OSError as problem:
             self.close()
             raise WorkerLostError(f"no worker can be started ({problem.strerror or problem})") from None
@@ -165,7 +169,7 @@ class Team:
         return _tensors(self._tested.metrics)
 
     def state(self) -> dict[str, Any]:
-        """Everything that changes while training; the workers are not ahead, or were to give it after this step."""
+        """Everything that changes while training, see `joined`; the workers are not ahead, or were to give it now."""
         if self._state is None:
             self._tell("state")
             self._state = joined(self._answers())
@@ -176,7 +180,7 @@ class Team:
         """The charts, which the algorithm of all seeds draws; the workers have come to their end."""
         state = self.state()
         self.close()
-        self._whole.restore(state)
+        self._whole.restore(widened(state))
         return self._whole.figures(history, living)
 
     def networks(self) -> dict[str, Trained]:

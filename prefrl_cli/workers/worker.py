@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prefrl_cli.algorithm.living import Failed, Finite, Living, Metrics, advance, arrays, due, evaluated
 from prefrl_cli.config.build import build
 from prefrl_cli.config.options import Configuration
-from prefrl_cli.workers.seed_axis import joined, sent
+from prefrl_cli.workers.seed_axis import joined, sent, widened
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
@@ -112,7 +112,7 @@ def work(pipe: Connection, task: Task, inherited: Callable[[], object]) -> None:
 def _obey(pipe: Connection, task: Task) -> None:
     algorithm, run = build(task.config), task.config.run
     if task.state is not None:
-        algorithm.restore(joined([task.state]))
+        algorithm.restore(widened(joined([task.state])))
     living = Living(run.seeds, dict(task.failed), task.options)
     while True:
         asked = pipe.recv()
