@@ -20,7 +20,7 @@ LAYERS = [
     "config",
     "algorithm",
     "preference reward_model policy policy_update env logger",
-    "charts",
+    "charts preference_files",
     "stats",
     "files",
     "core",

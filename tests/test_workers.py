@@ -16,13 +16,13 @@ import torch
 
 from prefrl_cli.algorithm.reward_learning import RewardFromPreferences
 from prefrl_cli.cli.train import main
-from prefrl_cli.config import options
 from prefrl_cli.config.choices import choices
 from prefrl_cli.config.options import check_run
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.run import runner
 from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.lifecycle import resume_run, run_job, run_or_resume
+from prefrl_cli.workers import number as number_of
 from prefrl_cli.workers import team
 from prefrl_cli.workers.seed_axis import cut, joined, sent, shares, widened
 
@@ -268,12 +268,12 @@ def test_a_gpu_is_one_process():
     ],
 )
 def test_as_many_as_pay(seeds, variable, device, number, monkeypatch):
-    monkeypatch.setattr(options, "processors", lambda: 4)
+    monkeypatch.setattr(number_of, "available", lambda: 4)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if variable is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", variable)
     run = check_run({"experiment": "some", "workers": "auto", "num_seeds": seeds, "device": device})
-    assert run.processes == number
+    assert number_of.number_of_workers(run) == number
 
 
 def test_states_are_cut_and_joined():

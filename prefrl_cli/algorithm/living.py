@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
 
 Metrics = dict[str, np.ndarray]  # `[R]` each
-Failed = dict[str, dict[str, Any]]  # a seed as text -> its `step` and the `reason`, as JSON files have them
+# A seed as text -> its `step`, the `reason`, and `evaluated` where only the evaluation after that step has shown it, as
+# JSON files have them.
+Failed = dict[str, dict[str, Any]]
+
+
+def ends(failed: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """The step from which on each failed seed has no row: its training was sound where only an evaluation failed."""
+    return {seed: int(one["step"]) + bool(one.get("evaluated")) for seed, one in failed.items()}
 
 
 class Learner(Protocol):
@@ -54,7 +61,7 @@ class Living:
 
     A seed has failed when after a step a loss or a parameter of it is not finite, or a metric is infinite. NaN alone
     is no failure: a metric may have no value, such as a loss before any answer. An evaluation counts where training
-    ends: before, it changes nothing that training depends on.
+    ends: before, it changes nothing that training depends on. A run that goes on from there goes on with that seed.
 
     Args:
         seeds: R seeds.
@@ -74,33 +81,44 @@ class Living:
         """Whether each seed lives, bool `[R]`."""
         return np.array([str(seed) not in self.failed for seed in self._seeds], dtype=bool)
 
-    def look(
-        self, optimizers: Sequence[Learner], finite: Finite, step: int, metrics: Mapping[str, np.ndarray]
-    ) -> list[str]:
+    def look(self, algorithm: Algorithm, finite: Finite, step: int, metrics: Mapping[str, np.ndarray]) -> list[str]:
         """Find the seeds that have failed now, and keep what all failed ones have learned at zero.
 
-        NaN would be harmless to the others' numbers, but not to what goes over all seeds, such as a chart's range.
-
         Args:
-            optimizers: of everything that is learned.
-            finite: what they say of this step.
-            step: that has just been done.
+            algorithm: was just updated.
+            finite: what its optimisers say of this step.
+            step: that it is at.
             metrics: of that step, `[R]` each.
 
         Returns:
             A line for each reason, that names the seeds.
         """
+        said = self._fail(step, _reasons(finite, metrics))
+        self.clear(algorithm)
+        return said
+
+    def look_at_the_end(self, step: int, evaluation: Mapping[str, np.ndarray]) -> list[str]:
+        """Find the seeds that the last evaluation `[R]` shows to have failed; a line for each reason."""
+        return self._fail(step, _infinite(evaluation), evaluated=True)
+
+    def _fail(self, step: int, reasons: Iterable[tuple[str, np.ndarray]], **more: Any) -> list[str]:
         said = []
-        for reason, lost in _reasons(finite, metrics):
+        for reason, lost in reasons:
             now = [seed for seed, gone in zip(self._seeds, lost & self.mask, strict=True) if gone]
             if now:
-                self.failed |= {str(seed): {"step": step, "reason": reason} for seed in now}
+                self.failed |= {str(seed): {"step": step, "reason": reason, **more} for seed in now}
                 said.append(f"step {step}: {reason} for {seed_words(now)}; {self._cure}")
+        return said
+
+    def clear(self, algorithm: Algorithm) -> None:
+        """Set what the failed seeds have learned to zero.
+
+        NaN would be harmless to the others' numbers, but not to what goes over all seeds, such as a chart's range.
+        """
         if self.failed:
             failed = torch.from_numpy(~self.mask)
-            for optimizer in optimizers:
+            for optimizer in algorithm.optimizers:
                 optimizer.clear(failed)
-        return said
 
     def only(self, metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The metrics `[R]`, NaN for a failed seed."""
@@ -122,6 +140,10 @@ def _reasons(finite: Finite, metrics: Mapping[str, np.ndarray]) -> Iterable[tupl
     """Why a seed may have failed, and whether each has, bool `[R]`; the first that holds is told."""
     yield "the loss is not a number any more", ~finite.losses
     yield "the parameters are not numbers any more", ~finite.parameters
+    yield from _infinite(metrics)
+
+
+def _infinite(metrics: Mapping[str, np.ndarray]) -> Iterable[tuple[str, np.ndarray]]:
     for name, values in metrics.items():
         yield f"{name} is infinite", np.isinf(values)
 
@@ -131,12 +153,14 @@ class Row(NamedTuple):
 
     Attributes:
         metrics: of the update.
+        living: whether a seed has such a row, for each.
         tested: of the evaluation after it; empty where there was none.
         said: a line for each reason for which seeds have failed.
         finite: which seeds' numbers were finite after the update.
     """
 
     metrics: Metrics
+    living: list[bool]
     tested: Metrics
     said: list[str]
     finite: Finite
@@ -153,11 +177,12 @@ def advance(algorithm: Algorithm, living: Living, every: int) -> Row:
     with np.errstate(all="ignore"):  # what is no number any more is told in words
         metrics = arrays(algorithm.update())
     step, last, finite = algorithm.step, algorithm.step == algorithm.steps, Finite.of(algorithm.optimizers)
-    said, tested = living.look(algorithm.optimizers, finite, step, metrics), Metrics()
+    said, tested = living.look(algorithm, finite, step, metrics), Metrics()
+    lived = living.mask.tolist()
     if last or due(step, every):
         tested = evaluated(algorithm)
-        said += living.look(algorithm.optimizers, finite, step, evaluation(tested)) if last else []
-    return Row(metrics, tested, said, finite)
+        said += living.look_at_the_end(step, evaluation(tested)) if last else []
+    return Row(metrics, lived, tested, said, finite)
 
 
 def evaluated(algorithm: Algorithm) -> Metrics:

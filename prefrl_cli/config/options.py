@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -120,7 +119,6 @@ def unknown(where: str, name: str, allowed: Iterable[str], kind: str) -> ConfigE
 
 
 _LARGEST_SEED = 2**32 - 1
-_LEAST_SEEDS = 8  # of a process, where the number is left to us: fewer take as long as so many
 
 
 @dataclass(frozen=True)
@@ -136,6 +134,14 @@ class Evaluations:
     """Options under `evaluation`."""
 
     every: CountOrZero = 0
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """Options under `preferences`."""
+
+    save: str | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,30 +162,12 @@ class Run:
     allow_targets: Sequence[str] = ()
     checkpoint: Checkpoints = field(default_factory=Checkpoints)
     evaluation: Evaluations = field(default_factory=Evaluations)
+    preferences: Preferences = field(default_factory=Preferences)
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds that are trained."""
         return tuple(range(self.seed, self.seed + self.num_seeds))
-
-    @property
-    def processes(self) -> int:
-        """How many train: as typed, or as many as the processors and the seeds are worth."""
-        if self.workers != "auto":
-            return self.workers
-        most = self.num_seeds // _LEAST_SEEDS if self.device == "cpu" else 1
-        return max(1, min(wished_threads() or processors(), most))
-
-
-def wished_threads() -> int | None:
-    """OMP_NUM_THREADS, by which launchers and batch systems share a machine out; none where it says no number."""
-    typed = os.environ.get("OMP_NUM_THREADS", "")  # a list of numbers where loops are nested
-    return int(typed) if typed.isdecimal() and 0 < int(typed) <= 1024 else None
-
-
-def processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_run(config: Mapping[str, Any]) -> Run:
@@ -192,7 +180,7 @@ def check_run(config: Mapping[str, Any]) -> Run:
     allowed = signature(Run)
     for name in given:
         if name not in allowed:
-            from prefrl_cli.config.messages import slip
+            from prefrl_cli.config.messages import slip  # which knows the root options
 
             raise slip(str(name), config) or unknown(str(name), str(name), [*allowed, *GROUPS], "option")
     values: dict[str, Any] = {}
@@ -295,6 +283,6 @@ def mapping(where: str, node: Any) -> Mapping[str, Any]:
         elif where.startswith("logger."):
             cure = f"type logger={where.removeprefix('logger.')}"
         else:
-            cure = f"try {where}.every=10"
+            cure = f"try {where}.save=preferences.npz" if where == "preferences" else f"try {where}.every=10"
         raise ConfigError(f"{where}={show(node)}: must be a group of options; {cure}")
     return node

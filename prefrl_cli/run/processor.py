@@ -15,6 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefrl_cli.workers.number import available as available
+from prefrl_cli.workers.number import number_of_workers, wished_threads
+
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
     from prefrl_cli.config.options import Run
@@ -53,21 +56,12 @@ def prepare(run: Run) -> int:
     """
     import torch
 
-    from prefrl_cli.config.options import wished_threads
-
-    several = 1 if run.processes > 1 else wished_threads()
+    several = 1 if number_of_workers(run) > 1 else wished_threads()
     threads = run.threads or several or (available() if run.num_seeds >= _SEEDS_FOR_ALL_THREADS else 1)
     torch.set_num_threads(threads)
     keep_freed_memory()
     torch.set_flush_denormal(True)  # numbers below 1e-38 are slow, and no experiment needs them
     return threads
-
-
-def available() -> int:
-    """Processors that this process may use."""
-    from prefrl_cli.config.options import processors
-
-    return processors()
 
 
 def keep_freed_memory() -> None:
@@ -141,7 +135,7 @@ def check(algorithm: Algorithm, run: Run) -> dict[str, Any]:
     started = time.perf_counter()
     tried: dict[str, Any] = {}
     problem = {}
-    sizes = {run.num_seeds: 0} | {len(share): 0 for share in shares(run.num_seeds, run.processes)}
+    sizes = {run.num_seeds: 0} | {len(share): 0 for share in shares(run.num_seeds, number_of_workers(run))}
     try:
         for network, trained in getattr(algorithm, "networks", dict)().items():  # a person's own need not say
             found = [differences(trained, seeds) for seeds in sizes]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from prefrl_cli.files.checkpoint_file import Whole, narrowest
@@ -42,9 +43,9 @@ def joined(parts: Sequence[Any], name: str = "state") -> Any:
     """
     first = parts[0]
     if isinstance(first, Whole):
-        return Whole(np.concatenate([one.numbers for one in parts]))
+        return Whole(_stacked([one.numbers for one in parts]))
     if isinstance(first, np.ndarray) and first.ndim:
-        return torch.from_numpy(np.concatenate(parts))
+        return torch.from_numpy(_stacked(parts))
     if isinstance(first, Mapping):
         if any(set(one) != set(first) for one in parts):
             raise ValueError(f"{name} has not the same names for all seeds")
@@ -56,6 +57,17 @@ def joined(parts: Sequence[Any], name: str = "state") -> Any:
     if any(one != first for one in parts):
         raise ValueError(f"{name} is not the same for all seeds")
     return torch.from_numpy(first) if isinstance(first, np.ndarray) else first
+
+
+def _stacked(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Parts `[R, ...]` one after another; where a seed has more items than others have, `[R, N, ...]`, zeros follow."""
+    most = max(part.shape[1:2] for part in parts)
+    whole = np.zeros((sum(map(len, parts)), *most, *parts[0].shape[2:]), np.result_type(*parts))
+    done = 0
+    for part in parts:
+        whole[(slice(done, done + len(part)), *map(slice, part.shape[1:2]))] = part
+        done += len(part)
+    return whole
 
 
 def widened(state: Any) -> Any:

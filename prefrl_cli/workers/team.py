@@ -17,7 +17,7 @@ import torch
 
 from prefrl_cli.algorithm.living import Failed, Finite
 from prefrl_cli.stats.aggregates import seed_words
-from prefrl_cli.workers.lost import WorkerLostError
+from prefrl_cli.workers.number import WorkerLostError, number_of_workers
 from prefrl_cli.workers.seed_axis import cut, joined, sent, shares, widened
 from prefrl_cli.workers.worker import HEARD_BY_THE_PARENT, Done, Problem, Task, Tested, work
 
@@ -94,7 +94,8 @@ class Team:
         safe = _can_fork()
         context: Any = multiprocessing.get_context("fork" if safe else "spawn")
         try:
-            for place, share in enumerate(shares(len(whole.streams.seeds), config.run.processes)):
+            number = number_of_workers(config.run)
+            for place, share in enumerate(shares(len(whole.streams.seeds), number)):
                 seeds = whole.streams.seeds[share.start : share.stop]
                 mine = {str(seed): failed[str(seed)] for seed in seeds if str(seed) in failed}
                 task = Task(
@@ -108,7 +109,7 @@ class Team:
                 self._start(
                     context,
                     task,
-                    f"worker {place + 1} of {config.run.processes} ({seed_words(seeds)})",
+                    f"worker {place + 1} of {number} ({seed_words(seeds)})",
                     inherited,
                     safe,
                 )
@@ -181,23 +182,26 @@ class Team:
         state = self.state()
         self.close()
         self._whole.restore(widened(state))
+        for optimizer in self._whole.optimizers:
+            optimizer.clear(torch.from_numpy(~living))
         return self._whole.figures(history, living)
+
+    @property
+    def preferences(self) -> Any:
+        """The questions of all seeds, of an algorithm that keeps a record of them, as they are in `state`."""
+        preferences = self._whole.preferences  # type: ignore[attr-defined]
+        preferences.record.restore(widened(self.state()["preferences"]["record"]))
+        return preferences
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
         return self._whole.networks()
 
-    def play(self, episodes: int) -> dict[str, Tensor]:
-        """Only an algorithm in one process plays."""
+    def play(self, *_: Any) -> Any:
+        """Nothing: workers train only, and so for `adopt` and `restore`; they begin where `whole` stands."""
         raise NotImplementedError
 
-    def adopt(self, state: dict[str, Any]) -> None:
-        """Only an algorithm in one process adopts what another has learned."""
-        raise NotImplementedError
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Workers begin where the algorithm of all seeds stands."""
-        raise NotImplementedError
+    adopt = restore = play
 
     def _tell(self, asked: int | str) -> None:
         for worker in self._workers:
