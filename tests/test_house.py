@@ -16,6 +16,7 @@ LAYERS = [
     "study",
     "sweep report label_page",
     "run",
+    "workers",
     "config",
     "algorithm",
     "preference reward_model policy policy_update env logger",

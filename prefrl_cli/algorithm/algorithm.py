@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from prefrl_cli.core.optimizer import Optimizer
     from prefrl_cli.core.streams import Streams
 
+EVALUATION = "evaluation/"  # before the name of an evaluation's metric, where it stands beside those of training
+
 
 class Algorithm(Protocol):
     """What the runner needs to train R seeds.

@@ -110,11 +110,11 @@ class OPRL:
 
     def update(self) -> dict[str, Tensor]:
         """Play, ask, fit, improve; the metrics of this update, `[R]` each."""
-        step = self.step
-        new = self._play(self._episodes, self._exploration(step), "policy")
+        step, new = self.step, self._play(self._episodes, self._exploration(self.step), "policy")
         self._trajectories.add(new.fields())
         self.reward_model.follow(self.policy)
-        self._ask(step)
+        with self.streams.idle(self.preferences.has_spent()):
+            self._ask(step)
         self._snapshots.add_question(step + 1, self.preferences, self.reward_model)
         success = self.env.success(new).float()  # [R, B]
         self._env_steps = self._env_steps + new.lengths.sum(-1)

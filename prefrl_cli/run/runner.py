@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from prefrl_cli.algorithm.living import Failed, Living, ends
+from prefrl_cli.algorithm.living import Failed, Living, advance, arrays, due, ends, evaluated, evaluation
 from prefrl_cli.charts.backend import ready
 from prefrl_cli.core.metric import by_name
 from prefrl_cli.core.option_types import as_typed
@@ -22,13 +22,11 @@ from prefrl_cli.files.write import make_folder
 from prefrl_cli.logger.logger import Trackers
 from prefrl_cli.preference_files.record import writer
 from prefrl_cli.run.directory import RunDirectory
-from prefrl_cli.run.metrics_csv import EVALUATION, MetricsLog, current_names
+from prefrl_cli.run.metrics_csv import MetricsLog, current_names
 from prefrl_cli.run.progress import Progress
 from prefrl_cli.stats import summary as over_seeds
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from prefrl_cli.algorithm.algorithm import Algorithm
     from prefrl_cli.config.options import Run
 
@@ -99,15 +97,9 @@ def train(
         trackers.open()  # a tracker may take seconds to begin, which are not training's
         started = time.perf_counter() - record.seconds
         while algorithm.step < algorithm.steps:
-            with np.errstate(all="ignore"):  # what is no number any more is told below, in words
-                metrics = arrays(algorithm.update())
+            metrics, log.living, tested, said, _ = advance(algorithm, living, run.evaluation.every)
             step, last = algorithm.step, algorithm.step == algorithm.steps
-            said, tested = living.look(algorithm, step, metrics), dict[str, np.ndarray]()
-            log.living = living.mask.tolist()
-            if last or due(step, run.evaluation.every):
-                tested = evaluated(algorithm)
-                said += living.look_at_the_end(step, evaluation(tested)) if last else []
-                record.final = living.only(tested)
+            record.final = living.only(tested) if tested else record.final
             if not living.mask.any():
                 raise TrainingError("; ".join(said))
             for line in said:
@@ -169,30 +161,9 @@ def begin(algorithm: Algorithm, run: Run, directory: RunDirectory) -> tuple[Reco
     return Record(initial, initial, columns(algorithm)), log
 
 
-def evaluated(algorithm: Algorithm) -> dict[str, np.ndarray]:
-    """An evaluation's metrics, `[R]` each; NumPy does not warn of what is no number."""
-    with np.errstate(all="ignore"):
-        return arrays(algorithm.evaluate())
-
-
-def arrays(metrics: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Metrics as arrays `[R]`, copied: an algorithm may reuse its tensors."""
-    return {name: value.detach().cpu().numpy().copy() for name, value in metrics.items()}
-
-
 def columns(algorithm: Algorithm) -> dict[str, list[list[float]]]:
     """The first items of the last evaluation: column name -> a list a seed."""
     return {name: values.tolist() for name, values in algorithm.examples.items()}
-
-
-def evaluation(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The metrics of an evaluation, told from those of training by their names."""
-    return {f"{EVALUATION}{name}": value for name, value in metrics.items()}
-
-
-def due(step: int, every: int) -> bool:
-    """Whether something happens after this step; 0 is never."""
-    return every > 0 and step % every == 0
 
 
 def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record, log: MetricsLog) -> None:
