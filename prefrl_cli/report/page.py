@@ -225,7 +225,8 @@ def _evaluation(experiment: Experiment) -> str:
     for name, metrics in experiment.metrics.items():
         for place, metric in enumerate(metrics):
             declared = experiment.declared[name]
-            first = _words(declared) + (" <small>lower is better</small>" if declared.sign < 0 else "")
+            first = f'<span title="{_text(declared.note)}">{_words(declared)}</span>'
+            first += " <small>lower is better</small>" if declared.sign < 0 else ""
             row = [
                 first if place == 0 else "",
                 f"{swatch(place)}<b>{several[place].name}</b>",
