@@ -16,6 +16,7 @@ from prefrl_cli.config.options import Configuration
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints, UnfitError
 from prefrl_cli.files.standard_streams import waiting
+from prefrl_cli.logger.logger import Trackers
 from prefrl_cli.run import processor
 from prefrl_cli.run.directory import LOG, RunDirectory, Status, read_status
 from prefrl_cli.run.provenance import kept_options, write_record
@@ -190,7 +191,8 @@ def train(
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
             warn = partial(console.line, error=True)
-            trackers = build_loggers(config, directory.path, console.warn, overrides, console.line)
+            makers = build_loggers(config, directory.path, overrides, console.line)
+            trackers = Trackers(run.seeds, makers, console.warn)
             stopping = lambda: signals.stopping() or algorithm.step == until  # noqa: E731
             summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
             for line in table(summary, directory.path):
