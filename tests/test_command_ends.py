@@ -13,7 +13,7 @@ import pytest
 import yaml
 from test_launchers import needs
 
-from prefrl_cli.cli import prefrl
+from prefrl_cli import __main__ as prefrl
 from prefrl_cli.cli.command import run_command
 from prefrl_cli.cli.train import main
 from prefrl_cli.config import compose

@@ -66,7 +66,8 @@ def made(tmp_path_factory):
     """A folder with a run of `oprl_maze` that was stopped at step 2 of 4."""
     folder = tmp_path_factory.mktemp("made")
     run = folder / "outputs" / "oprl_maze" / "run"
-    config, overrides = kill_and_resume.config_of("oprl_maze", "num_seeds=2", "steps=4", "checkpoint.every=2")
+    options = ["num_seeds=2", "steps=4", "checkpoint.every=2", "preferences.save=preferences.npz"]
+    config, overrides = kill_and_resume.config_of("oprl_maze", *options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "draw", lambda *_: None)
         assert run_or_resume(config, overrides, run) == "finished"

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from prefrl_cli.algorithm.oprl import OPRL
+from prefrl_cli.algorithm.reward_from_file import RewardFromFile
 from prefrl_cli.algorithm.reward_learning import _RewardLearning
 from prefrl_cli.cli import report, reproduce, train
 from prefrl_cli.config.choices import choices
@@ -46,7 +47,7 @@ def undrawn(monkeypatch):
 
 def poison(monkeypatch, seed, at, part, value, early=True):
     """Spoil one number of a model's of one seed before, or after, an update."""
-    for kind in (OPRL, _RewardLearning):
+    for kind in (OPRL, RewardFromFile, _RewardLearning):
         original = kind.update
 
         def spoiling(self, original=original):

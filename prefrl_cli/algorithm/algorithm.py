@@ -141,6 +141,26 @@ REWARD_METRICS = (
     Metric("theta_2", note="Second weight of the linear reward."),
 )
 
+FILE_METRICS = (
+    REWARD_METRICS[0],
+    *(
+        metric
+        for metric in OPRL_METRICS
+        if metric.name in ("calibration_error", "epic_distance", "distance_correlation")
+    ),
+    Metric("held_out_loss", "nats", "lower", low=0.0, note="Bradley and Terry's, of answers kept out of training."),
+    Metric(
+        "return_correlation",
+        "rank correlation",
+        "higher",
+        low=-1.0,
+        high=1.0,
+        note="Between learned and true returns of segments kept out of training.",
+    ),
+    Metric("reward_correlation", "rank correlation", "higher", low=-1.0, high=1.0, note="Learned and true reward."),
+    Metric("loss", "nats", "lower"),
+)
+
 
 def oprl_metrics(return_range: tuple[float, float] | None) -> tuple[Metric, ...]:
     """What OPRL measures.
@@ -168,7 +188,7 @@ def oprl_metrics(return_range: tuple[float, float] | None) -> tuple[Metric, ...]
 
 
 _NEW_NAMES = {"label_accuracy": "preference_accuracy"}  # one quantity had two names
-_OF_OLD_RUNS = by_name((*OPRL_METRICS, *REWARD_METRICS))
+_OF_OLD_RUNS = by_name((*FILE_METRICS, *OPRL_METRICS, *REWARD_METRICS))
 
 
 def axis_of_old_runs(options: Mapping[str, Any]) -> tuple[str, int] | None:

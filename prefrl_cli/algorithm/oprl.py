@@ -85,6 +85,7 @@ class OPRL:
         greedy_episode_every: CountOrZero = 0,
         evaluation_episodes: Items = 16,
         loss: Given[SoftTies | SkipTies | RaoKupper | Davidson | None] = None,
+        record: Given[bool] = False,
     ) -> None:
         sizes = (episodes, replay_capacity, evaluation_episodes)
         check_parts(env, reward_model, queries, reward_update, shaping, policy_update, *sizes)
@@ -98,7 +99,7 @@ class OPRL:
         self._evaluation_episodes, self._loss = evaluation_episodes, loss or SoftTies()
         self._trajectories = Store(replay_capacity, len(streams.seeds), trajectory_fields(env))
         self.preferences = PreferenceDataset(
-            env, streams, queries.segment or env.horizon, reward_update.dataset_capacity, queries.budget
+            env, streams, queries.segment or env.horizon, reward_update.dataset_capacity, queries.budget, record
         )
         self._held_out: Predictions | None = None
         self.step, self._success = 0, torch.zeros(len(streams.seeds), 0, device=streams.device)
@@ -143,13 +144,12 @@ class OPRL:
 
     def _ask(self, step: int) -> None:
         """Ask where it is time, and take the answers that are there now."""
-        if number := self._queries.number(step):
-            if self.preferences.spent:
-                self.preferences.pass_over(number)
-            else:
-                kept, model = self._trajectories, self.reward_model
-                asked = self._queries.draw(number, kept, model, self.preferences, self.streams)
-                self.preferences.ask(asked, step)
+        number = self._queries.number(step)
+        if number and self.preferences.spent:
+            self.preferences.pass_over(number)
+        elif number:
+            asked = self._queries.draw(number, self._trajectories, self.reward_model, self.preferences, self.streams)
+            self.preferences.ask(asked, step)
         if (pending := self.preferences.pending(step)) is not None:
             self.preferences.answer(self._teacher.answer(pending, self._trajectories, self.streams), step)
 
@@ -221,7 +221,7 @@ class OPRL:
         if is_finite(self.env):
             chances = probabilities(self.env, self.policy, self.streams)[seed].cpu().numpy()
         learned = Learned(
-            seed=oprl_figures.seed_words(self.streams.seeds[seed], living),
+            seed=oprl_figures.seed_words(self.streams.seeds[seed], living, outcome),
             success=self._success[seed].cpu().numpy(),
             labels=int(self.preferences.used[seed]),
             policy=chances,

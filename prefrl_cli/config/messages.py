@@ -1,11 +1,11 @@
-"""What Hydra, OmegaConf and YAML complain of, each in one line of ours."""
+"""What Hydra, OmegaConf and YAML complain of, and slips of people who know other programs, each in one line of ours."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,3 +218,29 @@ def require(tracker: type) -> None:
     missing = [name for name in getattr(tracker, "needs", ()) if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"logger={extra}: {missing[0]} is not installed; type pip install 'prefrl[{extra}]'")
+
+
+# What other programs call it: the name here, or the whole text where it has a value of its own.
+_ELSEWHERE = {
+    "seeds": "num_seeds", "n_seeds": "num_seeds", "nseeds": "num_seeds", "random_seed": "seed",
+    "learning_rate": "optimizer.lr", "epochs": "steps", "iterations": "steps", "num_steps": "steps",
+    "max_steps": "steps", "total_steps": "steps", "output": "output_dir", "out": "output_dir", "outdir": "output_dir",
+    "exp": "experiment", "config": "experiment", "task": "experiment", "environment": "env", "agent": "policy_update",
+    "algo": "algorithm", "load": "resume", "restart": "resume", "gpu": "device=cuda", "cuda": "device=cuda",
+    "use_gpu": "device=cuda", "verbose": "quiet=false", "silent": "quiet=true", "num_threads": "threads",
+    "wandb": "logger=wandb", "mlflow": "logger=mlflow", "tensorboard": "logger=tensorboard",
+}  # fmt: skip
+
+
+def slip(name: str, config: Mapping[str, Any]) -> ConfigError | None:
+    """The error for a name that is another program's, or an option's without its group; none for any other."""
+    value = show(config[name])
+    known = _ELSEWHERE.get(name.lower().replace("-", "_"))
+    if known is not None:
+        cures = [known if "=" in known else f"{known}={value}"]
+    else:
+        groups = [group for group in GROUPS if isinstance(config.get(group), Mapping) and name in config[group]]
+        cures = [f"{group}.{name}={value}" for group in groups]
+    if not cures:
+        return None
+    return ConfigError(f"{name}={value}: there is no such option; type {' or '.join(cures)}")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from prefrl_cli.run.progress import Console
 
 # How a run was started rather than what it is; allow_targets has to be typed each time.
-_NOT_COMPARED = ("quiet", "charts", "output_dir", "allow_targets", "logger")
+_NOT_COMPARED = ("quiet", "charts", "output_dir", "allow_targets", "logger", "preferences.save")
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def kept_options(config: Mapping[str, Any]) -> dict[str, Any]:
         return {
             name: value
             for name, value in flat(dict(config), "config.yaml").items()
-            if name.partition(".")[0] not in _NOT_COMPARED
+            if not {name, name.partition(".")[0]} & {*_NOT_COMPARED}
         }
     except UnreadableError as problem:
         raise ConfigError(str(problem)) from None

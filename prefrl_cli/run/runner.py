@@ -20,6 +20,7 @@ from prefrl_cli.files.read import short
 from prefrl_cli.files.standard_streams import waiting
 from prefrl_cli.files.write import make_folder
 from prefrl_cli.logger.logger import Trackers
+from prefrl_cli.preference_files.record import writer
 from prefrl_cli.run.directory import RunDirectory
 from prefrl_cli.run.metrics_csv import EVALUATION, MetricsLog, current_names
 from prefrl_cli.run.progress import Progress
@@ -209,7 +210,17 @@ def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record
         "failed": record.failed,
         "algorithm": algorithm.state(),
     }
-    directory.checkpoints.save(algorithm.step, content, log.sync())  # its rows must be there where the checkpoint is
+    sync, keep = log.sync(), None
+    if run.preferences.save is not None:
+        asked = algorithm.preferences.record  # type: ignore[attr-defined]  # `build` has looked for it
+        keep = writer(asked, directory.path / run.preferences.save, directory.options)
+
+    def before() -> None:  # rows and questions must be there where the checkpoint is
+        sync()
+        if keep is not None:
+            keep()
+
+    directory.checkpoints.save(algorithm.step, content, before)
 
 
 def restore(
