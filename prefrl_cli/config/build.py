@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prefrl_cli.algorithm.algorithm import Algorithm
-    from prefrl_cli.logger.logger import Trackers
 
 _FOR_LOGGERS = ("directory", "experiment", "settings")
 
@@ -175,24 +174,21 @@ def prepare_loggers(configuration: Configuration, overrides: Sequence[str] = ())
 def build_loggers(
     configuration: Configuration,
     directory: Path,
-    warn: Callable[[str], None],
     overrides: Sequence[str] = (),
     tell: Callable[[str], None] = lambda _: None,
-) -> Trackers:
-    """The trackers of a run, made when its first step is logged.
+) -> dict[str, Callable[[], Any]]:
+    """What makes the trackers of a run, by their names.
 
     Args:
         configuration: of the run.
         directory: of the run.
-        warn: told when a tracker fails.
         overrides: what was typed; the environment's variables count for the rest.
         tell: told which of these count, in one line.
     """
-    from prefrl_cli.logger.logger import Trackers
-
     given = (directory, configuration.experiment, dict(configuration.options))
     ready = dict(zip(_FOR_LOGGERS, given, strict=True))
-    makers, told = {}, []
+    makers: dict[str, Callable[[], Any]] = {}
+    told = []
     for name, node in check_loggers(configuration).items():
         found, lines = from_environment(name, node.target, node.given, overrides)
         told += lines
@@ -200,7 +196,7 @@ def build_loggers(
         makers[name] = partial(node.build, {**ready, **{part: found[part] for part in ready if part in found}})
     if told:
         tell(as_line(told))
-    return Trackers(configuration.run.seeds, makers, warn)
+    return makers
 
 
 def _check_use(nodes: Mapping[str, Group], groups: Mapping[str, Any]) -> None:

@@ -94,7 +94,8 @@ def calibration_floor(chances: Array, weights: Array, draws: int = 100) -> Array
         `[R]`; NaN where no pair counts.
     """
     random = np.random.default_rng(0)
-    errors = [calibration_error(chances, random.random(chances.shape) < chances, weights) for _ in range(draws)]
+    answers = ((random.random(chances.shape) < chances).astype(chances.dtype) for _ in range(draws))
+    errors = [calibration_error(chances, drawn, weights) for drawn in answers]
     return np.asarray(np.mean(errors, 0))
 
 

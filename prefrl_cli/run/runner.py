@@ -130,10 +130,8 @@ def summarise(algorithm: Algorithm, run: Run, record: Record, trained: Sequence[
     """What `summary.json` holds; `trained` are the columns of `metrics.csv`."""
     failed = [str(seed) in record.failed for seed in run.seeds]
     known = by_name(algorithm.metrics, {**record.initial, **record.final, **dict.fromkeys(trained)})
-    after = {
-        name: [None if gone else row for row, gone in zip(rows, failed, strict=True)]
-        for name, rows in columns(algorithm).items()
-    }
+    living = {name: zip(rows, failed, strict=True) for name, rows in columns(algorithm).items()}
+    after = {name: [None if gone else row for row, gone in pairs] for name, pairs in living.items()}
     return {
         "experiment": run.experiment,
         "seeds": list(run.seeds),
@@ -255,11 +253,8 @@ def draw_or_tell(
 def record_of(content: Mapping[str, Any], replicas: int) -> dict[str, Any]:
     """What a checkpoint must hold beside the algorithm's state, see `check_state`."""
     expected: dict[str, Any] = dict.fromkeys(content, object)
-    for name, kind in (
-        ("initial", Field((replicas,))),
-        ("final", Field((replicas,))),
-        ("examples", Field((replicas, None))),
-    ):
+    each = Field((replicas,))
+    for name, kind in (("initial", each), ("final", each), ("examples", Field((replicas, None)))):
         expected[name] = dict.fromkeys(content[name], kind)
     expected["before"] = {name: [object] * replicas for name in content["before"]}
     return expected
