@@ -20,14 +20,13 @@ import kill_and_resume
 import pytest
 import yaml
 from test_launchers import CHOICES
-from test_study import TINY, InThisProcess
+from test_study import HERE, TINY
 
-from prefrl_cli.cli import train
+from prefrl_cli.cli import study, train
 from prefrl_cli.config.choices import choices
 from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.run import runner
 from prefrl_cli.run.lifecycle import run_or_resume
-from prefrl_cli.study import jobs as study_jobs
 from prefrl_cli.study.file import load
 
 ROOT = Path(__file__).parents[1]
@@ -82,8 +81,7 @@ def made(tmp_path_factory):
 def here(tmp_path, made, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "draw", lambda *_: None)
-    monkeypatch.setattr(study_jobs, "_train", InThisProcess)
-    monkeypatch.setattr(study_jobs, "_LOOK", 0.0)
+    monkeypatch.setattr(study, "_launcher", lambda typed: ([HERE], typed.names))
     shutil.copytree(made / "outputs", "outputs")
     Path("my_study.yaml").write_text(yaml.safe_dump(TINY))
     return tmp_path

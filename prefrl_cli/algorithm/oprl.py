@@ -221,7 +221,7 @@ class OPRL:
         if is_finite(self.env):
             chances = probabilities(self.env, self.policy, self.streams)[seed].cpu().numpy()
         learned = Learned(
-            seed=oprl_figures.seed_words(self.streams.seeds[seed], living),
+            seed=oprl_figures.seed_words(self.streams.seeds[seed], living, outcome),
             success=self._success[seed].cpu().numpy(),
             labels=int(self.preferences.used[seed]),
             policy=chances,

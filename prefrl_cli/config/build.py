@@ -60,6 +60,7 @@ def build(config: Configuration | Mapping[str, Any]) -> Algorithm:
     for node in sorted(nodes.values(), key=lambda node: node.group != "algorithm"):  # whose name a person knows
         node.check_parts(nodes)
     ready: dict[str, Any] = {"seeds": run.seeds, "device": None, "steps": run.steps, **handed}
+    ready["allow_targets"] = run.allow_targets
     late = {group: None for group in GROUPS if group in nodes}
     optimizers = [name for name in nodes["algorithm"].allowed if is_optimizer(name) and "optimizer" in nodes]
     late |= {name: None for name in optimizers}

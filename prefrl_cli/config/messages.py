@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prefrl_cli.logger.logger import Tracker
 
 _GROUPS = ("experiment", "hparams_search", *GROUPS)
+_OF_PYTHON = r"hydra[./](launcher|sweeper)([./]|$)"  # what a sweep takes of Hydra's
 _LATEST = ("last", "newest", "recent", "true", "auto")  # what people type for `latest`
 _TYPED = "{}: options are typed NAME=VALUE, such as env.size=12; lists as 'optimizer.betas=[0.9,0.99]'"
 
@@ -140,6 +141,27 @@ def _seeds(first: int, last: int, several: bool) -> str:
         return f"to train {first} to {last} together type {together}"
     listed = ",".join(map(str, range(first, last + 1))) if last - first < 8 else ""
     return f"type seed={listed or f'range({first},{last + 1})'}, or without -m, together in one process, {together}"
+
+
+def check_in_python(text: Any, *, several: bool) -> None:
+    """Refuse what only the command takes: flags, Hydra's own options, sweeps and runs that go on.
+
+    Args:
+        text: given to a function of the Python API as it would be typed.
+        several: whether it is a sweep.
+
+    Raises:
+        ConfigError: with the function, or what to type.
+    """
+    name = text.partition("=")[0].strip().lstrip("+~").strip() if isinstance(text, str) else ""
+    if not isinstance(text, str) or not name.isprintable():
+        raise ConfigError(f"{show(text)}: options are typed NAME=VALUE, such as 'env.size=12'")
+    if text.startswith("-"):
+        raise ConfigError(f"{show(text)}: is a flag of the command; for many runs there is prefrl_cli.train_sweep")
+    if re.match(r"hydra([./@]|$)", name) and not (several and re.match(_OF_PYTHON, name)):
+        raise ConfigError(f"{show(text)}: Hydra's own options are for the command; leave it out")
+    if name == "resume":
+        raise ConfigError(f"{show(text)}: to go on with a run there is prefrl_cli.resume")
 
 
 def yaml_line(problem: yaml.YAMLError) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -101,6 +102,9 @@ class VectorEnvironment(Environment, Protocol):
     Attributes:
         reset_draws: D, uniform numbers in [0, 1) that one start takes.
         return_range: the least and the greatest return of an episode; infinite where they are not known.
+
+    It may also have an `observation_scale`: the typical size of each number of an observation, by which networks
+    divide it; and `cut(state)`, `[R, B]`: whether an episode is cut off there, earlier than by the horizon.
     """
 
     reset_draws: int
@@ -132,5 +136,15 @@ def is_finite(env: Environment) -> TypeGuard[FiniteEnvironment]:
 
 
 def observer(env: Environment) -> Callable[[Tensor], Tensor]:
-    """From the states of trajectories to what models see; vectors were observed when the episode was played."""
-    return env.observe if is_finite(env) else lambda states: states
+    """From the states of trajectories to what models see.
+
+    Vectors were observed when the episode was played; a model sees them in units of the environment's
+    `observation_scale`, so that none of their numbers is too small to matter.
+    """
+    if is_finite(env):
+        return env.observe
+    scale = getattr(env, "observation_scale", None)
+    if scale is None:
+        return lambda states: states
+    factor = torch.tensor([1 / size for size in scale])
+    return lambda states: states * factor.to(states.device)

@@ -53,7 +53,7 @@ class Optimizer:
 
     @property
     def finite_losses(self) -> Tensor:
-        """Whether every loss so far was finite, `[R]`; a sum of losses is finite only if each of them is."""
+        """Whether every loss so far was finite, `[R]`."""
         return self._losses.isfinite()
 
     @property
@@ -72,7 +72,7 @@ class Optimizer:
         """Move each replica's parameters against the gradient of its own loss `[R]`."""
         gradient = self.parameters.gradient(loss)
         with torch.no_grad():
-            self._losses += loss
+            self._losses.add_(loss, alpha=0.0)  # 0 of a number, NaN of what is none; their sum could overflow
             if self._clip is not None:
                 gradient.renorm_(p=2, dim=0, maxnorm=self._clip)  # each row has a norm of its own
             rate = self._rate()

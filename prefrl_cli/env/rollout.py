@@ -167,7 +167,8 @@ def simulate(env: VectorEnvironment, act: Callable[[Tensor, int], Tensor], draws
     """
     device, state = draws.device, env.reset(draws.double().cpu().numpy())
     batch = state.shape[:2]
-    ended = np.zeros(batch, dtype=np.bool_)
+    ended, off = np.zeros((2, *batch), dtype=np.bool_)
+    cut = getattr(env, "cut", None)
     lengths = np.zeros(batch, dtype=np.int64)
     observed, rewards = env.observe(state), np.zeros((env.horizon, *batch), dtype=np.float32)
     states = np.empty((env.horizon, *observed.shape), dtype=np.float32)
@@ -183,6 +184,9 @@ def simulate(env: VectorEnvironment, act: Callable[[Tensor, int], Tensor], draws
         if ended.any():
             following = np.where(ended[..., None], state, following)
         state, ended = following, ended | terminated
+        if cut is not None:
+            off = off | (cut(state) & ~terminated)
+            ended = ended | off
         observed = env.observe(state)
         if ended.all():
             states[step + 1 :] = observed
@@ -192,6 +196,6 @@ def simulate(env: VectorEnvironment, act: Callable[[Tensor, int], Tensor], draws
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(steps, 0, 2))).to(device)
 
     assert actions is not None
-    over = ended if env.time_limit == "bootstrap" else np.ones_like(ended)
+    over = ended & ~off if env.time_limit == "bootstrap" else np.ones_like(ended)
     last, steps, reached = (torch.from_numpy(each).to(device) for each in (observed, lengths, over))
     return Trajectories(whole(states), whole(actions), whole(rewards), steps, last, reached)

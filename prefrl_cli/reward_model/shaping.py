@@ -37,10 +37,15 @@ class StepAdvantage(NoShaping):
 
     Args:
         weight: alpha, of the step advantage.
+        alone: whether the environment's reward is left out, so that the answers alone teach the policy.
     """
 
-    def __init__(self, weight: NotNegative = 0.1) -> None:
-        self.step_weight = weight
+    def __init__(self, weight: NotNegative = 0.1, alone: bool = False) -> None:
+        self.step_weight, self._alone = weight, alone
+
+    def __call__(self, trajectories: Trajectories, process: ProcessReward) -> Tensor:
+        """The rewards `[R, B, T]`, unchanged, or zero."""
+        return torch.zeros_like(trajectories.rewards) if self._alone else trajectories.rewards
 
 
 class AdditiveShaping:
