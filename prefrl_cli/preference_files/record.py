@@ -73,6 +73,13 @@ class Record:
         self._rows["weight"][seeds, rows] = weight[seeds, place].float()
         self._rows["answered"][seeds, rows] = step
 
+    def take_back(self, numbers: Tensor) -> None:
+        """The answers to these questions, `[R, N]`, were none; -1 where there is no question."""
+        there = torch.arange(self._rows["number"].shape[1], device=self._device) < self._count[:, None]
+        gone = there & (self._rows["number"][:, :, None] == numbers[:, None]).any(-1)
+        for name, value in (("label", torch.nan), ("weight", 0.0), ("answered", -1)):
+            self._rows[name] = self._rows[name].masked_fill(gone, value)
+
     def data(self, teacher: str, about: Mapping[str, Any]) -> PreferenceData:
         """Everything so far; see `data_of`."""
         return data_of(self.state(), self._seeds, teacher, about)
