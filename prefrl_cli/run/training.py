@@ -195,18 +195,12 @@ def train(
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
             warn = partial(console.line, error=True)
-<<<<<<< HEAD
-            trackers = build_loggers(config, directory.path, console.warn, overrides, console.line)
+            makers = build_loggers(config, directory.path, overrides, console.line)
+            trackers = Trackers(run.seeds, makers, console.warn)
             failed = resumed[0].failed if resumed else {}
             with spread(algorithm, config, directory, failed, last) as (algorithm, at_rest):  # noqa: PLW2901
                 stopping = lambda: (signals.stopping() or algorithm.step == until) and at_rest()  # noqa: E731
                 summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
-=======
-            makers = build_loggers(config, directory.path, overrides, console.line)
-            trackers = Trackers(run.seeds, makers, console.warn)
-            stopping = lambda: signals.stopping() or algorithm.step == until  # noqa: E731
-            summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
->>>>>>> house
             for line in table(summary, directory.path):
                 console.line(line)
             for line in drawn(directory.charts) if directory.drawn else ():
