@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from prefrl_cli.algorithm.oprl import OPRL
+from prefrl_cli.algorithm.reward_from_file import RewardFromFile
 from prefrl_cli.algorithm.reward_learning import _RewardLearning
 from prefrl_cli.cli import report, reproduce, train
 from prefrl_cli.config.choices import choices
@@ -46,7 +47,7 @@ def undrawn(monkeypatch):
 
 def poison(monkeypatch, seed, at, part, value, early=True):
     """Spoil one number of a model's of one seed before, or after, an update."""
-    for kind in (OPRL, _RewardLearning):
+    for kind in (OPRL, RewardFromFile, _RewardLearning):
         original = kind.update
 
         def spoiling(self, original=original):
@@ -165,6 +166,41 @@ def test_what_the_last_step_spoils_is_no_result(steps, undrawn, capsys):
         summary = json.loads(Path("run", "summary.json").read_text())
         for found in summary["metrics"].values():
             assert sum(value is None for value in found["per_seed"]) == len(status["failed_seeds"])
+
+
+@pytest.mark.parametrize("experiment", ["addition_linear", "oprl_maze", "notebook/rewardnet_mse"])
+def test_an_evaluation_without_a_number_ends_no_seed_of_a_longer_run(experiment, monkeypatch, capsys):
+    """What is wrong with the last one is wrong with that run's results; a run that goes on trains that seed too."""
+    drawn, original, seed = [], runner.evaluated, 1
+    monkeypatch.setattr(runner, "draw", lambda algorithm, log, _: drawn.append((algorithm.state(), list(log.living))))
+
+    def infinite(algorithm):
+        found = original(algorithm)
+        if algorithm.step == 4:
+            found[next(iter(found))][algorithm.streams.seeds.index(seed)] = np.inf
+        return found
+
+    monkeypatch.setattr(runner, "evaluated", infinite)
+    options = ["num_seeds=3", "seed=0", "evaluation.every=2", "checkpoint.every=4", "charts=true"]
+    options += ["env.size=4", "env.horizon=12"] * (experiment == "oprl_maze")
+    short, whole = (kill_and_resume.config_of(experiment, *options, f"steps={steps}") for steps in (4, 8))
+    assert run_or_resume(*whole, Path("whole")) == "finished"
+    assert not read_status(Path("whole"))["failed_seeds"]
+    assert run_or_resume(*short, Path("run")) == "finished"
+    failed = read_status(Path("run"))["failed_seeds"]
+    assert list(failed) == ["1"] and failed["1"]["step"] == 4 and failed["1"]["reason"].endswith(" is infinite")
+    run = read_run(Path("run"))
+    assert run.status == "finished" and list(run.failed) == [1] and len(run.table.steps) == 4
+    assert all(scores[1] == 0 or np.isnan(scores[1]) for scores in run.scores.values())
+    status = json.loads(Path("run", "status.json").read_text())
+    Path("run", "status.json").write_text(json.dumps({**status, "charts": False}))
+    assert train.main(["resume=run"]) == 0  # its charts only
+    assert read_status(Path("run"))["failed_seeds"] == failed
+    assert drawn[1][1] == drawn[2][1] == [True, False, True]
+    assert kill_and_resume.same(drawn[1][0], drawn[2][0])
+    assert train.main(["resume=run", "steps=8", "quiet=true"]) == 0
+    different = kill_and_resume.differences(Path("whole"), Path("run"))  # the earlier checkpoint names the seed
+    assert set(different) == {"checkpoints/step_000004.pt", "overrides.yaml"}
 
 
 def test_numpy_has_nothing_to_say(undrawn, capsys, recwarn):

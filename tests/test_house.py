@@ -16,10 +16,11 @@ LAYERS = [
     "study",
     "sweep report label_page",
     "run",
+    "workers",
     "config",
     "algorithm",
     "preference reward_model policy policy_update env logger",
-    "charts",
+    "charts preference_files",
     "stats",
     "files",
     "core",
@@ -69,7 +70,7 @@ def test_every_room_has_a_layer():
     assert {path.name for path in ROOMS} <= set(RANK)
     top = {path.name for path in PACKAGE.iterdir() if path.is_file()}
     assert top <= {"__init__.py", "__main__.py", "api.py"}
-    assert len(ROOMS) + len(top) <= 20
+    assert len(ROOMS) + len(top) <= 22
 
 
 def test_files_that_the_documents_name_are_there():
@@ -96,7 +97,7 @@ def test_rooms_point_at_few_others():
     assert len(arrows()) <= MOST_ARROWS, sorted(arrows())
 
 
-MOST_ARROWS = 66
+MOST_ARROWS = 64
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda path: path.name)

@@ -17,8 +17,8 @@ import pytest
 from report_speed import make_run
 
 from prefrl_cli.cli import report
+from prefrl_cli.cli.command import FAILED, REFUSED
 from prefrl_cli.report.configurations import configurations, varying
-from prefrl_cli.report.look import STYLE
 from prefrl_cli.report.results import compare, results
 from prefrl_cli.report.runs import load, read_run
 from prefrl_cli.report.sections import main_charts
@@ -223,7 +223,7 @@ def test_links_are_not_followed_but_told(tmp_path, capsys):
     assert [run.status for run in load([tmp_path / "runs", elsewhere])] == ["finished", "finished"]
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "away").symlink_to(elsewhere)
-    assert report.main([str(tmp_path / "only")]) == report.FAILED
+    assert report.main([str(tmp_path / "only")]) == FAILED
     assert "no run in" in capsys.readouterr().err
     assert len(load([tmp_path / "only" / "away"])) == 1  # typed itself, a link is a path like any other
 
@@ -233,7 +233,7 @@ def test_runs_are_only_read(tmp_path):
     before = fingerprint(tmp_path / "runs")
     made([tmp_path / "runs"], tmp_path / "report")
     assert fingerprint(tmp_path / "runs") == before
-    assert report.main([str(tmp_path / "runs"), "-o", str(tmp_path / "runs" / "a" / "report")]) == report.REFUSED
+    assert report.main([str(tmp_path / "runs"), "-o", str(tmp_path / "runs" / "a" / "report")]) == REFUSED
     assert fingerprint(tmp_path / "runs") == before
 
 
@@ -247,15 +247,15 @@ def test_one_seed_and_nothing_finished(tmp_path):
 
 
 def test_what_is_typed_wrong(tmp_path, capsys):
-    assert report.main([str(tmp_path / "nothing")]) == report.REFUSED
+    assert report.main([str(tmp_path / "nothing")]) == REFUSED
     assert "there is no such folder" in capsys.readouterr().err
-    assert report.main([str(tmp_path)]) == report.FAILED
+    assert report.main([str(tmp_path)]) == FAILED
     assert "no run in" in capsys.readouterr().err
-    assert report.main([]) == report.REFUSED
+    assert report.main([]) == REFUSED
     assert report.main(["--help"]) == 0
     make_run(tmp_path / "a")
     (tmp_path / "file").write_text("")
-    assert report.main([str(tmp_path / "a"), "-o", str(tmp_path / "file")]) == report.FAILED
+    assert report.main([str(tmp_path / "a"), "-o", str(tmp_path / "file")]) == FAILED
     assert "cannot be written" in capsys.readouterr().err
 
 
@@ -305,7 +305,8 @@ def apart(first, second, seen):
 
 @pytest.mark.parametrize("half", [0, 1], ids=["light", "dark"])
 def test_no_two_colours_are_alike_even_to_a_colour_blind_eye(half):
-    names = [re.findall(rf"--c{number}: (#\w{{6}})", STYLE)[half] for number in range(6)]
+    style = Path(report.__file__).parents[1].joinpath("report", "page.css").read_text()
+    names = [re.findall(rf"--c{number}: (#\w{{6}})", style)[half] for number in range(6)]
     deuteranopia = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
     for seen, least in ((np.eye(3), 35), (np.array(deuteranopia), 15)):
         assert min(apart(one, other, seen) for one, other in itertools.combinations(names, 2)) > least

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl_cli.algorithm.algorithm import OPRL_METRICS
 from prefrl_cli.charts.figures import Array, Curves, Figure, History, Line, Panel
+from prefrl_cli.core.metric import Metric, by_name
 from prefrl_cli.reward_model.reliability_figure import reliability_figure
 from prefrl_cli.stats.aggregates import moving_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prefrl_cli.reward_model.quality import Predictions
 
+_SUCCESS = by_name(OPRL_METRICS)["success"]
 _SMOOTHED_EPISODES = 20  # as the tutorial's charts
 
 
 def figures(
-    history: History, living: NDArray[np.bool_], goal_steps: Array, held_out: Predictions | None, episodes: int
+    history: History,
+    living: NDArray[np.bool_],
+    goal_steps: Array,
+    held_out: Predictions | None,
+    episodes: int,
+    result: Metric = _SUCCESS,
 ) -> dict[str, Figure]:
     """Charts of OPRL over all seeds.
 
@@ -29,55 +39,79 @@ def figures(
         goal_steps: mean steps of the successful episodes of an update, `[N, R]`; NaN where none was.
         held_out: what the model said at the last evaluation; none before the first.
         episodes: played by each seed an update.
+        result: what counts, see `outcome`.
 
     Returns:
         Charts by file name: `training`, and `reliability` where it was measured.
     """
-    charts: dict[str, Figure] = {"training": _training(history, goal_steps, episodes)}
+    charts: dict[str, Figure] = {"training": _training(history, goal_steps, episodes, result)}
     if held_out is not None:
         chances, labels, weights = held_out.arrays()
         charts |= reliability_figure(chances, labels, weights * living[:, None])
     return charts
 
 
-def median_seed(history: History, living: NDArray[np.bool_]) -> int:
-    """The living replica of median success over all episodes (of two the lower); the lowest index wins a tie."""
-    success = history.get("success", np.zeros((0, len(living))))
+def outcome(metrics: Sequence[Metric]) -> Metric:
+    """What of each update is drawn as the result: the return where it is a headline, else the success."""
+    known = by_name(metrics)
+    return known["return" if "return_last" in known else "success"]
+
+
+def median_seed(history: History, living: NDArray[np.bool_], result: Metric = _SUCCESS) -> int:
+    """The living replica of median result over all episodes (of two the lower); the lowest index wins a tie."""
+    success = history.get(result.name, np.zeros((0, len(living))))
     share = np.where(np.isnan(success), 0.0, success).sum(0)
     order = np.argsort(np.where(living, share, np.inf), kind="stable")  # those that failed come last
     return int(order[(int(living.sum()) - 1) // 2])
 
 
-def seed_words(seed: int, living: NDArray[np.bool_]) -> str:
+def seed_words(seed: int, living: NDArray[np.bool_], result: Metric = _SUCCESS) -> str:
     """Which seed is shown, and why this one."""
     number = int(living.sum())
     if number < 2:
         return f"seed {seed}"
-    return f"seed {seed}, the median of {number} by success" + (" that did not fail" if number < len(living) else "")
+    return f"seed {seed}, the median of {number} by {result.words}" + (
+        " that did not fail" if number < len(living) else ""
+    )
 
 
-def _training(history: History, goal_steps: Array, episodes: int) -> Curves:
+def _training(history: History, goal_steps: Array, episodes: int, result: Metric) -> Curves:
     window = max(1, -(-_SMOOTHED_EPISODES // episodes))
-    success = history["success"]
+    success, of_success = history[result.name], result.name == "success"
     none = np.full_like(success, np.nan)
-    played = episodes * np.arange(len(success) + 1)
+    played, axis = episodes * np.arange(len(success) + 1.0), "episodes"
+    limits: tuple[float, float] | None = (-0.03, 1.05)
+    title, unit = "Success", "share that reach the goal"
+    if not of_success:
+        played[1:] = np.maximum.accumulate(np.nan_to_num(np.fmax.reduce(history["env_steps"], 1)))
+        axis = "environment steps"
+        title, unit, limits = "Return", result.unit, None
     whole, share = (0.0, float(played[-1])), (-0.03, 1.05)
 
     def smooth(values: Array) -> tuple[Line]:
         return (Line(played[1:], values, style="smooth", window=window),)
 
-    steps = np.where(np.isnan(success), np.nan, goal_steps)  # nothing of a seed that failed
-    accuracy = history.get("evaluation/preference_accuracy", np.full((len(played), success.shape[1]), np.nan))
+    def evaluated(name: str) -> Array:
+        return history.get(f"evaluation/{name}", np.full((len(played), success.shape[1]), np.nan))
+
     chance = Line(played[[0, -1]], np.full((2, 1), 0.5), "chance", "dashed")
     by_labels = _by_labels(moving_mean(success, window), history.get("labels_used", np.zeros_like(success)))
+    scale: Literal["linear", "log"] = "log" if of_success else "linear"
+    steps = np.where(np.isnan(success), np.nan, goal_steps)  # nothing of a seed that failed
+    third = Panel("Way to the goal", axis, "steps, where reached", smooth(steps), x_range=whole)
+    if not of_success:
+        agreed = (Line(played, evaluated("reward_correlation")),)
+        third = Panel("Learned and true reward", axis, "rank correlation", agreed, (-1.03, 1.03), x_range=whole)
+    predicted = (Line(played, evaluated("preference_accuracy")), chance)
     panels = (
-        Panel("Success", "episodes", "share that reach the goal", smooth(success), share, x_range=whole),
-        Panel("Success by labels used", "labels", "share that reach the goal", (by_labels,), share, x_scale="log"),
-        Panel("Way to the goal", "episodes", "steps, where reached", smooth(steps), x_range=whole),
-        Panel("Reward model", "episodes", "loss (nats)", smooth(history.get("reward_loss", none)), x_range=whole),
-        Panel("Preferences predicted", "episodes", "share of held-out pairs", (Line(played, accuracy), chance), share),
+        Panel(title, axis, unit, smooth(success), limits, x_range=whole),
+        Panel(f"{title} by labels used", "labels", unit, (by_labels,), limits, x_scale=scale),
+        third,
+        Panel("Reward model", axis, "loss (nats)", smooth(history.get("reward_loss", none)), x_range=whole),
+        Panel("Preferences predicted", axis, "share of held-out pairs", predicted, share, x_range=whole),
     )
-    note = f"Means over {window * episodes} episodes, except for the preferences."
+    others = "the preferences" if of_success else "what is evaluated"
+    note = f"Means over {window * episodes} episodes, except for {others}."
     return Curves("OPRL while training", panels, note, rows=(2, 3))
 
 

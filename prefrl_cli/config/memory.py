@@ -15,7 +15,6 @@ from typing import Any
 
 from prefrl_cli.config.options import MISSING, Option, signature
 from prefrl_cli.core.option_types import ConfigError
-from prefrl_cli.preference.queries import CANDIDATES
 
 BASE = 350 * 2**20  # Python, torch, NumPy and matplotlib
 SHARE = 0.9  # of what is there that a run may take
@@ -114,7 +113,7 @@ def _maze(options: Options) -> float:
     members = of("reward_model.members") or (3 if of("queries.needs_members") else 1)
     width, steps, batch = of("queries.segment") or horizon, of("steps"), of("reward_update.batch")
     episodes, tests = of("algorithm.episodes"), of("algorithm.evaluation_episodes")
-    asked = of("queries.questions") * (CANDIDATES if of("queries.chooses") else 1)
+    asked = of("queries.questions") * (of("queries.candidates") or 1)
     kept, answers = (
         of("algorithm.replay_capacity"),
         of("reward_update.dataset_capacity"),
@@ -124,9 +123,12 @@ def _maze(options: Options) -> float:
     judges = members * _parameters(states, of("reward_model.hidden"), of("reward_model.layers"), _ACTIONS + 1)
     parameters = 4 * (acts + judges) * (1 + of("optimizer.slots"))
     success = 4 * steps * episodes
+    recorded = max(0, steps - of("queries.start")) / (of("queries.every") or 1) * of("queries.questions")
+    recorded = min(recorded, of("queries.budget") + of("queries.questions")) if of("queries.budget") else recorded
+    recorded *= of("record") * (150 * width + 300)  # kept, copied for a checkpoint, and made into a file
     stored = kept * (20 * horizon + 28) + answers * (32 * width + 40)
     packed = kept * 7 * horizon + answers * 6 * width  # a checkpoint has smaller numbers, and is copied three times
-    persistent = parameters + stored + 2 * success + 3 * (parameters + packed + success) + steps * _METRIC
+    persistent = parameters + stored + 2 * success + 3 * (parameters + packed + success) + steps * _METRIC + recorded
     see = 12 * states if of("env.observation") == "one_hot" else 0
     act_rows = episodes * horizon if see else states
     judge_rows = members * (2 * max(batch, 16 * tests, asked) * width if see and state_reward else states)
@@ -184,10 +186,9 @@ def all_options(run: Mapping[str, Any], groups: Mapping[str, tuple[type, Mapping
     for group, (target, given) in groups.items():
         defaults = {name: one.default for name, one in signature(target).items() if one.default is not MISSING}
         options |= {f"{group}.{name}": value for name, value in {**defaults, **given}.items()}
-        for name in ("slots", "needs_members", "centres"):
+        for name in ("slots", "needs_members", "centres", "candidates"):
             if hasattr(target, name):
                 options.setdefault(f"{group}.{name}", getattr(target, name))
-        options[f"{group}.chooses"] = getattr(target, "candidates", 1) > 1
     return options
 
 

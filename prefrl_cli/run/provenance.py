@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from prefrl_cli.run.progress import Console
 
 # How a run was started rather than what it is; allow_targets has to be typed each time.
-_NOT_COMPARED = ("quiet", "charts", "output_dir", "allow_targets", "logger")
+_NOT_COMPARED = ("quiet", "charts", "workers", "output_dir", "allow_targets", "logger", "preferences.save")
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
@@ -92,6 +92,7 @@ def write_record(
     config: Mapping[str, Any],
     overrides: Sequence[str],
     threads: int,
+    workers: int,
     step: int,
     said: Sequence[str],
     ran: Any,
@@ -106,6 +107,7 @@ def write_record(
         config: the resolved options.
         overrides: what was typed.
         threads: that torch uses.
+        workers: processes that train.
         step: that it begins at.
         said: of a resumed run, how it is resumed; a new one has nothing to say.
         ran: the options that the checkpoint says it ran with; `config.yaml` may have been edited since.
@@ -117,7 +119,7 @@ def write_record(
     """
     import yaml
 
-    now = {**environment(threads, config.get("device", "cpu")), "exactness": exactness}
+    now = {**environment(threads, workers, config.get("device", "cpu")), "exactness": exactness}
     content: dict[str, Any] = now
     if said:
         differences, changed = [], {}
@@ -158,7 +160,7 @@ def kept_options(config: Mapping[str, Any]) -> dict[str, Any]:
         return {
             name: value
             for name, value in flat(dict(config), "config.yaml").items()
-            if name.partition(".")[0] not in _NOT_COMPARED
+            if not {name, name.partition(".")[0]} & {*_NOT_COMPARED}
         }
     except UnreadableError as problem:
         raise ConfigError(str(problem)) from None
@@ -204,7 +206,7 @@ def environment_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -
     """A line for each version, platform, device or commit that differs; the number of threads changes no result."""
     kept = ("python", "platform", "machine", "device", "packages", "git")
     some, others = ({name: one.get(name) for name in kept} for one in (before, now))
-    was, becomes = dict(_flat(some)), dict(_flat(others))
+    was, becomes = dict(dotted(some)), dict(dotted(others))
     names = [name for name in {**was, **becomes} if was.get(name) != becomes.get(name)]
     return [f"environment differs: {name} {_shown(was, name)} -> {_shown(becomes, name)}" for name in names]
 
@@ -213,11 +215,11 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
     return show(values[name]) if name in values else "nothing"
 
 
-def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def dotted(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """`a.b`, value for each value of nested mappings."""
     for name, value in node.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from dotted(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
@@ -225,11 +227,12 @@ def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 _PACKAGES = ("prefrl", "torch", "numpy", "hydra-core", "omegaconf", "matplotlib", "tqdm")
 
 
-def environment(threads: int, device: str) -> dict[str, Any]:
+def environment(threads: int, workers: int, device: str) -> dict[str, Any]:
     """The machine and the software of this process.
 
     Args:
         threads: processor threads that are used.
+        workers: processes that train, with so many threads each.
         device: where tensors live.
     """
     return {
@@ -239,6 +242,7 @@ def environment(threads: int, device: str) -> dict[str, Any]:
         "processor": processor.name(),
         "processors": os.cpu_count(),
         "threads": threads,
+        "workers": workers,
         "device": device,
         "packages": {name: _version(name) for name in _PACKAGES},
         "git": _git(),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from prefrl_cli.algorithm.living import Failed, Living
+from prefrl_cli.algorithm.living import Failed, Living, advance, arrays, due, ends, evaluated, evaluation
 from prefrl_cli.charts.backend import ready
 from prefrl_cli.core.metric import by_name
 from prefrl_cli.core.option_types import as_typed
@@ -20,14 +20,13 @@ from prefrl_cli.files.read import short
 from prefrl_cli.files.standard_streams import waiting
 from prefrl_cli.files.write import make_folder
 from prefrl_cli.logger.logger import Trackers
+from prefrl_cli.preference_files.record import writer
 from prefrl_cli.run.directory import RunDirectory
-from prefrl_cli.run.metrics_csv import EVALUATION, MetricsLog, current_names
+from prefrl_cli.run.metrics_csv import MetricsLog, current_names
 from prefrl_cli.run.progress import Progress
 from prefrl_cli.stats import summary as over_seeds
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from prefrl_cli.algorithm.algorithm import Algorithm
     from prefrl_cli.config.options import Run
 
@@ -98,19 +97,13 @@ def train(
         trackers.open()  # a tracker may take seconds to begin, which are not training's
         started = time.perf_counter() - record.seconds
         while algorithm.step < algorithm.steps:
-            with np.errstate(all="ignore"):  # what is no number any more is told below, in words
-                metrics = arrays(algorithm.update())
+            metrics, log.living, tested, said, _ = advance(algorithm, living, run.evaluation.every)
             step, last = algorithm.step, algorithm.step == algorithm.steps
-            said, tested = living.look(algorithm, step, metrics), dict[str, np.ndarray]()
-            if last or due(step, run.evaluation.every):
-                tested = evaluated(algorithm)
-                said += living.look(algorithm, step, evaluation(tested)) if last else []
-                record.final = living.only(tested)
+            record.final = living.only(tested) if tested else record.final
             if not living.mask.any():
                 raise TrainingError("; ".join(said))
             for line in said:
                 tell(f"{line}; {living.mask.sum()} of {len(run.seeds)} seeds go on")
-            log.living = living.mask.tolist()
             log.add(step, metrics, tested)
             counted = living.counted(metrics, algorithm.metrics)
             every = counted | evaluation(living.counted(tested, algorithm.metrics))
@@ -129,7 +122,7 @@ def train(
         directory.drawn = False if run.charts else None
         directory.write_status("finished", algorithm.step)
     if run.charts:
-        draw_or_tell(algorithm, log, directory, tell)
+        draw_or_tell(algorithm, log, directory, living, tell)
     return summary
 
 
@@ -137,10 +130,8 @@ def summarise(algorithm: Algorithm, run: Run, record: Record, trained: Sequence[
     """What `summary.json` holds; `trained` are the columns of `metrics.csv`."""
     failed = [str(seed) in record.failed for seed in run.seeds]
     known = by_name(algorithm.metrics, {**record.initial, **record.final, **dict.fromkeys(trained)})
-    after = {
-        name: [None if gone else row for row, gone in zip(rows, failed, strict=True)]
-        for name, rows in columns(algorithm).items()
-    }
+    living = {name: zip(rows, failed, strict=True) for name, rows in columns(algorithm).items()}
+    after = {name: [None if gone else row for row, gone in pairs] for name, pairs in living.items()}
     return {
         "experiment": run.experiment,
         "seeds": list(run.seeds),
@@ -168,30 +159,9 @@ def begin(algorithm: Algorithm, run: Run, directory: RunDirectory) -> tuple[Reco
     return Record(initial, initial, columns(algorithm)), log
 
 
-def evaluated(algorithm: Algorithm) -> dict[str, np.ndarray]:
-    """An evaluation's metrics, `[R]` each; NumPy does not warn of what is no number."""
-    with np.errstate(all="ignore"):
-        return arrays(algorithm.evaluate())
-
-
-def arrays(metrics: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Metrics as arrays `[R]`, copied: an algorithm may reuse its tensors."""
-    return {name: value.detach().cpu().numpy().copy() for name, value in metrics.items()}
-
-
 def columns(algorithm: Algorithm) -> dict[str, list[list[float]]]:
     """The first items of the last evaluation: column name -> a list a seed."""
     return {name: values.tolist() for name, values in algorithm.examples.items()}
-
-
-def evaluation(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The metrics of an evaluation, told from those of training by their names."""
-    return {f"{EVALUATION}{name}": value for name, value in metrics.items()}
-
-
-def due(step: int, every: int) -> bool:
-    """Whether something happens after this step; 0 is never."""
-    return every > 0 and step % every == 0
 
 
 def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record, log: MetricsLog) -> None:
@@ -209,7 +179,17 @@ def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record
         "failed": record.failed,
         "algorithm": algorithm.state(),
     }
-    directory.checkpoints.save(algorithm.step, content, log.sync())  # its rows must be there where the checkpoint is
+    sync, keep = log.sync(), None
+    if run.preferences.save is not None:
+        asked = algorithm.preferences.record  # type: ignore[attr-defined]  # `build` has looked for it
+        keep = writer(asked, directory.path / run.preferences.save, directory.options)
+
+    def before() -> None:  # rows and questions must be there where the checkpoint is
+        sync()
+        if keep is not None:
+            keep()
+
+    directory.checkpoints.save(algorithm.step, content, before)
 
 
 def restore(
@@ -240,18 +220,25 @@ def restore(
         algorithm.examples = dict(content["examples"])
         initial, final = (current_names(arrays(content[name])) for name in ("initial", "final"))
         failed = {seed: dict(one) for seed, one in content.get("failed", {}).items()}  # older checkpoints have none
+        if run.steps > step:
+            failed = {seed: one for seed, one in failed.items() if not one.get("evaluated")}
         record = Record(initial, final, content["before"], float(content["seconds"]), failed)
-        ends = {seed: int(one["step"]) for seed, one in failed.items()}
         names = list(current_names(dict.fromkeys(content["columns"])))
         number = content.get("evaluations")  # older checkpoints have none
-        log = MetricsLog.read_back(directory.path, run.seeds, step, names, ends, evaluations=number, rewrite=rewrite)
+        log = MetricsLog.read_back(
+            directory.path, run.seeds, step, names, ends(failed), evaluations=number, rewrite=rewrite
+        )
     except (*_DAMAGED, FileNotFoundError) as problem:
         raise CheckpointError(f"checkpoint of step {step} does not fit ({short(problem)})") from None
     return record, log
 
 
-def draw_or_tell(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory, tell: Callable[[str], None]) -> None:
+def draw_or_tell(
+    algorithm: Algorithm, log: MetricsLog, directory: RunDirectory, living: Living, tell: Callable[[str], None]
+) -> None:
     """Draw the charts of a finished run and note that they are there; what goes wrong is one line."""
+    living.clear(algorithm)
+    log.living = living.mask.tolist()
     try:
         with np.errstate(all="ignore"), waiting("drawing charts"):
             draw(algorithm, log, directory)
@@ -266,11 +253,8 @@ def draw_or_tell(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory,
 def record_of(content: Mapping[str, Any], replicas: int) -> dict[str, Any]:
     """What a checkpoint must hold beside the algorithm's state, see `check_state`."""
     expected: dict[str, Any] = dict.fromkeys(content, object)
-    for name, kind in (
-        ("initial", Field((replicas,))),
-        ("final", Field((replicas,))),
-        ("examples", Field((replicas, None))),
-    ):
+    each = Field((replicas,))
+    for name, kind in (("initial", each), ("final", each), ("examples", Field((replicas, None)))):
         expected[name] = dict.fromkeys(content[name], kind)
     expected["before"] = {name: [object] * replicas for name in content["before"]}
     return expected
