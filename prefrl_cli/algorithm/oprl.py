@@ -39,7 +39,7 @@ from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies
 from prefrl_cli.preference.queries import Disagreement, EarlyQuestions, Entropy, KCenter, UniformTrajectories
 from prefrl_cli.preference.teacher import Coin, Teacher
-from prefrl_cli.reward_model.constant import ConstantReward
+from prefrl_cli.reward_model.constant import ConstantReward, FrozenReward
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions
@@ -68,7 +68,7 @@ class OPRL:
         env: Given[Environment],
         streams: Given[Streams],
         policy: Given[ActorCritic | SeparateActorCritic],
-        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward],
+        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward | FrozenReward],
         criterion: Given[Return | Progress | Farthest],
         teacher: Given[Teacher | Coin],
         queries: Given[UniformTrajectories | EarlyQuestions | Disagreement | Entropy | KCenter],

@@ -20,7 +20,7 @@ from prefrl_cli.files.read import short
 from prefrl_cli.files.standard_streams import waiting
 from prefrl_cli.files.write import make_folder
 from prefrl_cli.logger.logger import Trackers
-from prefrl_cli.preference_files.record import writer
+from prefrl_cli.preference_files.record import saving
 from prefrl_cli.run.directory import RunDirectory
 from prefrl_cli.run.metrics_csv import MetricsLog, current_names
 from prefrl_cli.run.progress import Progress
@@ -179,16 +179,8 @@ def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record
         "failed": record.failed,
         "algorithm": algorithm.state(),
     }
-    sync, keep = log.sync(), None
-    if run.preferences.save is not None:
-        asked = algorithm.preferences.record  # type: ignore[attr-defined]  # `build` has looked for it
-        keep = writer(asked, directory.path / run.preferences.save, directory.options)
-
-    def before() -> None:  # rows and questions must be there where the checkpoint is
-        sync()
-        if keep is not None:
-            keep()
-
+    kept = run.preferences.save and directory.path / run.preferences.save
+    before = saving(log.sync(), content, kept or None)  # rows and questions must be there where the checkpoint is
     directory.checkpoints.save(algorithm.step, content, before)
 
 
