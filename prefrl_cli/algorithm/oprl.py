@@ -39,7 +39,7 @@ from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies
 from prefrl_cli.preference.queries import Disagreement, EarlyQuestions, Entropy, KCenter, UniformTrajectories
 from prefrl_cli.preference.teacher import Coin, Teacher
-from prefrl_cli.reward_model.constant import ConstantReward
+from prefrl_cli.reward_model.constant import ConstantReward, FrozenReward
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions
@@ -68,7 +68,7 @@ class OPRL:
         env: Given[Environment],
         streams: Given[Streams],
         policy: Given[ActorCritic | SeparateActorCritic],
-        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward],
+        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward | FrozenReward],
         criterion: Given[Return | Progress | Farthest],
         teacher: Given[Teacher | Coin],
         queries: Given[UniformTrajectories | EarlyQuestions | Disagreement | Entropy | KCenter],
@@ -110,11 +110,11 @@ class OPRL:
 
     def update(self) -> dict[str, Tensor]:
         """Play, ask, fit, improve; the metrics of this update, `[R]` each."""
-        step = self.step
-        new = self._play(self._episodes, self._exploration(step), "policy")
+        step, new = self.step, self._play(self._episodes, self._exploration(self.step), "policy")
         self._trajectories.add(new.fields())
         self.reward_model.follow(self.policy)
-        self._ask(step)
+        with self.streams.idle(self.preferences.has_spent()):
+            self._ask(step)
         self._snapshots.add_question(step + 1, self.preferences, self.reward_model)
         success = self.env.success(new).float()  # [R, B]
         self._env_steps = self._env_steps + new.lengths.sum(-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,13 +16,16 @@ from prefrl_cli.config.options import Configuration
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints, UnfitError
 from prefrl_cli.files.standard_streams import waiting
+from prefrl_cli.logger.logger import Trackers
 from prefrl_cli.run import processor
 from prefrl_cli.run.directory import LOG, RunDirectory, Status, read_status
 from prefrl_cli.run.provenance import kept_options, write_record
 from prefrl_cli.run.signals import Interrupted, Signals
+from prefrl_cli.workers.number import WorkerLostError, number_of_workers
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
+    from prefrl_cli.algorithm.living import Failed
     from prefrl_cli.run.directory import RunDirectory
     from prefrl_cli.run.metrics_csv import MetricsLog
     from prefrl_cli.run.progress import Console
@@ -177,7 +180,7 @@ def train(
     from prefrl_cli.run import runner
     from prefrl_cli.run.progress import Console, Progress, drawn, table
 
-    run = config.run
+    run, last = config.run, config.run.steps if until is None else until
     console = Console(directory.path / LOG, quiet=run.quiet, warned=warned)
     try:
         with Signals(quiet=run.quiet) as signals, resumed[1] if resumed else contextlib.nullcontext():
@@ -185,14 +188,19 @@ def train(
             directory.options = kept_options(config.options)
             directory.checkpoints.keep = run.checkpoint.keep
             exactness = processor.check(algorithm, run)
-            step = algorithm.step
-            write_record(directory, console, config.options, overrides, threads, step, said, ran, exactness, origin)
+            number, step = number_of_workers(run), algorithm.step
+            write_record(
+                directory, console, config.options, overrides, threads, number, step, said, ran, exactness, origin
+            )
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
             warn = partial(console.line, error=True)
-            trackers = build_loggers(config, directory.path, console.warn, overrides, console.line)
-            stopping = lambda: signals.stopping() or algorithm.step == until  # noqa: E731
-            summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
+            makers = build_loggers(config, directory.path, overrides, console.line)
+            trackers = Trackers(run.seeds, makers, console.warn)
+            failed = resumed[0].failed if resumed else {}
+            with spread(algorithm, config, directory, failed, last) as (algorithm, at_rest):  # noqa: PLW2901
+                stopping = lambda: (signals.stopping() or algorithm.step == until) and at_rest()  # noqa: E731
+                summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
             for line in table(summary, directory.path):
                 console.line(line)
             for line in drawn(directory.charts) if directory.drawn else ():
@@ -201,6 +209,9 @@ def train(
             raise Interrupted(signals.caught, f"stopped; finished all the same: {directory.path}")
     except runner.TrainingError as problem:
         return _stop(directory, console, algorithm.step, str(problem))
+    except WorkerLostError as problem:
+        again = f"to go on type prefrl-train resume={as_typed(str(directory.path))}"
+        return _stop(directory, console, algorithm.step, f"{problem}; {again}", "interrupted")
     except runner.Stopped:
         if signals.caught is None:
             _mark(directory, "interrupted", algorithm.step, f"stopped after step {until}")
@@ -226,6 +237,32 @@ def train(
     return "finished"
 
 
+@contextlib.contextmanager
+def spread(
+    algorithm: Algorithm, config: Configuration, directory: RunDirectory, failed: Failed, until: int
+) -> Iterator[tuple[Algorithm, Callable[[], bool]]]:
+    """The algorithm, or workers that train its seeds from where it stands, until the end of the block.
+
+    Args:
+        algorithm: of all seeds.
+        config: of the run.
+        directory: of the run.
+        failed: the seeds that have failed already.
+        until: the last step that is wanted.
+
+    Returns:
+        What trains; and whether it is where it says, so that it can be stopped.
+    """
+    if number_of_workers(config.run) == 1:
+        yield algorithm, lambda: True
+        return
+    from prefrl_cli.workers.team import Team
+
+    again = partial(processor.prepare, config.run)
+    with Team(algorithm, config, again, failed, directory.options, until, directory.close) as team:
+        yield team, team.at_rest
+
+
 def _cannot_write(directory: RunDirectory, problem: OSError) -> str:
     if not directory.path.is_dir():
         return f"the run directory {directory.path} is gone, so nothing more can be written"
@@ -239,8 +276,8 @@ def _mark(directory: RunDirectory, status: Status, step: int, reason: str) -> No
         directory.write_status(status, step, reason)
 
 
-def _stop(directory: RunDirectory, console: Console, step: int, reason: str) -> Status:
-    _mark(directory, "failed", step, reason)
+def _stop(directory: RunDirectory, console: Console, step: int, reason: str, status: Status = "failed") -> Status:
+    _mark(directory, status, step, reason)
     seen = f"; see {directory.path / 'train.log'}" if directory.path.is_dir() else ""
     console.line(f"prefrl-train: {reason}{seen}", error=True)
     return "failed"
