@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from prefrl_cli.algorithm import living
 from prefrl_cli.algorithm.oprl import OPRL
 from prefrl_cli.algorithm.reward_from_file import RewardFromFile
 from prefrl_cli.algorithm.reward_learning import _RewardLearning
@@ -171,7 +172,7 @@ def test_what_the_last_step_spoils_is_no_result(steps, undrawn, capsys):
 @pytest.mark.parametrize("experiment", ["addition_linear", "oprl_maze", "notebook/rewardnet_mse"])
 def test_an_evaluation_without_a_number_ends_no_seed_of_a_longer_run(experiment, monkeypatch, capsys):
     """What is wrong with the last one is wrong with that run's results; a run that goes on trains that seed too."""
-    drawn, original, seed = [], runner.evaluated, 1
+    drawn, original, seed = [], living.evaluated, 1
     monkeypatch.setattr(runner, "draw", lambda algorithm, log, _: drawn.append((algorithm.state(), list(log.living))))
 
     def infinite(algorithm):
@@ -180,7 +181,7 @@ def test_an_evaluation_without_a_number_ends_no_seed_of_a_longer_run(experiment,
             found[next(iter(found))][algorithm.streams.seeds.index(seed)] = np.inf
         return found
 
-    monkeypatch.setattr(runner, "evaluated", infinite)
+    monkeypatch.setattr(living, "evaluated", infinite)
     options = ["num_seeds=3", "seed=0", "evaluation.every=2", "checkpoint.every=4", "charts=true"]
     options += ["env.size=4", "env.horizon=12"] * (experiment == "oprl_maze")
     short, whole = (kill_and_resume.config_of(experiment, *options, f"steps={steps}") for steps in (4, 8))
