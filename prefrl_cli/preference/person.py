@@ -20,6 +20,7 @@ from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Asked
 from prefrl_cli.preference.dataset import Answers, Pending
 from prefrl_cli.preference.questions import Part, arrays, fingerprint, parts
 from prefrl_cli.preference.recorded import Event, events, forget_from, opened
+from prefrl_cli.stats.agreement import reliability
 
 _TOLD = 0.5  # seconds from one report to the page to the next
 _TAKE_UP = "INSERT INTO seen SELECT id, ? FROM answers WHERE id > ? AND id <= ?"
@@ -249,6 +250,14 @@ class Person:
             return ""
         answered, waiting, _ = self._database.counts()
         return f"{answered} answers, {waiting} questions waiting, {self._database.pace():.0f} answers a minute"
+
+    def summary(self) -> dict[str, Any]:
+        """How good the answers are, for the summary of the run and for the page; empty where nobody was asked."""
+        if self._database is None:
+            return {}
+        found = reliability(events(self._database))
+        self._database.note(reliability=found)
+        return found
 
     def state(self) -> dict[str, Any]:
         """Everything that changes: questions put, the newest event seen, the answers that stand, and what follows."""

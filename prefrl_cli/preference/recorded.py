@@ -250,6 +250,15 @@ class Recorded:
             f" and {unanswered} questions had none{strange}"
         )
 
+    def summary(self) -> dict[str, Any]:
+        """What of the recorded answers was of use, for the summary of the run."""
+        return {
+            "recorded": len(self._answers),
+            "of_other_environments": self._strange,
+            "given": self._used.sum(1).tolist(),
+            "questions_without": self._unanswered.tolist(),
+        }
+
     def state(self) -> dict[str, Any]:
         """Everything that changes: how far the questions were looked at, and which answers each seed has had."""
         return {"next": self._next, "used": self._used, "unanswered": self._unanswered}
