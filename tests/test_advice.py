@@ -23,13 +23,14 @@ PIPE = r"[\w/]+(\|[\w/]+)*"  # choices beside each other: the first is typed
 # Advice as the source has it, once for each place that gives it, and what provokes it: the line itself is then typed.
 TYPED = [
     ("try {}={} or {}={}", [OPRL, "algorithm.episodes=300"]),
-    ("try {}={}", [OPRL, "algorithm.test_episodes=1"]),
+    ("try {}={}", [OPRL, "algorithm.evaluation_episodes=1"]),
     ("try episodes={}", [OPRL, "policy_update=rloo", "algorithm.episodes=1"]),
     ("try queries.start={}", [OPRL, "algorithm.episodes=1"]),
     ("try reward_model={}", [OPRL, "shaping=potential", "reward_model=implicit"]),
     ("try reward_model.members={}", [OPRL, "queries=disagreement", "reward_model.members=1"]),
     ("try queries.segment={}", [OPRL, "queries.segment=61"]),
     ("type {}={}", [OPRL, "~optimizer"]),
+    ("type {}={}", [OPRL, "exploration=falling"]),
     ("type {}={}", [OPRL, "loss.nu=1"]),
     ("type {}={}", [OPRL, "env=addition"]),
     ("type {}={}", [OPRL, "env._target_=prefrl_cli.env.maze.Mase"]),
@@ -45,7 +46,7 @@ TYPED = [
     ("try horizon={}", [OPRL, "env.horizon=5"]),
     ("try betas={}", [OPRL, "optimizer.betas=[0.9]"]),
     ("try {}.every=10", [OPRL, "checkpoint=3"]),
-    ("try {}={}", [OPRL, "algorithm.test_episodes=1000000", "num_seeds=1000"]),
+    ("try {}={}", [OPRL, "algorithm.evaluation_episodes=1000000", "num_seeds=1000"]),
     ("try {}={}", [OPRL, "env.size=2"]),
 ]
 # Advice that is no option alone: what provokes it, and what a person types then. `run` is a finished run, `sweep` a
@@ -75,6 +76,11 @@ THEN = [
         "try {}=1",
         f"train -m {QUICK} hydra.sweeper.max_batch_size=0",
         f"train -m {QUICK} hydra.sweeper.max_batch_size=1",
+    ),
+    (
+        "try {}=2",
+        f"train -m {QUICK} seed=0,1 hydra/launcher=joblib hydra.launcher.n_jobs=100000",
+        f"train -m --check {QUICK} seed=0,1 hydra/launcher=joblib hydra.launcher.n_jobs=2",
     ),
     ("type at least one value", f"train -m {QUICK} seed=range(0,0)", f"train -m {QUICK} seed=range(0,1)"),
     ("type one name", f"train -m {QUICK} output_dir=a,b", f"train -m {QUICK} output_dir=a"),
@@ -110,6 +116,11 @@ THEN = [
     ),
     (
         "type it on the command line instead",
+        "build --config-dir=mine experiment=copies",
+        "build --config-dir=mine experiment=good hydra.job.env_copy=[HOME]",
+    ),
+    (
+        "type +{}=VALUE on the command line instead",
         "build --config-dir=mine experiment=sets",
         "build --config-dir=mine experiment=good +hydra.job.env_set.A=1",
     ),
@@ -173,6 +184,7 @@ THEN = [
 TOLD = [
     ("type {}", "is typed instead, in another group: test_cli_errors"),
     ("type criterion={}", "is typed instead: test_cli_errors"),
+    ("type {}=VALUE", "an option that is called otherwise now: test_cli_errors"),
     ("type of a tensor: {}", "is no advice"),
     ("type or shape than any of ours", "is no advice"),
     ("type 'allow_targets=[{}]'", "names code of one's own: test_safety"),
@@ -192,7 +204,7 @@ TOLD = [
     ("try smaller sizes", "memory is checked first"),
     ("try a smaller {}", "test_advice_of_a_resume"),
     ("try steps={}", "test_advice_of_a_resume"),
-    ("type optimizer.steps=N as well, larger than {}", "test_advice_of_a_resume"),
+    ("type optimizer.decay_steps=N as well, larger than {}", "test_advice_of_a_resume"),
     ("type ~GROUP", "test_advice_for_a_group"),
     ("type {}", "test_a_full_disk_names_the_folder"),
     ("type {}", "charts that cannot be drawn: test_beside_a_run"),
@@ -203,6 +215,8 @@ TOLD = [
     ("type output_dir=FOLDER", "a thousand runs of one second"),
     ("type another folder", "a study's folder: test_study_files"),
     ("type one NAME", "test_study"),
+    ("type one of them", "test_study_files"),
+    ("type it with prefrl-train instead", "test_study_files"),
     ("type --output-dir DIR", "a study's folder: test_study_files"),
     ("type that row with prefrl-train instead", "test_study_files"),
     ("type the same command again", "test_command_ends"),
@@ -228,8 +242,6 @@ TOLD = [
     ("type make({}, {}", "Python: test_api"),
     ("type one that holds runs, such as outputs", "Python: test_api"),
     ("type pip install pandas", "another program's command"),
-    ("type prefrl-train -m in a terminal, then runs(FOLDER", "Python: test_api"),
-    ("type prefrl-train {} in a terminal", "Python: test_api"),
     ("type whole numbers, or observations of {} features in the last axis", "Python: test_api"),
     ("type a linked folder's path to include it", "a link of one's own: test_report"),
 ]
@@ -321,6 +333,7 @@ def made(tmp_path_factory):
         "asks": "output_dir: ${oc.env:HOME}",
         "writes": "output_dir: x",
         "sets": "hydra: {job: {env_set: {A: 1}}}",
+        "copies": "hydra: {job: {env_copy: [A]}}",
         "allows": "allow_targets: [os]",
         "value": "env: 3",
     }.items():
@@ -398,13 +411,13 @@ def test_advice_for_a_group(capsys, only_built):
 
 def test_advice_of_a_resume(capsys):
     """Each is typed in turn; the run is made longer each time."""
-    run = [ADDITION, "steps=4", "optimizer.steps=4", "output_dir=run", "quiet=true", "checkpoint.every=2"]
+    run = [ADDITION, "steps=4", "optimizer.decay_steps=4", "output_dir=run", "quiet=true", "checkpoint.every=2"]
     assert train.main(run) == 0
     assert "to extend it type a larger steps=N" in told(["resume=run"], capsys)
     assert "must be" not in told(["resume=run", "steps=3"], capsys)
     assert train.main(["resume=run", "steps=6"]) == 0
-    assert "type optimizer.steps=N as well, larger than 4" in capsys.readouterr().out
-    assert train.main(["resume=run", "steps=8", "optimizer.steps=20", "quiet=true"]) == 0
+    assert "type optimizer.decay_steps=N as well, larger than 4" in capsys.readouterr().out
+    assert train.main(["resume=run", "steps=8", "optimizer.decay_steps=20", "quiet=true"]) == 0
     assert "such as steps=200" in told(["resume=run", "~env"], capsys)
     assert train.main(["resume=run", "steps=10", "optimizer.clip=1.0", "quiet=true"]) == 0
     status = Path("run", "status.json")

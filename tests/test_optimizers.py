@@ -67,7 +67,7 @@ def test_clip_is_for_each_replica() -> None:
 
 def test_cosine_schedule() -> None:
     one = network()
-    optimizer = SGD(one.parameters, lr=0.5, steps=10)
+    optimizer = SGD(one.parameters, lr=0.5, decay_steps=10)
     weight = nn.Parameter(torch.zeros(1))
     plain = torch.optim.SGD([weight], lr=0.5)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(plain, 10)
@@ -87,6 +87,14 @@ def test_a_loss_that_is_no_number_is_remembered() -> None:
     optimizer.step(losses(one, torch.ones(3, 2, 10)) * torch.tensor([1.0, math.nan, 1.0]))
     optimizer.step(losses(one, torch.ones(3, 2, 10)))
     assert optimizer.finite_losses.tolist() == [True, False, True]
+
+
+def test_huge_losses_are_numbers() -> None:
+    one = network()
+    optimizer = SGD(one.parameters, lr=1e-30)
+    for _ in range(3):  # their sum is none in single precision
+        optimizer.step(losses(one, torch.ones(len(SEEDS), 5, 10)) * 0 + 3e38)
+    assert optimizer.finite_losses.all()
 
 
 def test_parameters_that_are_no_numbers_are_seen_and_cleared_for_their_replica_alone() -> None:

@@ -159,6 +159,29 @@ def damage(path, how):
     path.write_bytes({"bit": data, "torn": data[: len(data) // 2], "empty": b"", "text": b"hello"}[how])
 
 
+@pytest.mark.parametrize("older", [True, False])
+def test_a_checkpoint_of_other_seeds_is_passed_over(older, monkeypatch, capsys):
+    """As one that was copied from another run."""
+    whole()
+    other, overrides = kill_and_resume.config_of("addition_linear", *RUN[1:], "seed=7")
+    assert run_or_resume(other, overrides, Path("other")) == "finished"
+    killed_at(monkeypatch, (Checkpoints, "save"), "run", number=4)
+    checkpoints = Path("run", "checkpoints")
+    (checkpoints / "step_000012.pt").write_bytes(Path("other", "checkpoints", "step_000012.pt").read_bytes())
+    for path in () if older else (checkpoints / "step_000006.pt", checkpoints / "step_000009.pt"):
+        path.unlink()
+    capsys.readouterr()
+    if older:
+        assert begin("run") == "finished"
+        assert "checkpoint step_000012.pt is of other seeds; the one before it is used" in capsys.readouterr().out
+        assert_same("whole", "run")
+    else:
+        before = sorted(path.name for path in checkpoints.iterdir())
+        with pytest.raises(ConfigError, match="its checkpoint is of other seeds; start a new run for these"):
+            begin("run")
+        assert sorted(path.name for path in checkpoints.iterdir()) == before
+
+
 @pytest.mark.parametrize("how", ["bit", "torn", "empty", "text"])
 def test_a_damaged_checkpoint_is_told_and_the_one_before_used(how, monkeypatch, capsys):
     whole()
@@ -220,13 +243,13 @@ def test_a_finished_run_refuses_and_more_steps_extend_it(capsys):
 
 @pytest.mark.parametrize(("steps", "said"), [(12, True), (13, False), (None, False)])
 def test_an_ended_schedule_is_told_when_a_run_is_extended(steps, said, capsys):
-    config = {**CONFIG, "optimizer": {**CONFIG["optimizer"], "steps": steps}}
+    config = {**CONFIG, "optimizer": {**CONFIG["optimizer"], "decay_steps": steps}}
     assert run_or_resume(config, OVERRIDES, Path("run")) == "finished"
     capsys.readouterr()
     assert main(["resume=run", "steps=14"]) == 0
     line = (
-        "optimizer.steps=12: the learning rate reached 0 after so many optimiser steps and stays there;"
-        " to go on learning type optimizer.steps=N as well, larger than 12"
+        "optimizer.decay_steps=12: the learning rate reached 0 after so many optimiser steps and stays there;"
+        " to go on learning type optimizer.decay_steps=N as well, larger than 12"
     )
     assert (line in capsys.readouterr().out.splitlines()) == said
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.environment import Environment, FiniteEnvironment, VectorEnvironment, is_finite
 from prefrl_cli.core.option_types import OptionError
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
@@ -16,15 +16,15 @@ from prefrl_cli.reward_model.reward_update import RewardUpdate
 
 
 def check_parts(
-    env: FiniteEnvironment,
+    env: Environment,
     reward_model: Any,
     queries: UniformTrajectories,
     reward_update: RewardUpdate,
     shaping: Any,
     policy_update: Any,
     episodes: int,
-    memory: int,
-    test_episodes: int,
+    replay_capacity: int,
+    evaluation_episodes: int,
 ) -> None:
     """Refuse parts and sizes that do not go together.
 
@@ -35,19 +35,20 @@ def check_parts(
     Raises:
         OptionError: naming the option and what to type.
     """
-    for name in ("observation_space", "action_space", *FiniteEnvironment.__annotations__):
+    kind = FiniteEnvironment if is_finite(env) else VectorEnvironment
+    for name in ("observation_space", "action_space", *Environment.__annotations__, *kind.__annotations__):
         if not hasattr(env, name):
             raise OptionError("env", type(env).__name__, f"has no {name}, which oprl needs; see docs/extending.md")
-    keep = reward_update.keep
+    capacity = reward_update.dataset_capacity
     for name, value, most, limit in (
-        ("algorithm.episodes", episodes, memory, "algorithm.memory"),
-        ("queries.questions", queries.questions, keep, "reward_update.keep"),
-        ("reward_update.batch", reward_update.batch, keep, "reward_update.keep"),
+        ("algorithm.episodes", episodes, replay_capacity, "algorithm.replay_capacity"),
+        ("queries.questions", queries.questions, capacity, "reward_update.dataset_capacity"),
+        ("reward_update.batch", reward_update.batch, capacity, "reward_update.dataset_capacity"),
     ):
         if value > most:
             raise OptionError(name, value, "more than are kept", {name: most, limit: value})
-    if test_episodes < 2 or memory < 2:
-        name = "test_episodes" if test_episodes < 2 else "memory"
+    if evaluation_episodes < 2 or replay_capacity < 2:
+        name = "evaluation_episodes" if evaluation_episodes < 2 else "replay_capacity"
         raise OptionError(name, 1, "a question needs two trajectories", 16)
     if episodes < getattr(policy_update, "min_episodes", 1):
         raise OptionError("episodes", episodes, "is measured against the others of a batch", 10)
@@ -58,6 +59,8 @@ def check_parts(
         raise OptionError("queries.start", queries.start, "no two trajectories are kept then", 1)
     if getattr(reward_model, "rewards_actions", False) and getattr(shaping, "needs_state_rewards", False):
         raise OptionError("reward_model", "implicit", "rewards steps, not states", "process")
+    if not is_finite(env) and queries.centres:
+        raise OptionError("queries", "centres", "needs states that are numbered", "uniform_trajectories")
     if queries.needs_members and reward_model.members < 2:
         raise OptionError("reward_model.members", 1, "no two disagree", 3)
     if (queries.segment or 0) > env.horizon:
