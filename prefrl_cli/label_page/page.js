@@ -98,15 +98,14 @@ function count(number, word) {
 // A line, circle or polygon in the unit square, whose origin is the lower left corner.
 function drawShape(pen, shape, side, colour) {
   const place = ([x, y]) => [x * side, (1 - y) * side];
-  const paint = colour[shape.colour] || colour.ink;
-  pen.fillStyle = pen.strokeStyle = paint;
+  pen.fillStyle = pen.strokeStyle = colour[shape.fill] || shape.fill || colour.ink;
   pen.lineWidth = Math.max(1, (shape.width ?? 0.008) * side);
   pen.lineJoin = pen.lineCap = "round";
   pen.beginPath();
-  if (shape.kind === "circle") pen.arc(...place(shape.centre), shape.radius * side, 0, 2 * Math.PI);
+  if (shape.kind === "circle") pen.arc(...place(shape.center), shape.radius * side, 0, 2 * Math.PI);
   else shape.points.forEach(point => pen.lineTo(...place(point)));
   if (shape.kind === "polygon") pen.closePath();
-  if (shape.kind === "line" || shape.fill === false) pen.stroke();
+  if (shape.kind === "line") pen.stroke();
   else pen.fill();
 }
 
@@ -510,7 +509,11 @@ document.querySelectorAll("[data-answer]").forEach(
 by("play").addEventListener("click", () => films.play(!films.playing));
 by("back").addEventListener("click", () => step(-1));
 by("forward").addEventListener("click", () => step(1));
-by("place").addEventListener("input", () => { films.play(false); films.go(Number(by("place").value)); });
+by("place").addEventListener("input", () => {
+  const frame = Number(by("place").value);  // before the clock moves the slider
+  films.play(false);
+  films.go(frame);
+});
 by("speed").addEventListener("change", () => setSpeed(by("speed").value));
 by("strong").addEventListener("click", toggleStrong);
 by("undo").addEventListener("click", undo);
