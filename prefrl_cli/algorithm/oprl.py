@@ -37,6 +37,7 @@ from prefrl_cli.policy_update.replay import Replay
 from prefrl_cli.preference.criterion import Progress, Return
 from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies
+from prefrl_cli.preference.person import Person
 from prefrl_cli.preference.queries import Disagreement, Entropy, KCenter, UniformTrajectories
 from prefrl_cli.preference.teacher import Teacher
 from prefrl_cli.reward_model.explicit import ProcessReward
@@ -68,7 +69,7 @@ class OPRL:
         policy: Given[ActorCritic],
         reward_model: Given[ProcessReward | ImplicitReward],
         criterion: Given[Return | Progress],
-        teacher: Given[Teacher],
+        teacher: Given[Teacher | Person],
         queries: Given[UniformTrajectories | Disagreement | Entropy | KCenter],
         reward_update: Given[RewardUpdate],
         shaping: Given[NoShaping | AdditiveShaping | PotentialShaping | StepAdvantage],
@@ -87,7 +88,7 @@ class OPRL:
         check_parts(env, reward_model, queries, reward_update, shaping, policy_update, episodes, memory, test_episodes)
         self.env, self.streams, self.steps = env, streams, steps
         self.policy, self.reward_model = policy, reward_model
-        self._criterion, self._teacher, self._queries, self._reward_update = criterion, teacher, queries, reward_update
+        self._criterion, self.teacher, self._queries, self._reward_update = criterion, teacher, queries, reward_update
         self._shaping, self._policy_update, self._exploration = shaping, policy_update, exploration
         self.optimizers = self.policy_optimizer, self.reward_optimizer = policy_optimizer, reward_optimizer
         self.metrics = (*OPRL_METRICS, *policy_update.metrics)
@@ -95,7 +96,12 @@ class OPRL:
         self._test_episodes, self._loss = test_episodes, loss or SoftTies()
         self._trajectories = Store(memory, len(streams.seeds), trajectory_fields(env))
         self.preferences = PreferenceDataset(
-            env, streams, queries.segment or env.horizon, reward_update.keep, queries.budget
+            env,
+            streams,
+            queries.segment or env.horizon,
+            reward_update.keep,
+            queries.budget,
+            reopens=getattr(teacher, "takes_back", False),
         )
         self._held_out: Predictions | None = None
         self.step, self._success = 0, torch.zeros(len(streams.seeds), 0, device=streams.device)
@@ -121,7 +127,7 @@ class OPRL:
             count, fit = self.preferences.count, self._reward_update.fit
             metrics["reward_loss"] = fit(self.streams, count, self._reward_loss, self.reward_optimizer)
         self._snapshots.add(step + 1, new, self.reward_model)
-        if step >= self._policy_start:
+        if step >= self._policy_start and getattr(self.teacher, "ready", True):
             batch = self._policy_update.batch(new, self._trajectories, self.streams)
             rewards = self._shape(batch)
             metrics |= self._policy_update(self.policy, self.policy_optimizer, batch, *rewards, self.streams)
@@ -153,7 +159,7 @@ class OPRL:
                 asked = self._queries.draw(self._trajectories, self.reward_model, self.preferences, self.streams)
                 self.preferences.ask(asked, step)
         if (pending := self.preferences.pending(step)) is not None:
-            self.preferences.answer(self._teacher.answer(pending, self._trajectories, self.streams), step)
+            self.preferences.answer(self.teacher.answer(pending, self._trajectories, self.streams), step)
 
     def _reward_loss(self, indices: Tensor, mask: Tensor) -> Tensor:
         """The loss `[R, M]` of each member on kept preferences; see `RewardUpdate.fit`."""
@@ -261,17 +267,19 @@ class OPRL:
             "held_out": {} if self._held_out is None else self._held_out._asdict(),
             "snapshots": self._snapshots.state(),
             "streams": self.streams.state(),
+            **({"teacher": self.teacher.state()} if isinstance(self.teacher, Person) else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is of other sizes."""
         state = {"snapshots": {}, **updated_state(state)}  # older checkpoints have none
+        teacher = state.pop("teacher", None)
         replicas = len(self.streams.seeds)
         pairs = Field((replicas, None), torch.float32)
         held_out = dict.fromkeys(Predictions._fields, pairs) if state.get("held_out") else {}
         checked = {"step": int, "success": Field((replicas, None), self._success.dtype), "held_out": held_out}
         checked["env_steps"] = self._env_steps
-        check_state(dict.fromkeys(self.state(), object) | checked, state)
+        check_state(dict.fromkeys(self.state().keys() - {"teacher"}, object) | checked, state)
         self.step, self._success, self._env_steps = state["step"], state["success"], state["env_steps"]
         self._held_out = Predictions(**state["held_out"]) if held_out else None
         self.policy_optimizer.restore(state["policy"])
@@ -279,5 +287,7 @@ class OPRL:
         self.reward_model.restore(state["reference"])
         self._trajectories.restore(state["trajectories"])
         self.preferences.restore(state["preferences"])
+        if isinstance(self.teacher, Person) and teacher is not None:  # what was another teacher's is nobody's
+            self.teacher.restore(teacher)
         self._snapshots.restore(state["snapshots"], self.step, self.reward_model)
         self.streams.restore(state["streams"])

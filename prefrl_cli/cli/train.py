@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefrl_cli.cli.command import REFUSED, exit_code, run_command, version
 from prefrl_cli.config.overrides import Typed
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.texts import typed_path
+
+if TYPE_CHECKING:
+    from prefrl_cli.preference.person import Person
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,8 +88,42 @@ def train(typed: Typed) -> int:
         if folder is not None:
             return resume_sweep(typed_path(folder), typed)
         if not flags.multirun:
-            return call_hydra(typed, lambda config, overrides: exit_code(run_job(config, overrides)))
+            return call_hydra(typed, lambda config, overrides: exit_code(run_job(config, overrides, page=label_page)))
         return run_sweep(typed)
+
+
+@contextlib.contextmanager
+def label_page(folder: Path, person: Person) -> Iterator[str]:
+    """Serve the page on which a person answers the questions of a run, and open it; its address.
+
+    Args:
+        folder: of the run.
+        person: whose options say where, and whether a browser is opened.
+
+    Raises:
+        ConfigError: where the page cannot be served.
+    """
+    import webbrowser
+
+    from prefrl_cli.label_page.server import serve
+    from prefrl_cli.preference.database import ANSWERS, AnswerDatabase
+
+    with contextlib.closing(AnswerDatabase(folder / ANSWERS)) as database:
+        server = serve(database, folder, person.host, person.port)
+        ended = ""
+        try:
+            if person.open and has_screen():
+                webbrowser.open(server.url)
+            yield server.url
+            ended = "Training has finished."
+        finally:
+            server.close(ended)
+
+
+def has_screen() -> bool:
+    """Whether a browser has a screen to open on, and a person sits before it."""
+    screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    return screen and sys.stdout.isatty()
 
 
 def resume(typed: Typed) -> int:
@@ -137,10 +177,10 @@ def resume(typed: Typed) -> int:
     options = [f"experiment={stored['experiment']}", *typed.without("resume", "experiment")]
     if new is not None and (named or Path(new).resolve() != folder.resolve()):
         config = Configuration.of({**changed, "output_dir": new})
-        return exit_code(branch(folder, named and named[1], Path(new), config, options))
+        return exit_code(branch(folder, named and named[1], Path(new), config, options, page=label_page))
     if named:
         raise not_in_place(*named)
-    return exit_code(resume_run(folder, Configuration.of(changed), options, extend="steps" in values))
+    return exit_code(resume_run(folder, Configuration.of(changed), options, extend="steps" in values, page=label_page))
 
 
 if __name__ == "__main__":

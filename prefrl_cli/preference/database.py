@@ -23,8 +23,9 @@ _TABLES = (
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
     """CREATE TABLE questions (id INTEGER PRIMARY KEY, seed INTEGER NOT NULL, number INTEGER NOT NULL,
     asked_step INTEGER NOT NULL, since INTEGER NOT NULL, hash TEXT NOT NULL, first_side TEXT NOT NULL,
-    repeats INTEGER REFERENCES questions, created REAL NOT NULL, first_clip TEXT NOT NULL, second_clip TEXT NOT NULL,
-    lease_until REAL NOT NULL, leased_by TEXT, expired INTEGER, answer INTEGER, costs INTEGER NOT NULL) STRICT""",
+    first_clip TEXT NOT NULL, second_clip TEXT NOT NULL, created REAL NOT NULL, again INTEGER NOT NULL,
+    repeats INTEGER REFERENCES questions, lease_until REAL NOT NULL DEFAULT 0, leased_by TEXT, expired INTEGER,
+    answer INTEGER, costs INTEGER NOT NULL DEFAULT 0) STRICT""",
     """CREATE TABLE answers (id INTEGER PRIMARY KEY AUTOINCREMENT, question INTEGER REFERENCES questions,
     answer TEXT NOT NULL, strong INTEGER NOT NULL, rater TEXT NOT NULL, seconds REAL, given REAL NOT NULL,
     nonce TEXT UNIQUE, undoes INTEGER UNIQUE REFERENCES answers) STRICT""",
@@ -32,7 +33,7 @@ _TABLES = (
     "CREATE TABLE reports (step INTEGER PRIMARY KEY, content TEXT NOT NULL) STRICT",
     "CREATE UNIQUE INDEX asked ON questions (seed, number, ifnull(repeats, 0))",
     "CREATE INDEX waiting ON questions (asked_step) WHERE answer IS NULL AND expired IS NULL",
-    "CREATE INDEX answered ON questions (seed, costs) WHERE answer IS NOT NULL",
+    "CREATE INDEX answered ON questions (seed, costs, repeats) WHERE answer IS NOT NULL",
     "CREATE INDEX seen_at ON seen (step)",
 )
 _WAITS = "answer IS NULL AND expired IS NULL"
@@ -66,7 +67,7 @@ class Asked(NamedTuple):
         clips: of the first and of the second: `{"kind": "maze", "size": n, "walls": [cell, ...], "goal": cell,
             "path": [cell, ...]}` with cells numbered row by row, `{"kind": "shapes", "frames": [[shape, ...], ...]}`
             in a unit square, or `{"kind": "images", "frames": [PNG in base64, ...]}`.
-        repeats: the number is that of an earlier question, which is asked again.
+        again: whether it is asked once more, with the sides changed, some time after it was answered.
     """
 
     seed: int
@@ -74,7 +75,7 @@ class Asked(NamedTuple):
     hash: str
     first_side: Side
     clips: tuple[Mapping[str, Any], Mapping[str, Any]]
-    repeats: bool = False
+    again: bool = False
 
 
 class AnswerDatabase(SqliteFile):
@@ -104,11 +105,11 @@ class AnswerDatabase(SqliteFile):
         """
         now = time.time()
         with self.commit(durable=False):  # a lease may be forgotten
-            if self._is_done():
+            if self.done:
                 return None
-            budget, full = self.fact("budget"), list[int]()
-            if budget is not None:
-                full = [seed for seed, count in self.rows(_TAKEN, now, rater) if count >= budget]
+            budget = self.fact("budget")
+            taken = [] if budget is None else self.rows(_TAKEN, now, rater)
+            full = [seed for seed, count in taken if count >= budget]
             found = self.rows(
                 f"SELECT id FROM questions WHERE {_WAITS} AND (lease_until < ? OR leased_by = ?) AND"
                 f" (repeats IS NOT NULL OR seed NOT IN ({_marks(full)})) ORDER BY"
@@ -175,11 +176,17 @@ class AnswerDatabase(SqliteFile):
                 self.execute(clear, since, question)
             return self._lease((again or found)[0][-1], rater, time.time() + lease_seconds)
 
+    @property
+    def done(self) -> bool:
+        """Whether a person said that this is all."""
+        return bool(self.fact("done", False))
+
     def say_done(self, rater: str = "person", nonce: str | None = None) -> None:
         """This is all: no question is given out any more, and training finishes alone."""
         with self.commit():
-            if not self._is_done():
+            if not self.done:
                 self._log(None, "done", rater, nonce=nonce)
+                self.set("done", True)
 
     def history(self, most: int = 50) -> list[dict[str, Any]]:
         """The newest answers, the newest first: `id`, `question`, `answer`, `rater`, `given` and `undone`."""
@@ -198,14 +205,12 @@ class AnswerDatabase(SqliteFile):
             some updates, each with its `step`, and each fact by its name, such as `film`, the newest clip.
         """
         with self._lock:
-            answered, waiting = self.counts()
+            answered, waiting, used = self.counts()
             facts = {name: json.loads(value) for name, value in self.rows("SELECT name, value FROM facts")}
             budget, seeds = facts.pop("budget", None), facts.pop("seeds", 1)
-            used = self.rows("SELECT count(*) FROM questions WHERE answer IS NOT NULL AND costs = 1")[0][0]
-            budget = None if budget is None else budget * seeds
+            budget = budget and budget * seeds
             reported = self.rows("SELECT step, content FROM reports ORDER BY step")
-            kept = reported[:: -(-len(reported) // _MOST_POINTS) or 1]
-            kept += [row for row in reported[-1:] if row not in kept]
+            kept = reported[:: -1 - len(reported) // _MOST_POINTS][::-1]  # the last one always
             return {
                 **facts,
                 "answered": answered,
@@ -213,7 +218,7 @@ class AnswerDatabase(SqliteFile):
                 "budget": budget,
                 "left": None if budget is None else max(0, budget - used),
                 "a_minute": self.pace(),
-                "done": self._is_done(),
+                "done": self.done,
                 "curve": [{"step": step, **json.loads(content)} for step, content in kept],
             }
 
@@ -232,24 +237,24 @@ class AnswerDatabase(SqliteFile):
         other = []
         with self.commit():
             for place, one in enumerate(questions):
-                there = "SELECT id, hash FROM questions WHERE seed = ? AND number = ? AND repeats IS NULL"
-                found = self.rows(there, one.seed, one.number)
-                if found and not one.repeats:
-                    other += [place] if found[0][1] != one.hash else []
+                there = "SELECT hash FROM questions WHERE seed = ? AND number = ? AND repeats IS NULL"
+                if found := self.rows(there, one.seed, one.number):
+                    other += [place] if found[0][0] != one.hash else []
                     continue
-                first = {"seed": one.seed, "number": one.number, "hash": one.hash, "first_side": one.first_side}
-                clips = dict(zip(("first_clip", "second_clip"), map(_compact, one.clips), strict=True))
-                when = {"asked_step": step, "since": step, "created": time.time(), "lease_until": 0.0, "costs": 0}
-                row = {**first, **clips, **when, "repeats": found[0][0] if one.repeats else None}
-                into = f"INSERT OR IGNORE INTO questions ({', '.join(row)})"
-                self.execute(f"{into} VALUES ({_marks(row)})", *row.values())
+                row = {**one._asdict(), "asked_step": step, "since": step, "created": time.time()}
+                row["first_clip"], row["second_clip"] = map(_compact, row.pop("clips"))
+                self.execute(f"INSERT INTO questions ({', '.join(row)}) VALUES ({_marks(row)})", *row.values())
         return other
 
-    def counts(self) -> tuple[int, int]:
-        """Questions that are answered and that wait, without those that were asked before."""
-        answered = "SELECT count(*) FROM questions WHERE answer IS NOT NULL AND repeats IS NULL"
-        waiting = f"SELECT count(*) FROM questions WHERE {_WAITS} AND repeats IS NULL"
-        return self.rows(answered)[0][0], self.rows(waiting)[0][0]
+    def counts(self) -> tuple[int, int, int]:
+        """Questions that are answered, that wait and may be answered, and that cost: each counts once."""
+        budget, of_a_seed = self.fact("budget"), "AND repeats IS NULL GROUP BY seed"
+        given = f"SELECT seed, count(*), sum(costs) FROM questions WHERE answer IS NOT NULL {of_a_seed}"
+        answered = {seed: (count, costs) for seed, count, costs in self.rows(given)}
+        full = [seed for seed, (_, costs) in answered.items() if budget is not None and costs >= budget]
+        waiting = self.rows(f"SELECT seed, count(*) FROM questions WHERE {_WAITS} {of_a_seed}")
+        open_ = sum(count for seed, count in waiting if seed not in full)
+        return sum(count for count, _ in answered.values()), open_, sum(costs for _, costs in answered.values())
 
     def report(self, step: int, content: Mapping[str, Any]) -> None:
         """Tell the page what a run has reached at an update; a power cut may forget it."""
@@ -275,9 +280,6 @@ class AnswerDatabase(SqliteFile):
         """Whoever had a question may not be there any more."""
         with self.commit():
             self.execute("UPDATE questions SET lease_until = 0 WHERE lease_until > 0")
-
-    def _is_done(self) -> bool:
-        return bool(self.rows("SELECT 1 FROM answers WHERE answer = 'done' LIMIT 1"))
 
     def _log(self, question: int | None, kind: str, rater: str, **more: Any) -> int:
         """Add a row to what a person did; its id."""

@@ -23,11 +23,13 @@ class Answers(NamedTuple):
         number: of the question, `[R, K]`; -1 where there is no answer.
         label: the probability that the first is preferred, `[R, K]`.
         weight: how much it counts, `[R, K]`; 0 says "I cannot tell", and costs nothing.
+        undone: questions `[R, N]` whose earlier answers are taken back before these count, -1 where there is none.
     """
 
     number: Tensor
     label: Tensor
     weight: Tensor
+    undone: Tensor | None = None
 
 
 class Pending(NamedTuple):
@@ -71,17 +73,26 @@ class PreferenceDataset:
         steps: T, the most steps of each of a pair.
         capacity: answers kept, and questions that wait.
         budget: answers in all for each seed; none is without end.
+        reopens: whether answered questions stay with those that wait, so that an answer can be taken back and given
+            anew; one to a question that was dropped can only be taken back.
 
     Attributes:
         used: answers so far, `[R]`.
         asked: questions so far; a seed whose budget is spent counts on, whatever the seeds beside it do.
         num_actions: of the environment.
+        budget: as given.
     """
 
     def __init__(
-        self, env: FiniteEnvironment, streams: Streams, steps: int, capacity: int, budget: int | None = None
+        self,
+        env: FiniteEnvironment,
+        streams: Streams,
+        steps: int,
+        capacity: int,
+        budget: int | None = None,
+        reopens: bool = False,
     ) -> None:
-        self.num_actions, self._capacity, self._budget = env.num_actions, capacity, budget
+        self.num_actions, self._capacity, self.budget, self._reopens = env.num_actions, capacity, budget, reopens
         self._shape = (len(streams.seeds), 2, steps)
         pair = {
             "states": Field((2, steps), torch.int64, env.num_states),
@@ -109,7 +120,7 @@ class PreferenceDataset:
     @property
     def spent(self) -> bool:
         """Whether no seed may use another label."""
-        return self._budget is not None and bool((self.used >= self._budget).all())
+        return self.budget is not None and bool((self.used >= self.budget).all())
 
     def ask(self, questions: Questions, step: int) -> None:
         """Questions `[R, Q, 2, T]` that wait for an answer from this update on."""
@@ -148,6 +159,8 @@ class PreferenceDataset:
         """
         if answers is None:
             return
+        if answers.undone is not None:
+            self._take_back(answers.undone)
         for batch in self._pending:
             size = batch.open.shape[1]
             # One place more, at the end, for what is not in this batch.
@@ -160,11 +173,24 @@ class PreferenceDataset:
             given = torch.zeros_like(empty, dtype=torch.bool).scatter(1, place, True)[:, :size] & batch.open
             batch.open = batch.open & ~given
             self._keep(batch, given & (weight > 0), label, weight, step)
-        self._pending = [batch for batch in self._pending if bool(batch.open.any())]
+        self._pending = [batch for batch in self._pending if self._reopens or bool(batch.open.any())]
+
+    def _take_back(self, numbers: Tensor) -> None:
+        """The answers to these questions `[R, N]` teach and cost nothing more, and those that are here wait again."""
+        for batch in self._pending:
+            number = torch.arange(batch.first, batch.first + batch.open.shape[1], device=numbers.device)
+            batch.open = batch.open | (numbers[:, None, :] == number[:, None]).any(-1)
+        if not len(self.count):
+            return
+        (number, there), (label, _), (weight, _) = map(self._answered.column, ("number", "label", "weight"))
+        gone = there & (numbers[:, None, :] == number[..., None]).any(-1)
+        self.used = self.used - (gone & (weight > 0)).sum(1)
+        label.masked_fill_(gone, 0.5)  # the columns are the store's own
+        weight.masked_fill_(gone, 0.0)
 
     def _keep(self, batch: _Batch, given: Tensor, label: Tensor, weight: Tensor, step: int) -> None:
-        if self._budget is not None:
-            given = given & (given.cumsum(1) <= (self._budget - self.used)[:, None])
+        if self.budget is not None:
+            given = given & (given.cumsum(1) <= (self.budget - self.used)[:, None])
         number = torch.arange(batch.first, batch.first + given.shape[1], device=given.device).expand(len(given), -1)
         kept = Preferences(
             states=batch.questions.states,

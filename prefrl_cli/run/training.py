@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prefrl_cli.config.build import build, build_loggers, check_objective
 from prefrl_cli.config.choices import updated_flat
 from prefrl_cli.config.options import Configuration
-from prefrl_cli.core.option_types import ConfigError, as_typed, show
+from prefrl_cli.core.option_types import ConfigError, Failed, as_typed, show
 from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints, UnfitError
+from prefrl_cli.files.read import UnreadableError
 from prefrl_cli.files.standard_streams import waiting
 from prefrl_cli.run import processor
 from prefrl_cli.run.directory import LOG, RunDirectory, Status, read_status
@@ -24,6 +25,7 @@ from prefrl_cli.run.signals import Interrupted, Signals
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
     from prefrl_cli.config.options import Run
+    from prefrl_cli.preference.asking import Page
     from prefrl_cli.run.directory import RunDirectory
     from prefrl_cli.run.metrics_csv import MetricsLog
     from prefrl_cli.run.progress import Console
@@ -142,6 +144,29 @@ def ready(config: Configuration) -> tuple[Algorithm, int]:
     return algorithm, threads
 
 
+def ready_for(config: Configuration, page: Page | None = None) -> tuple[Algorithm, int]:
+    """As `ready`; refuses to train what a person is to teach whom no page asks."""
+    algorithm, threads = ready(config)
+    from prefrl_cli.preference.asking import check_asked
+
+    check_asked(algorithm, page)
+    return algorithm, threads
+
+
+def take_answers(origin: Path, folder: Path) -> None:
+    """Copy what a person answered in another run.
+
+    Raises:
+        ConfigError: where it cannot be read.
+    """
+    from prefrl_cli.preference.recorded import copy_answers
+
+    try:
+        copy_answers(origin, folder)
+    except UnreadableError as problem:
+        raise ConfigError(f"resume={show(str(origin))}: {problem}") from None
+
+
 def train(
     algorithm: Algorithm,
     directory: RunDirectory,
@@ -155,6 +180,7 @@ def train(
     origin: Path | None = None,
     until: int | None = None,
     warned: Callable[[str], object] = lambda _: None,
+    page: Page | None = None,
 ) -> Status:
     """Train in a claimed folder; how it ended: finished, failed, or interrupted where `until` was reached.
 
@@ -170,15 +196,23 @@ def train(
         origin: the run that this one branches from.
         until: stop after this step, as if interrupted.
         warned: told what failed beside the run, as the console is.
+        page: that asks a person who teaches.
 
     Raises:
         Interrupted: on SIGTERM or Ctrl-C.
     """
+    from prefrl_cli.preference.asking import answering
     from prefrl_cli.run import runner
     from prefrl_cli.run.progress import Console, Progress, drawn, table
 
     run = config.run
     console = Console(directory.path / LOG, quiet=run.quiet, warned=warned)
+
+    def pause() -> None:
+        if signals.stopping():
+            raise runner.Stopped
+        progress.wait()
+
     try:
         with Signals() as signals, resumed[1] if resumed else contextlib.nullcontext():
             directory.tidy()
@@ -192,14 +226,15 @@ def train(
             warn = partial(console.line, error=True)
             trackers = build_loggers(config, directory.path, console.warn, overrides, console.line)
             stopping = lambda: signals.stopping() or algorithm.step == until  # noqa: E731
-            summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
+            with answering(algorithm, directory.path, page, console.line, pause) as progress.teacher:
+                summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
             for line in table(summary, directory.path):
                 console.line(line)
             for line in drawn(directory.charts) if directory.drawn else ():
                 console.line(line)
         if signals.caught is not None:  # this run is done all the same; what comes after it is not wanted
             raise Interrupted(signals.caught, f"stopped; finished all the same: {directory.path}")
-    except runner.TrainingError as problem:
+    except (runner.TrainingError, Failed) as problem:
         return _stop(directory, console, algorithm.step, str(problem))
     except runner.Stopped:
         if signals.caught is None:
