@@ -75,7 +75,8 @@ class Page:
     def __init__(self, folder, clips=None):
         self.folder = folder
         self.database = AnswerDatabase(folder / "answers.sqlite")
-        self.database.note(budget=10, seeds=1)
+        metrics = [{"name": "success", "words": "success", "unit": "share of episodes"}]
+        self.database.note(budget=10, seeds=1, metrics=metrics)
         self.ask(clips or [(maze(10 + number), maze(20 + number)) for number in range(8)])
         self.server = serve(self.database, folder)
 
@@ -142,7 +143,7 @@ def test_it_fits_wide_and_narrow_light_and_dark(driver, page, tmp_path, width, d
     browser = driver.browser(tmp_path / "profile", width, 900, dark=dark, touch=width == 400)
     page.database.note(film=maze(40))
     for step in range(5):
-        page.database.report(step, {"success": step / 4, "held_out_agreement": 0.8})
+        page.database.report(step, {"success": step / 4, "loss": 0.8})
     page.open(browser)
     browser.wait("return !document.getElementById('film-figure').hidden")
     found = browser.run(MEASURE)
@@ -153,7 +154,7 @@ def test_it_fits_wide_and_narrow_light_and_dark(driver, page, tmp_path, width, d
     assert min(side for _, side in found["films"]) > 150
     assert found["answers"] <= 900  # both films and all answers are seen at once
     assert browser.run("return document.getElementById('curve').querySelectorAll('polyline').length") == 1
-    assert browser.text("#figures").split() == ["success", "1", "held", "out", "agreement", "0.8"]
+    assert browser.text("#figures").split() == ["success", "1", "(share", "of", "episodes)"]
     browser.picture(tmp_path / "page.png")
     assert len(Image.open(tmp_path / "page.png").convert("RGB").getcolors(1 << 20)) > 20
     assert browser.console() == []

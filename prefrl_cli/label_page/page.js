@@ -117,6 +117,7 @@ class Player {
     this.canvases = canvases;
     this.moved = moved;
     this.clips = [];
+    this.following = null;
     this.frames = 1;
     this.speed = 1;
     this.position = 0;
@@ -163,9 +164,20 @@ class Player {
     const before = this.frame;
     this.position += Math.max(0, now - this.then) / 1000 * this.rate * this.speed;
     this.then = now;
-    if (this.position > this.frames - 1 + HOLD * this.rate * this.speed) this.position = 0;
+    if (this.position > this.frames - 1 + HOLD * this.rate * this.speed) this.restart();
     if (this.frame !== before) this.draw();
     requestAnimationFrame(later => this.tick(later));
+  }
+
+  restart() {
+    this.position = 0;
+    if (this.following) this.load(this.following);
+    this.following = null;
+  }
+
+  follow(clips) {  // once the films that are shown have come to their end
+    if (this.clips.length && this.playing) this.following = clips;
+    else this.load(clips);
   }
 
   draw() {
@@ -393,10 +405,10 @@ function showProgress(now) {
     `${count(now.waiting, "question")} ${now.waiting === 1 ? "waits" : "wait"}`;
   by("budget").hidden = now.budget === null;
   if (now.budget !== null) Object.assign(by("budget"), { max: now.budget || 1, value: now.budget - now.left });
-  showCurves(now.curve);
+  showCurves(now.curve, now.metrics || []);
   const text = JSON.stringify(now.film || null);
   by("film-figure").hidden = !now.film;
-  if (now.film && text !== newestFilm) newest.load([now.film]);
+  if (now.film && text !== newestFilm) newest.follow([now.film]);
   newestFilm = text;
   if (now.done && !finished) end();
   if (now.ended !== over) showEnd(now.ended);
@@ -413,18 +425,16 @@ function showEnd(ended) {
 
 const shortest = number => String(Number(number.toPrecision(3)));
 
-const words = name => name.replaceAll("_", " ");
-
-// What the run reported: the first of its figures as a curve, the newest value of each as text.
-function showCurves(reports) {
+// What the run reported of what is better when it is higher: a curve of the first, the newest value of each.
+function showCurves(reports, metrics) {
   const last = reports.at(-1) || {};
-  const names = Object.keys(last).filter(name => name !== "step" && typeof last[name] === "number");
-  by("figures").replaceChildren(...names.flatMap(name => [
-    element("dt", words(name)), element("dd", shortest(last[name]))]));
-  by("nothing").hidden = names.length > 0;
-  const points = names.length ? reports.filter(one => typeof one[names[0]] === "number").map(one => [one.step, one[names[0]]]) : [];
+  const known = metrics.filter(metric => typeof last[metric.name] === "number");
+  by("figures").replaceChildren(...known.flatMap(({ name, words, unit }) => [
+    element("dt", words), element("dd", `${shortest(last[name])}${unit ? ` (${unit})` : ""}`)]));
+  by("nothing").hidden = known.length > 0;
+  const points = known.length ? reports.map(one => [one.step, one[known[0].name]]).filter(one => typeof one[1] === "number") : [];
   by("curve-figure").hidden = points.length < 2;
-  if (points.length > 1) drawCurve(words(names[0]), points);
+  if (points.length > 1) drawCurve(known[0].words, points);
 }
 
 function element(tag, text) {
