@@ -23,9 +23,9 @@ _TABLES = (
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
     """CREATE TABLE questions (id INTEGER PRIMARY KEY, seed INTEGER NOT NULL, number INTEGER NOT NULL,
     asked_step INTEGER NOT NULL, since INTEGER NOT NULL, hash TEXT NOT NULL, first_side TEXT NOT NULL,
-    first_clip TEXT NOT NULL, second_clip TEXT NOT NULL, created REAL NOT NULL, again INTEGER NOT NULL,
-    repeats INTEGER REFERENCES questions, lease_until REAL NOT NULL DEFAULT 0, leased_by TEXT, expired INTEGER,
-    answer INTEGER, costs INTEGER NOT NULL DEFAULT 0) STRICT""",
+    first_clip TEXT NOT NULL, second_clip TEXT NOT NULL, parts TEXT NOT NULL, created REAL NOT NULL,
+    again INTEGER NOT NULL, repeats INTEGER REFERENCES questions, lease_until REAL NOT NULL DEFAULT 0, leased_by TEXT,
+    expired INTEGER, answer INTEGER, costs INTEGER NOT NULL DEFAULT 0) STRICT""",
     """CREATE TABLE answers (id INTEGER PRIMARY KEY AUTOINCREMENT, question INTEGER REFERENCES questions,
     answer TEXT NOT NULL, strong INTEGER NOT NULL, rater TEXT NOT NULL, seconds REAL, given REAL NOT NULL,
     nonce TEXT UNIQUE, undoes INTEGER UNIQUE REFERENCES answers) STRICT""",
@@ -68,6 +68,7 @@ class Asked(NamedTuple):
             "path": [cell, ...]}` with cells numbered row by row, `{"kind": "shapes", "frames": [[shape, ...], ...]}`
             in a unit square, or `{"kind": "images", "frames": [PNG in base64, ...]}`.
         again: whether it is asked once more, with the sides changed, some time after it was answered.
+        parts: what happened in the first and in the second, `states` `[T + 1, ...]`, `actions` and `rewards` each.
     """
 
     seed: int
@@ -76,6 +77,7 @@ class Asked(NamedTuple):
     first_side: Side
     clips: tuple[Mapping[str, Any], Mapping[str, Any]]
     again: bool = False
+    parts: Sequence[Mapping[str, Any]] = ()
 
 
 class AnswerDatabase(SqliteFile):
@@ -83,9 +85,6 @@ class AnswerDatabase(SqliteFile):
 
     A rater's name may go on behind an `@`, as `person@tab2`: a lease is of the whole name, an answer of what stands
     before. Where a method raises, nothing of it is kept. See `SqliteFile` for the errors.
-
-    Args:
-        path: the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -194,7 +193,7 @@ class AnswerDatabase(SqliteFile):
         undone = "EXISTS (SELECT 1 FROM answers u WHERE u.undoes = a.id)"
         real = "WHERE question IS NOT NULL AND answer != 'undo' ORDER BY id DESC LIMIT ?"
         found = self.rows(f"SELECT id, question, answer, rater, given, {undone} FROM answers a {real}", most)
-        return [{**dict(zip(names, row, strict=True)), "undone": bool(row[-1])} for row in found]
+        return [dict(zip(names, row, strict=True)) for row in found]
 
     def progress(self) -> dict[str, Any]:
         """How far it is.
@@ -207,7 +206,7 @@ class AnswerDatabase(SqliteFile):
         with self._lock:
             answered, waiting, used = self.counts()
             facts = {name: json.loads(value) for name, value in self.rows("SELECT name, value FROM facts")}
-            budget, seeds = facts.pop("budget", None), facts.pop("seeds", 1)
+            seeds, budget = facts.pop("seeds", 1), facts.pop("budget", None)
             budget = budget and budget * seeds
             reported = self.rows("SELECT step, content FROM reports ORDER BY step")
             kept = reported[:: -1 - len(reported) // _MOST_POINTS][::-1]  # the last one always
@@ -242,17 +241,17 @@ class AnswerDatabase(SqliteFile):
                     other += [place] if found[0][0] != one.hash else []
                     continue
                 row = {**one._asdict(), "asked_step": step, "since": step, "created": time.time()}
-                row["first_clip"], row["second_clip"] = map(_compact, row.pop("clips"))
+                row["first_clip"], row["second_clip"], row["parts"] = map(_compact, (*row.pop("clips"), one.parts))
                 self.execute(f"INSERT INTO questions ({', '.join(row)}) VALUES ({_marks(row)})", *row.values())
         return other
 
     def counts(self) -> tuple[int, int, int]:
         """Questions that are answered, that wait and may be answered, and that cost: each counts once."""
-        budget, of_a_seed = self.fact("budget"), "AND repeats IS NULL GROUP BY seed"
-        given = f"SELECT seed, count(*), sum(costs) FROM questions WHERE answer IS NOT NULL {of_a_seed}"
+        budget, each = self.fact("budget"), "AND repeats IS NULL GROUP BY seed"
+        given = f"SELECT seed, count(*), sum(costs) FROM questions WHERE answer IS NOT NULL {each}"
         answered = {seed: (count, costs) for seed, count, costs in self.rows(given)}
         full = [seed for seed, (_, costs) in answered.items() if budget is not None and costs >= budget]
-        waiting = self.rows(f"SELECT seed, count(*) FROM questions WHERE {_WAITS} {of_a_seed}")
+        waiting = self.rows(f"SELECT seed, count(*) FROM questions WHERE {_WAITS} {each}")
         open_ = sum(count for seed, count in waiting if seed not in full)
         return sum(count for count, _ in answered.values()), open_, sum(costs for _, costs in answered.values())
 

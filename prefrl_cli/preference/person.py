@@ -16,9 +16,9 @@ from prefrl_cli.core.option_types import CountOrZero, Failed, Fraction, Given, I
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Asked, Side
+from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Asked
 from prefrl_cli.preference.dataset import Answers, Pending
-from prefrl_cli.preference.recorded import Event, content_hash, events, fingerprint, forget_from, opened
+from prefrl_cli.preference.recorded import Event, events, fingerprint, forget_from, opened, parts
 
 _TOLD = 0.5  # seconds from one report to the page to the next
 _TAKE_UP = "INSERT INTO seen SELECT id, ? FROM answers WHERE id > ? AND id <= ?"
@@ -164,17 +164,17 @@ class Person:
             )
 
     def _asked(self, pending: Pending, row: int, place: int, side: float, again: float) -> Asked:
-        found = {name: value[row, place] for name, value in pending.questions.tensors().items()}
-        clips, hashes = [], []
-        for states, actions, last, steps in zip(
-            found["states"], found["actions"], found["last"], found["lengths"].tolist(), strict=True
-        ):
-            through = torch.cat([states[:steps], last[None]])
-            clips.append(self._env.clip(through))
-            hashes.append(content_hash(self._about, through, actions[:steps]))
-        number, both = int(pending.number[place]), (clips[0], clips[1])
-        first_side: Side = "left" if side < 0.5 else "right"
-        return Asked(self._seeds[row], number, ":".join(hashes), first_side, both, again < self._repeat)
+        both = parts(pending.questions, row, place)
+        first, second = (self._env.clip(part.states) for part in both)
+        return Asked(
+            self._seeds[row],
+            int(pending.number[place]),
+            ":".join(part.hash(self._about) for part in both),
+            "left" if side < 0.5 else "right",
+            (first, second),
+            again < self._repeat,
+            [{name: values.tolist() for name, values in part._asdict().items()} for part in both],
+        )
 
     def _is_ahead(self, database: AnswerDatabase, step: int) -> bool:
         """Whether training has to wait for the person."""

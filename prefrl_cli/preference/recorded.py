@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from prefrl_cli.core.option_types import Failed
 from prefrl_cli.files.read import UnreadableError, read
 from prefrl_cli.files.write import write_whole
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Kind
+from prefrl_cli.preference.questions import Questions
 
 _MOST = 1 << 32  # bytes of a database
 
@@ -123,15 +125,39 @@ def fingerprint(env: Any) -> bytes:
     return hashlib.sha256(np.ascontiguousarray(table, dtype=np.int64).tobytes()).digest()
 
 
-def content_hash(about: bytes, states: Tensor, actions: Tensor) -> str:
-    """32 hexadecimal digits of what happened in a part of an episode.
+class Part(NamedTuple):
+    """What happened in one of a pair: T steps.
 
-    Args:
-        about: the environment's `fingerprint`.
+    Attributes:
         states: that it came through, `[T + 1, ...]`.
         actions: `[T, ...]`.
+        rewards: `[T]`.
     """
-    found = hashlib.sha256(about)
-    for values in (states, actions):
-        found.update(str(list(values.shape)).encode() + np.ascontiguousarray(values.cpu().numpy()).tobytes())
-    return found.hexdigest()[:32]
+
+    states: Tensor
+    actions: Tensor
+    rewards: Tensor
+
+    def hash(self, about: bytes) -> str:
+        """32 hexadecimal digits of states and actions.
+
+        Args:
+            about: the environment's `fingerprint`.
+        """
+        found = hashlib.sha256(about)
+        for values in (self.states, self.actions):
+            found.update(str(list(values.shape)).encode() + values.cpu().numpy().tobytes())
+        return found.hexdigest()[:32]
+
+
+def parts(questions: Questions, row: int, place: int) -> list[Part]:
+    """What happened in the first and in the second of one seed's question."""
+    found = {name: value[row, place] for name, value in questions.tensors().items()}
+    return [
+        Part(
+            torch.cat([found["states"][one, :steps], found["last"][one, None]]),
+            found["actions"][one, :steps],
+            found["rewards"][one, :steps],
+        )
+        for one, steps in enumerate(found["lengths"].tolist())
+    ]

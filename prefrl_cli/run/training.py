@@ -234,7 +234,7 @@ def train(
                 console.line(line)
         if signals.caught is not None:  # this run is done all the same; what comes after it is not wanted
             raise Interrupted(signals.caught, f"stopped; finished all the same: {directory.path}")
-    except (runner.TrainingError, Failed) as problem:
+    except (runner.TrainingError, Failed, ConfigError) as problem:
         return _stop(directory, console, algorithm.step, str(problem))
     except runner.Stopped:
         if signals.caught is None:
