@@ -310,7 +310,7 @@ def test_offline_and_back(wide, page):
     wide.offline(True)
     wide.press("ArrowLeft")
     wide.wait("return !document.getElementById('notice').hidden")
-    assert "not saved yet" in wide.text("#notice")
+    assert "not saved yet" in wide.text("#notice") and status(wide) == "Saving …"
     wide.press("ArrowRight")  # there is an answer already
     wide.press("u")
     assert page.answers() == []

@@ -82,6 +82,17 @@ def test_questions_and_answers(server, database):
     assert status == 200 and (progress["answered"], progress["left"], progress["ended"]) == (3, 8, "")
 
 
+def test_an_answer_can_ask_for_the_next_question(server):
+    number = ask(server, "GET", "/api/question")[1]["question"]
+    said = ask(server, "POST", "/api/answer", {"question": number, "answer": "left", "next": True})[1]
+    assert said["next"]["question"] != number and set(said["next"]) == {"question", "left", "right"}
+    assert ask(server, "GET", "/api/question")[1] == said["next"]
+    for _ in range(2):
+        given = {"question": said["next"]["question"], "answer": "left", "next": True}
+        said = ask(server, "POST", "/api/answer", given)[1]
+    assert said["next"] is None
+
+
 def test_the_same_answer_twice_counts_once(server, database):
     number = ask(server, "GET", "/api/question")[1]["question"]
     given = {"question": number, "answer": "left", "nonce": "abc"}
@@ -170,6 +181,7 @@ def test_the_pages_own_requests_and_a_tunnel_come_in(server):
         (b'{"question": 1, "answer": "left", "seconds": 1e999}', "seconds"),
         ({"question": 1, "answer": "left", "strong": 1}, "strong"),
         ({"question": 1, "answer": "equal", "strong": True}, "strong"),
+        ({"question": 1, "answer": "equal", "next": 1}, "next"),
         ({"question": 1, "answer": "left", "nonce": "a b"}, "nonce"),
         ({"question": 1, "answer": "left", "rater": "a\nb"}, "rater"),
         ({"question": 1, "answer": "left", "rater": 3}, "rater"),

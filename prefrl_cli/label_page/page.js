@@ -333,7 +333,7 @@ async function send() {
   store.set("sessionStorage", "unsent", null);
   if (reply.status === 401 || reply.status === 403) return stop(reply.value.error);
   progress();
-  return next();
+  return reply.value.next && !later.length ? show(reply.value.next) : next();
 }
 
 function answer(choice, strongly = false) {
@@ -343,8 +343,9 @@ function answer(choice, strongly = false) {
   if (hiddenAt) shownAt += performance.now() - hiddenAt;
   const strong = (strongly || by("strong").getAttribute("aria-pressed") === "true") && (choice === "left" || choice === "right");
   const seconds = Math.max(0, Math.round(performance.now() - shownAt) / 1000);
-  unsent = { question: question.question, answer: choice, nonce: random(), seconds, strong };
+  unsent = { question: question.question, answer: choice, nonce: random(), seconds, strong, next: !later.length };
   store.set("sessionStorage", "unsent", JSON.stringify(unsent));
+  say("Saving …");
   by("strong").setAttribute("aria-pressed", "false");
   document.querySelectorAll("[data-answer]").forEach(one => one.classList.toggle("chosen", one.dataset.answer === choice));
   send();
