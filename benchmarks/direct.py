@@ -47,13 +47,13 @@ def tutorial_maze(
         "criterion": criterion,
         "teacher": Teacher(criterion),
         "queries": UniformTrajectories(every=2, start=11),
-        "reward_update": RewardUpdate(updates=3, batch=32, every=2, start=21, minimum=32),
+        "reward_update": RewardUpdate(updates=3, batch=32, every=2, start=21, min_questions=32),
         "shaping": AdditiveShaping(0.1),
         "policy_update": Replay(),
         "exploration": Exploration(0.5, 0.001, 0.05),
         "episodes": 1,
         "policy_start": 11,
-        "render_every": 250,
+        "greedy_episode_every": 250,
     }
     return OPRL(env=env, streams=streams, steps=steps, **(parts | options))
 

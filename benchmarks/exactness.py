@@ -91,10 +91,16 @@ def odd(config: dict[str, Any], draw: random.Random) -> dict[str, Any]:
     if "episodes" in config["algorithm"]:
         size = draw.choice((4, 5, 7))
         config["env"] |= {"size": size, "horizon": draw.randint(2 * size, 31), "layout": "open"}
-        config["algorithm"] |= {"memory": 50, "test_episodes": 4}
-        config["queries"] |= {"questions": draw.choice(ODD), "recent": None, "start": 1}
+        config["algorithm"] |= {"replay_capacity": 50, "evaluation_episodes": 4}
+        config["queries"] |= {"questions": draw.choice(ODD), "from_newest": None, "start": 1}
         config["queries"]["segment"] = draw.choice((None, None, 3, 7))
-        config["reward_update"] |= {"updates": 2, "batch": draw.choice(ODD), "keep": 40, "minimum": 1, "start": 0}
+        config["reward_update"] |= {
+            "updates": 2,
+            "batch": draw.choice(ODD),
+            "dataset_capacity": 40,
+            "min_questions": 1,
+            "start": 0,
+        }
         update = config["policy_update"]
         update |= {name: draw.choice((1, 2)) for name in ("epochs", "updates") if name in update}
         if "minibatches" in update:

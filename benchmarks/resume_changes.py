@@ -41,8 +41,8 @@ STEPS, KILLED = 10, 7
 SHORT = [f"steps={STEPS}", "checkpoint.every=2", "evaluation.every=3"]
 EARLY = {
     "tutorial/oprl_maze": [
-        "queries.start=2", "reward_update.start=3", "reward_update.minimum=1", "algorithm.policy_start=2",
-        "algorithm.render_every=3",
+        "queries.start=2", "reward_update.start=3", "reward_update.min_questions=1", "algorithm.policy_start=2",
+        "algorithm.greedy_episode_every=3",
     ],
 }  # fmt: skip
 REFUSED = 2

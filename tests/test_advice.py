@@ -23,7 +23,7 @@ PIPE = r"[\w/]+(\|[\w/]+)*"  # choices beside each other: the first is typed
 # Advice as the source has it, once for each place that gives it, and what provokes it: the line itself is then typed.
 TYPED = [
     ("try {}={} or {}={}", [OPRL, "algorithm.episodes=300"]),
-    ("try {}={}", [OPRL, "algorithm.test_episodes=1"]),
+    ("try {}={}", [OPRL, "algorithm.evaluation_episodes=1"]),
     ("try episodes={}", [OPRL, "policy_update=rloo", "algorithm.episodes=1"]),
     ("try queries.start={}", [OPRL, "algorithm.episodes=1"]),
     ("try reward_model={}", [OPRL, "shaping=potential", "reward_model=implicit"]),
@@ -45,7 +45,7 @@ TYPED = [
     ("try horizon={}", [OPRL, "env.horizon=5"]),
     ("try betas={}", [OPRL, "optimizer.betas=[0.9]"]),
     ("try {}.every=10", [OPRL, "checkpoint=3"]),
-    ("try {}={}", [OPRL, "algorithm.test_episodes=1000000", "num_seeds=1000"]),
+    ("try {}={}", [OPRL, "algorithm.evaluation_episodes=1000000", "num_seeds=1000"]),
     ("try {}={}", [OPRL, "env.size=2"]),
 ]
 # Advice that is no option alone: what provokes it, and what a person types then. `run` is a finished run, `sweep` a
@@ -192,7 +192,7 @@ TOLD = [
     ("try smaller sizes", "memory is checked first"),
     ("try a smaller {}", "test_advice_of_a_resume"),
     ("try steps={}", "test_advice_of_a_resume"),
-    ("type optimizer.steps=N as well, larger than {}", "test_advice_of_a_resume"),
+    ("type optimizer.decay_steps=N as well, larger than {}", "test_advice_of_a_resume"),
     ("type ~GROUP", "test_advice_for_a_group"),
     ("type {}", "test_a_full_disk_names_the_folder"),
     ("type {}", "charts that cannot be drawn: test_beside_a_run"),
@@ -398,13 +398,13 @@ def test_advice_for_a_group(capsys, only_built):
 
 def test_advice_of_a_resume(capsys):
     """Each is typed in turn; the run is made longer each time."""
-    run = [ADDITION, "steps=4", "optimizer.steps=4", "output_dir=run", "quiet=true", "checkpoint.every=2"]
+    run = [ADDITION, "steps=4", "optimizer.decay_steps=4", "output_dir=run", "quiet=true", "checkpoint.every=2"]
     assert train.main(run) == 0
     assert "to extend it type a larger steps=N" in told(["resume=run"], capsys)
     assert "must be" not in told(["resume=run", "steps=3"], capsys)
     assert train.main(["resume=run", "steps=6"]) == 0
-    assert "type optimizer.steps=N as well, larger than 4" in capsys.readouterr().out
-    assert train.main(["resume=run", "steps=8", "optimizer.steps=20", "quiet=true"]) == 0
+    assert "type optimizer.decay_steps=N as well, larger than 4" in capsys.readouterr().out
+    assert train.main(["resume=run", "steps=8", "optimizer.decay_steps=20", "quiet=true"]) == 0
     assert "such as steps=200" in told(["resume=run", "~env"], capsys)
     assert train.main(["resume=run", "steps=10", "optimizer.clip=1.0", "quiet=true"]) == 0
     status = Path("run", "status.json")

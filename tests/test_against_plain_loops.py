@@ -40,7 +40,7 @@ def assert_same_parameters(layers: Sequence[nn.Module], views: Sequence[Tensor],
 
 
 def test_tutorial_plays_the_same_episodes_and_learns_the_same() -> None:
-    experiment = direct.tutorial_maze([8, SEED], EPISODES, render_every=40)
+    experiment = direct.tutorial_maze([8, SEED], EPISODES, greedy_episode_every=40)
     loop = plain_copy(experiment, SEED)
     history = [experiment.update() for _ in range(EPISODES)]
     record = loop.train(EPISODES)

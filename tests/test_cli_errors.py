@@ -15,6 +15,18 @@ OPRL = "experiment=oprl_maze"
 
 # What is typed, and a pattern of the line.
 WRONG = [
+    ([OPRL, "algorithm.memory=9"], "algorithm.memory: is called algorithm.replay_capacity now; type"),
+    ([OPRL, "algorithm.render_every=9"], "type algorithm.greedy_episode_every=VALUE"),
+    ([OPRL, "algorithm.test_episodes=9"], "type algorithm.evaluation_episodes=VALUE"),
+    ([OPRL, "optimizer.steps=9"], "optimizer.steps: is called optimizer.decay_steps now"),
+    ([OPRL, "queries.recent=9"], "queries.recent: is called queries.from_newest now; type queries.from_newest=VALUE"),
+    ([OPRL, "+reward_update.keep=9"], "type reward_update.dataset_capacity=VALUE"),
+    ([OPRL, "reward_update.minimum=9"], "type reward_update.min_questions=VALUE"),
+    (
+        [OPRL, "queries=uniform_trajectories"],
+        "queries=uniform_trajectories: is called uniform now; type queries=uniform",
+    ),
+    ([OPRL, "exploration=falling"], "exploration=falling: is called linear_decay now; type exploration=linear_decay"),
     (["experiment=nope"], "experiment=nope: there is no such experiment; choose one of .*oprl_maze"),
     ([OPRL, "shaping=potential", "reward_model=implicit"], "rewards steps, not states; try reward_model=process"),
     (["experiment=oprl_maz"], r"experiment=oprl_maz: .*did you mean experiment=oprl_maze\?"),
@@ -26,6 +38,7 @@ WRONG = [
     ([OPRL, "optimizer=null"], "a group takes the name of one of its choices"),
     ([OPRL, "env=3"], "a group takes the name of one of its choices"),
     ([OPRL, "shapnig=none"], r"shapnig: there is no such option; did you mean shaping\?"),
+    ([OPRL, "env.siez=8", "env.horizn=9"], r"env.siez: there is no such option; did you mean env.size\?"),
     ([OPRL, "num_seed=3"], r"num_seed: there is no such option; did you mean num_seeds\?"),
     ([OPRL, "env.siez=8"], r"env.siez: there is no such option; did you mean env.size\?"),
     ([OPRL, "evaluation.evry=3"], r"evaluation.evry: .*did you mean evaluation.every\?"),
@@ -57,7 +70,10 @@ WRONG = [
     ([OPRL, "optimizer.lr=1e300"], "optimizer.lr=1e.300: must be a number above 0, and 3.4e.38 at most in size"),
     ([OPRL, "optimizer.betas=[0.9]"], r"optimizer.betas=\[0.9\]: two numbers"),
     ([OPRL, "optimizer.betas=0.9"], "optimizer.betas=0.9: must be a list, each a number between 0 and 1"),
-    ([OPRL, "optimizer.steps=0"], "optimizer.steps=0: must be a whole number between 1 and 1000000000 or null"),
+    (
+        [OPRL, "optimizer.decay_steps=0"],
+        "optimizer.decay_steps=0: must be a whole number between 1 and 1000000000 or null",
+    ),
     ([OPRL, "optimizer.clip=0"], "optimizer.clip=0: must be a number above 0 or null"),
     ([OPRL, "device=cuda:99"], "device=cuda:99: .*; try device=cpu"),
     ([OPRL, "device=foo"], "device=foo: must be cpu, cuda or cuda:N; try device=cpu"),
@@ -87,10 +103,10 @@ WRONG = [
     ([OPRL, "algorithm.episodes=300"], "algorithm.episodes=300: more than are kept; try algorithm.episodes=200 or "),
     (
         [OPRL, "queries.questions=3000"],
-        "queries.questions=3000: .* try queries.questions=2000 or reward_update.keep=3000",
+        "queries.questions=3000: .* try queries.questions=2000 or reward_update.dataset_capacity=3000",
     ),
     ([OPRL, "reward_update.batch=3000"], "reward_update.batch=3000: more than are kept"),
-    ([OPRL, "algorithm.test_episodes=1"], "algorithm.test_episodes=1: a question needs two trajectories"),
+    ([OPRL, "algorithm.evaluation_episodes=1"], "algorithm.evaluation_episodes=1: a question needs two trajectories"),
     ([OPRL, "algorithm.episodes=1"], "queries.start=0: no two trajectories are kept then; try queries.start=1"),
     (
         [OPRL, "reward_model.hidden=1000000000"],

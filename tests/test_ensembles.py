@@ -76,7 +76,7 @@ def test_members_of_an_implicit_model_are_silent_at_first_and_then_disagree() ->
 
 def test_members_are_as_many_as_the_queries_need() -> None:
     for queries, typed, expected in (
-        ("disagreement", [], 3), ("disagreement_k_center", [], 3), ("entropy", [], 1), ("uniform_trajectories", [], 1),
+        ("disagreement", [], 3), ("disagreement_k_center", [], 3), ("entropy", [], 1), ("uniform", [], 1),
         ("disagreement", ["reward_model.members=5"], 5), ("entropy", ["reward_model.members=2"], 2),
     ):  # fmt: skip
         for model in ("process", "implicit"):

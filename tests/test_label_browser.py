@@ -33,8 +33,8 @@ def shapes(turns):
         x = 0.1 * turns + 0.8 * turn * turns / 20
         frames.append([
             {"kind": "line", "points": [[0, 0.1], [1, 0.1]]},
-            {"kind": "circle", "center": [x, 0.5], "radius": 0.1, "fill": "agent"},
-            {"kind": "polygon", "points": [[x, 0.7], [x + 0.1, 0.7], [x, 0.9]], "fill": "goal"},
+            {"kind": "circle", "centre": [x, 0.5], "radius": 0.1, "colour": "agent"},
+            {"kind": "polygon", "points": [[x, 0.7], [x + 0.1, 0.7], [x, 0.9]], "colour": "goal"},
         ])  # fmt: skip
     return {"kind": "shapes", "frames": frames}
 

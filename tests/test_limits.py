@@ -21,7 +21,8 @@ SEED = 2**32 - 1
 # What one step repeats or holds: ten times or more what a sensible run needs, and no more than a step can bear.
 HEAVY = {
     "hidden": 16_384, "layers": 100, "members": 1000, "epochs": 10_000, "minibatches": 10_000, "updates": 10_000,
-    "batch": 10**6, "keep": 10**6, "memory": 10**6, "questions": 10**6, "episodes": 10**6, "test_episodes": 10**6,
+    "batch": 10**6, "dataset_capacity": 10**6, "replay_capacity": 10**6, "questions": 10**6, "episodes": 10**6,
+    "evaluation_episodes": 10**6,
     "initial_states": 10**6, "final_states": 10**6, "largest": 99, "size": 256, "horizon": 100_000,
     "num_seeds": 100_000, "threads": 1024,
 }  # fmt: skip

@@ -24,14 +24,14 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("typed", "named"),
     [
-        (["algorithm.test_episodes=1000000"], "algorithm.test_episodes"),
+        (["algorithm.evaluation_episodes=1000000"], "algorithm.evaluation_episodes"),
         (["env.horizon=100000", "env.size=64"], "env.horizon"),
         (["num_seeds=50000"], "num_seeds"),
-        (["reward_update.keep=1000000", "num_seeds=8"], "reward_update.keep"),
-        (["algorithm.memory=1000000", "num_seeds=4"], "algorithm.memory"),
+        (["reward_update.dataset_capacity=1000000", "num_seeds=8"], "reward_update.dataset_capacity"),
+        (["algorithm.replay_capacity=1000000", "num_seeds=4"], "algorithm.replay_capacity"),
         (["policy.hidden=16384"], "policy.hidden"),
         (["reward_model.members=1000", "num_seeds=64"], "reward_model.members"),
-        (["algorithm.episodes=1000000", "algorithm.memory=1000000"], "algorithm.(episodes|memory)"),
+        (["algorithm.episodes=1000000", "algorithm.replay_capacity=1000000"], "algorithm.(episodes|replay_capacity)"),
         (["steps=1000000000"], "steps"),
     ],
 )
@@ -79,7 +79,7 @@ def test_it_grows_with_every_option_that_takes_memory():
 
 def test_it_is_near_what_a_run_takes():
     """Generous, since allocators differ; `benchmarks/memory.py` has the whole spread."""
-    needed, peak = benchmark.measured("oprl_maze", ["algorithm.test_episodes=4000", "num_seeds=4"])
+    needed, peak = benchmark.measured("oprl_maze", ["algorithm.evaluation_episodes=4000", "num_seeds=4"])
     assert 0.5 < needed / peak < 2.5
 
 

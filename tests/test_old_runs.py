@@ -13,9 +13,13 @@ import pytest
 import yaml
 
 from prefrl_cli.cli import report, reproduce, train
+from prefrl_cli.config.choices import updated, updated_flat
+from prefrl_cli.config.overrides import renamed
+from prefrl_cli.files.read import flat
 from prefrl_cli.report.configurations import configurations
 from prefrl_cli.report.runs import load
 from prefrl_cli.run import runner
+from prefrl_cli.run.provenance import changes_on_the_way
 
 OLD = Path(__file__).parent / "old_runs"
 RUNS = sorted(path.name for path in OLD.iterdir() if (path / "status.json").is_file())
@@ -98,6 +102,54 @@ def test_a_sweep_goes_on(here, capsys):
     shutil.rmtree(jobs[0])
     assert train.main(["resume=old/sweep", "quiet=true"]) == 0, capsys.readouterr().err
     assert json.loads((jobs[0] / "status.json").read_text())["status"] == "finished"
+
+
+def test_a_sweep_whose_options_were_called_otherwise_is_found_by_its_names_of_today(here, capsys):
+    """Its jobs keep their folders; the names that it was typed with are answered with those of today."""
+    folder = Path("outputs", "oprl_maze", "sweeps", "then")
+    folder.parent.mkdir(parents=True)
+    shutil.move(Path("old", "sweep"), folder)
+    names = {path.name for path in folder.iterdir()}
+    typed = [name for name in yaml.safe_load((folder / "sweep.yaml").read_text())["overrides"] if "=" in name]
+    (folder / "sweep.yaml").write_text(yaml.safe_dump({"overrides": typed, "flags": [], "finished": False}))
+    assert train.main(["-m", *typed, "quiet=true"]) == 2
+    assert "type reward_update.dataset_capacity=VALUE" in capsys.readouterr().err
+    today = [{"algorithm.memory=8": "algorithm.replay_capacity=8"}.get(one, one) for one in typed]
+    today = [{"reward_update.keep=16": "reward_update.dataset_capacity=16"}.get(one, one) for one in today]
+    assert train.main(["-m", *today]) == 0
+    assert "going on with outputs/oprl_maze/sweeps/then" in capsys.readouterr().out
+    assert {path.name for path in folder.iterdir()} - {"multirun.yaml"} == names
+
+
+def test_records_of_choices_are_read_by_the_names_of_today():
+    """Options in groups, and flat as a checkpoint has them; a class of one's own has its own names."""
+    queries = {"choice": "uniform_trajectories", "questions": 3, "recent": 40}
+    config = {
+        "queries": queries,
+        "exploration": {"choice": "falling"},
+        "algorithm": {"_target_": "mine.A", "memory": 5},
+    }
+    now = {
+        "queries": {"choice": "uniform", "questions": 3, "from_newest": 40},
+        "exploration": {"choice": "linear_decay"},
+    }
+    now["algorithm"] = config["algorithm"]
+    assert updated(config) == updated(now) == now
+    assert updated_flat(flat(config, "config.yaml")) == flat(now, "config.yaml")
+    text = "+queries=uniform_trajectories,entropy"
+    assert [renamed(one) for one in (text, "queries.recent=1,2", "seed=uniform_trajectories")] == [
+        "+queries=uniform,entropy", "queries.from_newest=1,2", "seed=uniform_trajectories",
+    ]  # fmt: skip
+
+
+def test_an_option_that_was_changed_on_the_way_is_undone_by_its_name_of_today():
+    environment = {"resumed": [{"step": 3, "options": {"reward_update.keep": [4, 5]}}]}
+    assert list(changes_on_the_way(environment)) == [(3, {"reward_update.dataset_capacity": [4, 5]})]
+
+
+def test_beside_a_run_an_old_name_is_answered_too(here, capsys):
+    assert train.main(["resume=old/oprl_maze", "steps=9", "queries.recent=4"]) == 2
+    assert "queries.recent: is called queries.from_newest now" in capsys.readouterr().err
 
 
 def test_they_are_reported_with_what_is_run_now(here, capsys):

@@ -67,7 +67,7 @@ def test_clip_is_for_each_replica() -> None:
 
 def test_cosine_schedule() -> None:
     one = network()
-    optimizer = SGD(one.parameters, lr=0.5, steps=10)
+    optimizer = SGD(one.parameters, lr=0.5, decay_steps=10)
     weight = nn.Parameter(torch.zeros(1))
     plain = torch.optim.SGD([weight], lr=0.5)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(plain, 10)

@@ -115,7 +115,8 @@ class Late:
 
 SMALL = [
     "experiment=oprl_maze", "criterion=progress", "criterion.ties=equal", "env.size=4", "env.horizon=8", "num_seeds=2",
-    "policy.hidden=4", "reward_model.hidden=4", "algorithm.episodes=2", "queries.questions=3", "reward_update.keep=90",
+    "policy.hidden=4", "reward_model.hidden=4", "algorithm.episodes=2", "queries.questions=3",
+    "reward_update.dataset_capacity=90",
     "reward_update.batch=8", "quiet=true",
 ]  # fmt: skip
 
@@ -164,7 +165,14 @@ def test_a_late_teacher_of_ones_own_stopped_and_resumed(tmp_path, monkeypatch, c
     shutil.copy(__file__, "late_teacher.py")
     Path("conf/teacher").mkdir(parents=True)
     Path("conf/teacher/late.yaml").write_text("_target_: late_teacher.Late\ndelay: 20\n")
-    typed = [*SMALL, "--config-dir", "conf", "teacher=late", "allow_targets=[late_teacher]", "optimizer.steps=null"]
+    typed = [
+        *SMALL,
+        "--config-dir",
+        "conf",
+        "teacher=late",
+        "allow_targets=[late_teacher]",
+        "optimizer.decay_steps=null",
+    ]
     try:
         assert train.main([*typed, "steps=25", "output_dir=whole"]) == 0, capsys.readouterr().err
         assert train.main([*typed, "steps=12", "output_dir=parts", "checkpoint.every=0"]) == 0

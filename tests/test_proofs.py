@@ -86,7 +86,7 @@ def test_implicit_rewards_go_to_the_soft_advantage() -> None:
     assert (played.last == maze.goal).all()
     score = -played.lengths.double()
     states, actions, mask = (of[..., : played.lengths.max()] for of in (played.states, played.actions, played.mask))
-    optimizer = Adam(model.parameters, 3e-3, steps=1200)
+    optimizer = Adam(model.parameters, 3e-3, decay_steps=1200)
     for _ in range(1200):
         first, second = (streams.uniform("pairs", 128, 2) * episodes).long()[0].T
         steps = [(model.step_rewards(states[:, of], actions[:, of]) * mask[:, of]).sum(-1) for of in (first, second)]

@@ -28,14 +28,14 @@ VARIANTS = {
     "entropy": ["queries=entropy", "teacher=myopic", "queries.segment=9", "loss=rao_kupper", "criterion.ties=equal"],
     "entropy and centres": ["queries=entropy_k_center", "reward_model.combine=min", "reward_model.members=2"],
     "centres": ["queries=k_center", "teacher=skip", "queries.budget=15", "loss=davidson"],
-    "segments": ["queries=uniform_trajectories", "teacher=equal", "queries.segment=5", "env.layout=random"],
+    "segments": ["queries=uniform", "teacher=equal", "queries.segment=5", "env.layout=random"],
 }  # fmt: skip
 
 
 def configured(name: str, seeds: Sequence[int]) -> Any:
     return direct.configured(
         "oprl_maze", "criterion=progress", "queries.questions=7",
-        "queries.recent=20", "env.size=5", "env.horizon=20", "reward_update.batch=9", f"seed={seeds[0]}",
+        "queries.from_newest=20", "env.size=5", "env.horizon=20", "reward_update.batch=9", f"seed={seeds[0]}",
         f"num_seeds={len(seeds)}",
         *[part if "=" in part else part for part in sorted(VARIANTS[name], key=lambda text: "." in text.split("=")[0])],
     )  # fmt: skip
@@ -57,9 +57,7 @@ def test_a_seed_alone_and_among_others(name: str) -> None:
 
 
 def test_queries_in_conf() -> None:
-    assert {"uniform_trajectories", "disagreement", "entropy", "k_center", "disagreement_k_center"} < set(
-        choices("queries")
-    )
+    assert {"uniform", "disagreement", "entropy", "k_center", "disagreement_k_center"} < set(choices("queries"))
     experiment = direct.configured("oprl_maze", "queries=entropy_k_center")
     assert experiment._queries.centres
 
@@ -71,7 +69,10 @@ def test_queries_in_conf() -> None:
             ["queries=disagreement", "reward_model.members=1"],
             "reward_model.members=1: no two disagree; try reward_model.members=3",
         ),
-        (["queries.recent=1"], "queries.recent=1: must be a whole number between 2 .*; try queries.recent=2"),
+        (
+            ["queries.from_newest=1"],
+            "queries.from_newest=1: must be a whole number between 2 .*; try queries.from_newest=2",
+        ),
         (["queries.segment=61"], "queries.segment=61: an episode has at most 60 steps; try queries.segment=60"),
     ],
 )
@@ -108,7 +109,7 @@ def test_ties_alone_leave_the_step_advantage_at_zero() -> None:
     """No one reaches the goal, so that every answer says equal: a model fitted to that has no direction to give."""
     experiment = direct.configured(
         "oprl_maze", "num_seeds=2", "criterion=return", "criterion.ties=equal", "env.size=16", "env.horizon=30",
-        "queries.questions=5", "queries.recent=20",
+        "queries.questions=5", "queries.from_newest=20",
     )  # fmt: skip
     for _ in range(2):
         metrics = experiment.update()

@@ -220,13 +220,13 @@ def test_a_finished_run_refuses_and_more_steps_extend_it(capsys):
 
 @pytest.mark.parametrize(("steps", "said"), [(12, True), (13, False), (None, False)])
 def test_an_ended_schedule_is_told_when_a_run_is_extended(steps, said, capsys):
-    config = {**CONFIG, "optimizer": {**CONFIG["optimizer"], "steps": steps}}
+    config = {**CONFIG, "optimizer": {**CONFIG["optimizer"], "decay_steps": steps}}
     assert run_or_resume(config, OVERRIDES, Path("run")) == "finished"
     capsys.readouterr()
     assert main(["resume=run", "steps=14"]) == 0
     line = (
-        "optimizer.steps=12: the learning rate reached 0 after so many optimiser steps and stays there;"
-        " to go on learning type optimizer.steps=N as well, larger than 12"
+        "optimizer.decay_steps=12: the learning rate reached 0 after so many optimiser steps and stays there;"
+        " to go on learning type optimizer.decay_steps=N as well, larger than 12"
     )
     assert (line in capsys.readouterr().out.splitlines()) == said
 

@@ -16,16 +16,19 @@ from prefrl_cli.run import runner
 
 SMALL = {
     "oprl_maze": [
-        "num_seeds=1", "queries.questions=10", "queries.recent=20", "reward_update.updates=1", "reward_update.keep=40",
-        "reward_update.batch=8", "algorithm.episodes=4", "algorithm.memory=20", "policy_update.epochs=1",
-        "policy.hidden=8", "reward_model.hidden=8", "algorithm.test_episodes=2",
+        "num_seeds=1", "queries.questions=10", "queries.from_newest=20", "reward_update.updates=1",
+        "reward_update.dataset_capacity=40",
+        "reward_update.batch=8", "algorithm.episodes=4", "algorithm.replay_capacity=20", "policy_update.epochs=1",
+        "policy.hidden=8", "reward_model.hidden=8", "algorithm.evaluation_episodes=2",
     ],
     "rewardnet_prefs": ["algorithm.initial_states=9", "algorithm.final_states=9", "env.largest=4", "num_seeds=1"],
 }  # fmt: skip
 UNFIT = {
     "oprl_maze": {
-        "env.horizon=30", "env.horizon=120", "env.size=16", "algorithm.memory=10", "algorithm.memory=40",
-        "queries.segment=1", "reward_update.keep=20", "reward_update.keep=80", "policy.hidden=16",
+        "env.horizon=30", "env.horizon=120", "env.size=16", "algorithm.replay_capacity=10",
+        "algorithm.replay_capacity=40",
+        "queries.segment=1", "reward_update.dataset_capacity=20", "reward_update.dataset_capacity=80",
+        "policy.hidden=16",
         "reward_model.members=2", "num_seeds=2",
     },
     "rewardnet_prefs": {"env.largest=2", "env.largest=8", "reward_model.hidden=32", "seed=1"},
@@ -60,17 +63,17 @@ def test_every_option(experiment):
 
 def test_the_line_names_the_option_and_both_sizes():
     resume_changes.begun("oprl_maze", Path("run"), *SMALL["oprl_maze"])
-    outcome, text = resume_changes.resumed(Path("run"), "algorithm.memory=40")
+    outcome, text = resume_changes.resumed(Path("run"), "algorithm.replay_capacity=40")
     assert outcome == "refused"
-    assert "with algorithm.memory=40; leave that out, or start a new run" in text
+    assert "with algorithm.replay_capacity=40; leave that out, or start a new run" in text
     assert "store.items.states [20, 60] for [40, 60]" in text
 
 
 def test_more_steps_are_not_to_be_left_out(capsys):
     """They fit every checkpoint: leaving them out would not help."""
     resume_changes.begun("oprl_maze", Path("run"), *SMALL["oprl_maze"])
-    assert main(["resume=run", "steps=1000", "algorithm.memory=40"]) == 2
-    assert "with algorithm.memory=40; leave that out" in capsys.readouterr().err
+    assert main(["resume=run", "steps=1000", "algorithm.replay_capacity=40"]) == 2
+    assert "with algorithm.replay_capacity=40; leave that out" in capsys.readouterr().err
 
 
 def test_half_written_files_stay_where_a_resume_is_refused():

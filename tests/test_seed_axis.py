@@ -30,10 +30,10 @@ def tutorial(seeds: Sequence[int]) -> Any:
     return direct.tutorial_maze(
         seeds,
         queries=UniformTrajectories(every=2, start=3),
-        reward_update=RewardUpdate(updates=3, batch=8, every=2, start=7, minimum=3, keep=10),
+        reward_update=RewardUpdate(updates=3, batch=8, every=2, start=7, min_questions=3, dataset_capacity=10),
         policy_start=2,
-        render_every=9,
-        memory=12,
+        greedy_episode_every=9,
+        replay_capacity=12,
     )
 
 
@@ -46,7 +46,7 @@ def ppo_asking_for_progress(seeds: Sequence[int]) -> Any:
     return direct.ppo_maze(
         seeds,
         criterion=Progress(Maze()),
-        queries=UniformTrajectories(questions=5, recent=20),
+        queries=UniformTrajectories(questions=5, from_newest=20),
         exploration=Exploration(0.2),
     )
 

@@ -183,8 +183,10 @@ def test_an_error_of_a_part_is_data():
     problem = found.value
     assert (problem.option, problem.value, problem.try_) == ("horizon", 5, 56)
     assert problem.line("env") == "env.horizon=5: the goal is 14 steps away; try env.horizon=56"
-    both = OptionError("queries.questions", 9, "more than are kept", {"queries.questions": 4, "reward_update.keep": 9})
-    told = "queries.questions=9: more than are kept; try queries.questions=4 or reward_update.keep=9"
+    both = OptionError(
+        "queries.questions", 9, "more than are kept", {"queries.questions": 4, "reward_update.dataset_capacity": 9}
+    )
+    told = "queries.questions=9: more than are kept; try queries.questions=4 or reward_update.dataset_capacity=9"
     assert both.line("algorithm") == str(both) == told
 
 

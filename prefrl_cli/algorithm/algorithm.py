@@ -84,7 +84,7 @@ _PREFERENCES = Metric(
 )
 
 OPRL_METRICS = (
-    Metric("episodes", "episodes", low=0.0, role="axis", note="Played so far, without those of render_every."),
+    Metric("episodes", "episodes", low=0.0, role="axis", note="Played so far, without those of greedy_episode_every."),
     Metric("env_steps", "steps", label="environment steps", low=0.0, role="cost", note="Of these episodes."),
     Metric("return", "reward of an episode", "higher"),
     Metric("success", "share of episodes", "higher", headline=True, low=0.0, high=1.0, failed=0.0),

@@ -52,10 +52,11 @@ class OPRL:
 
     Args:
         episodes: played by each seed an update.
-        memory: trajectories kept, the newest.
+        replay_capacity: trajectories kept, the newest.
         policy_start: the first update at which the policy is improved.
-        render_every: one more episode without exploration every so many updates, kept with the others; 0 for none.
-        test_episodes: fresh episodes for the held-out preferences of an evaluation.
+        greedy_episode_every: one more episode without exploration every so many updates, kept with the others; 0 for
+            none.
+        evaluation_episodes: fresh episodes for the held-out preferences of an evaluation.
 
     Raises:
         OptionError: for sizes of parts that do not go together.
@@ -79,27 +80,28 @@ class OPRL:
         reward_optimizer: Given[Optimizer],
         steps: Given[int],
         episodes: Items = 10,
-        memory: Items = 200,
+        replay_capacity: Items = 200,
         policy_start: CountOrZero = 0,
-        render_every: CountOrZero = 0,
-        test_episodes: Items = 16,
+        greedy_episode_every: CountOrZero = 0,
+        evaluation_episodes: Items = 16,
         loss: Given[SoftTies | SkipTies | RaoKupper | Davidson | None] = None,
     ) -> None:
-        check_parts(env, reward_model, queries, reward_update, shaping, policy_update, episodes, memory, test_episodes)
+        sizes = (episodes, replay_capacity, evaluation_episodes)
+        check_parts(env, reward_model, queries, reward_update, shaping, policy_update, *sizes)
         self.env, self.streams, self.steps = env, streams, steps
         self.policy, self.reward_model = policy, reward_model
         self._criterion, self.teacher, self._queries, self._reward_update = criterion, teacher, queries, reward_update
         self._shaping, self._policy_update, self._exploration = shaping, policy_update, exploration
         self.optimizers = self.policy_optimizer, self.reward_optimizer = policy_optimizer, reward_optimizer
         self.metrics = (*OPRL_METRICS, *policy_update.metrics)
-        self._episodes, self._policy_start, self._render_every = episodes, policy_start, render_every
-        self._test_episodes, self._loss = test_episodes, loss or SoftTies()
-        self._trajectories = Store(memory, len(streams.seeds), trajectory_fields(env))
+        self._episodes, self._policy_start, self._greedy_episode_every = episodes, policy_start, greedy_episode_every
+        self._evaluation_episodes, self._loss = evaluation_episodes, loss or SoftTies()
+        self._trajectories = Store(replay_capacity, len(streams.seeds), trajectory_fields(env))
         self.preferences = PreferenceDataset(
             env,
             streams,
             queries.segment or env.horizon,
-            reward_update.keep,
+            reward_update.dataset_capacity,
             queries.budget,
             reopens=getattr(teacher, "takes_back", False),
         )
@@ -131,7 +133,7 @@ class OPRL:
             batch = self._policy_update.batch(new, self._trajectories, self.streams)
             rewards = self._shape(batch)
             metrics |= self._policy_update(self.policy, self.policy_optimizer, batch, *rewards, self.streams)
-        if self._render_every and step and step % self._render_every == 0:
+        if self._greedy_episode_every and step and step % self._greedy_episode_every == 0:
             self._trajectories.add(self._play(1, 0.0, "policy").fields())
         self._success = torch.cat([self._success, success], 1)
         self.step += 1
@@ -216,8 +218,9 @@ class OPRL:
     def _predicted(self) -> Predictions:
         """What the model says of pairs of fresh episodes, half of them of random actions, and the answers."""
         self.streams.restart("evaluation")
-        fresh = Trajectories.join([self._play(self._test_episodes // 2, share, "evaluation") for share in (0.0, 1.0)])
-        number = 8 * self._test_episodes
+        half = self._evaluation_episodes // 2
+        fresh = Trajectories.join([self._play(half, share, "evaluation") for share in (0.0, 1.0)])
+        number = 8 * self._evaluation_episodes
         return oprl_evaluation.predictions(fresh, self._criterion, self.reward_model, self.streams, number)
 
     @torch.no_grad()

@@ -20,8 +20,8 @@ def check_parts(
     shaping: Any,
     policy_update: Any,
     episodes: int,
-    memory: int,
-    test_episodes: int,
+    replay_capacity: int,
+    evaluation_episodes: int,
 ) -> None:
     """Refuse parts and sizes that do not go together.
 
@@ -35,16 +35,16 @@ def check_parts(
     for name in ("observation_space", "action_space", *FiniteEnvironment.__annotations__):
         if not hasattr(env, name):
             raise OptionError("env", type(env).__name__, f"has no {name}, which oprl needs; see docs/extending.md")
-    keep = reward_update.keep
+    capacity = reward_update.dataset_capacity
     for name, value, most, limit in (
-        ("algorithm.episodes", episodes, memory, "algorithm.memory"),
-        ("queries.questions", queries.questions, keep, "reward_update.keep"),
-        ("reward_update.batch", reward_update.batch, keep, "reward_update.keep"),
+        ("algorithm.episodes", episodes, replay_capacity, "algorithm.replay_capacity"),
+        ("queries.questions", queries.questions, capacity, "reward_update.dataset_capacity"),
+        ("reward_update.batch", reward_update.batch, capacity, "reward_update.dataset_capacity"),
     ):
         if value > most:
             raise OptionError(name, value, "more than are kept", {name: most, limit: value})
-    if test_episodes < 2 or memory < 2:
-        name = "test_episodes" if test_episodes < 2 else "memory"
+    if evaluation_episodes < 2 or replay_capacity < 2:
+        name = "evaluation_episodes" if evaluation_episodes < 2 else "replay_capacity"
         raise OptionError(name, 1, "a question needs two trajectories", 16)
     if episodes < getattr(policy_update, "min_episodes", 1):
         raise OptionError("episodes", episodes, "is measured against the others of a batch", 10)

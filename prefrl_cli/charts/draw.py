@@ -24,8 +24,10 @@ from matplotlib.ticker import NullLocator
 from PIL import Image
 
 from prefrl_cli.charts.animation import animate
-from prefrl_cli.charts.figures import Array, Curves, Figure, Line, MazeAnimation, Panel
+from prefrl_cli.charts.figures import Array, Curves, Figure, Films, Line, Maps, MazeAnimation, Panel
+from prefrl_cli.charts.films import animate_films
 from prefrl_cli.charts.grid import mazes_sheet
+from prefrl_cli.charts.maps import maps_sheet
 from prefrl_cli.files.write import write_whole
 from prefrl_cli.stats.aggregates import moving_mean, quantiles
 
@@ -78,8 +80,14 @@ def draw(figure: Figure, path: Path) -> list[Path]:
     if isinstance(figure, MazeAnimation):
         animate(figure, named["gif"])
         return [named["gif"]]
+    if isinstance(figure, Films):
+        animate_films(figure, named["gif"])
+        return [named["gif"]]
     with style():
-        sheet = curves_sheet(figure) if isinstance(figure, Curves) else mazes_sheet(figure)
+        if isinstance(figure, Curves):
+            sheet = curves_sheet(figure)
+        else:
+            sheet = maps_sheet(figure) if isinstance(figure, Maps) else mazes_sheet(figure)
         write(sheet, named["png"], named["svg"])
     return [named["png"], named["svg"]]
 

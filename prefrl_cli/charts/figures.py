@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,22 +142,100 @@ class MazeAnimation:
     path: NDArray[np.integer]
 
 
+# What is drawn of a moment, in a square whose lower left corner is (0, 0) and whose upper right one is (1, 1):
+# `{"kind": "line", "points": [[x, y], ...], "width": w}`, `{"kind": "polygon", "points": ...}` or
+# `{"kind": "circle", "centre": [x, y], "radius": r}`, each with a `colour` by name; see `prefrl_cli.charts.films`.
+Shape = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Film:
+    """Moving shapes in a square.
+
+    Attributes:
+        title: above it.
+        frames: what is seen at one moment after the other, what lies behind first.
+        framed: whether a coloured frame marks it.
+    """
+
+    title: str
+    frames: Sequence[Sequence[Shape]]
+    framed: bool = False
+
+
+@dataclass(frozen=True)
+class Films:
+    """Films that start together, written as one GIF; a shorter one stays on its last frame.
+
+    Attributes:
+        title: above them.
+        films: in reading order.
+        columns: films a row.
+        note: below them.
+    """
+
+    title: str
+    films: tuple[Film, ...]
+    columns: int = 1
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class MapPanel:
+    """A quantity over a plane, in a scale of colours of its own.
+
+    Attributes:
+        title: above it.
+        values: `[H, W]`, lowest y and lowest x first.
+        label: what the colours mean, with the unit.
+    """
+
+    title: str
+    values: Array
+    label: str
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Maps of one plane beside each other.
+
+    Attributes:
+        title: above them.
+        panels: in reading order.
+        x_label: with its unit.
+        y_label: with its unit.
+        x_range: first and last x.
+        y_range: first and last y.
+        path: `[K, 2]`, x and y of a line on each of them.
+        note: below them.
+    """
+
+    title: str
+    panels: tuple[MapPanel, ...]
+    x_label: str
+    y_label: str
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    path: Array
+    note: str = ""
+
+
 @dataclass(frozen=True)
 class Question:
     """Two paths that were asked about.
 
     Attributes:
         update: at which it was asked, counted from 1.
-        states: `[2, T]`, before each step; past a path's end they are not read.
-        actions: `[2, T]`, likewise.
+        states: `[2, T]` or, observed, `[2, T, *shape]`, before each step; past a path's end they are not read.
+        actions: `[2, T]` or `[2, T, A]`, likewise.
         lengths: `[2]`, steps.
         label: the answer: 1 for the first path, 0 for the second, between them for a tie.
         chance: that the first is preferred, as the reward model said before it learned the answer.
     """
 
     update: int
-    states: NDArray[np.integer]
-    actions: NDArray[np.integer]
+    states: NDArray[Any]
+    actions: NDArray[Any]
     lengths: NDArray[np.integer]
     label: float
     chance: float
@@ -175,6 +254,9 @@ class Learned:
             does not matter; in order, the last one is that of now.
         states: `[K]`, of a greedy episode, its last one included.
         questions: some that were asked, in order.
+        returns: `[N]`, of each of its episodes so far.
+        reward_of: from observations `[K, *shape]`, and actions `[K]` or `[K, A]`, to the learned rewards `[K]`, where
+            states are vectors; `policy` and `rewards` are empty then, and `states` what was observed, `[K, *shape]`.
     """
 
     seed: str
@@ -182,9 +264,11 @@ class Learned:
     labels: int
     policy: Array
     rewards: dict[int, Array]
-    states: NDArray[np.integer]
+    states: NDArray[Any]
     questions: tuple[Question, ...] = ()
+    returns: Array | None = None
+    reward_of: Callable[[Array, NDArray[Any]], Array] | None = None
 
 
-Figure = Curves | Mazes | MazeAnimation
+Figure = Curves | Mazes | MazeAnimation | Films | Maps
 History = dict[str, Array]

@@ -84,7 +84,7 @@ def mazes_sheet(figure: Mazes) -> Sheet:
     if figure.reward_label:
         low = (bottom + 0.1 * side) / height
         room = sheet.add_axes(((lefts[-1] + side + 0.2) / width, low, 0.16 / width, 0.8 * side / height))
-        bar = sheet.colorbar(ScalarMappable(scale, _colours()), cax=room, extend=ends)
+        bar = sheet.colorbar(ScalarMappable(scale, colours()), cax=room, extend=ends)
         bar.set_label(figure.reward_label)
         bar.outline.set_visible(False)
     note = "\n".join(filter(None, (*figure.note, " ".join(filter(None, said)))))
@@ -95,7 +95,8 @@ def mazes_sheet(figure: Mazes) -> Sheet:
 Panels = Sequence[tuple[_Place, MazePanel]]
 
 
-def _colours() -> LinearSegmentedColormap:
+def colours() -> LinearSegmentedColormap:
+    """From light to dark, so that it reads in grey too."""
     return LinearSegmentedColormap.from_list("prefrl", _RAMP)
 
 
@@ -128,7 +129,7 @@ def _draw_rewards(axes: Axes, several: Panels, scale: Normalize, size: int) -> s
         shapes = _TRIANGLES if rewards.shape[-1] == len(_TRIANGLES) else _CORNERS[None]
         inside = np.minimum(centres[:, None, None] + stride * shapes, size - 0.5)  # [K, 4, 3, 2] or [K, 1, 4, 2]
         corners.append(place(inside).reshape(-1, *shapes.shape[1:]))
-        shades.append(_colours()(scale(rewards[rows, columns])).reshape(-1, 4))
+        shades.append(colours()(scale(rewards[rows, columns])).reshape(-1, 4))
     if corners:
         cells = PolyCollection(
             list(np.concatenate(corners)), facecolors=np.concatenate(shades), edgecolors="white",

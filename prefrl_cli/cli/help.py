@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prefrl_cli.cli.hydra_options import OBEYED
-from prefrl_cli.config.choices import GROUPS, choices, conf_folder, content, meant
+from prefrl_cli.config.choices import GROUPS, choices, conf_folder, content
+from prefrl_cli.config.messages import meant
 from prefrl_cli.config.overrides import Typed, read
 from prefrl_cli.core.option_types import show
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefrl_cli.core.option_types import ConfigError, as_typed, show, suggest
-from prefrl_cli.files.texts import typed_path
+from prefrl_cli.core.option_types import ConfigError, show, suggest
 
 PARTS = (
     "streams",
@@ -69,49 +68,6 @@ def target(group: str, choice: str) -> str:
     return found[1] if found else ""
 
 
-_SUFFIXES = (".yaml", ".yml")
-
-
-def meant(group: str, typed: str, own: Path | None) -> str:
-    """The name of a choice: of `oprl_maze`, `oprl_maze.yaml`, `conf/experiment/oprl_maze.yaml` or `./oprl_maze/`.
-
-    Args:
-        group: of the choice.
-        typed: one choice.
-        own: the folder of `--config-dir`.
-
-    Raises:
-        ConfigError: for a file that is no choice, saying how to make it one.
-    """
-    bare = typed.strip().strip("\"'").strip().replace("\\", "/").rstrip("/")
-    name = re.sub(r"\.ya?ml$", "", bare.removeprefix("./"))
-    known = choices(group)
-    if name in known:
-        return name
-    of_own = Path(own, group, name) if own is not None else None
-    if of_own is not None and of_own.with_name(f"{of_own.name}.yaml").is_file():
-        return name
-    if of_own is not None and of_own.with_name(f"{of_own.name}.yml").is_file():
-        raise ConfigError(f"{group}={show(typed)}: {of_own}.yml: files of choices end in .yaml; rename it")
-    path = typed_path(typed)
-    if not path.is_file() and not bare.endswith(_SUFFIXES):
-        path = path.with_name(f"{path.name}.yaml")
-    if not path.is_file():
-        return name if bare.endswith(_SUFFIXES) or typed != bare else typed
-    if path.suffix == ".yml":
-        raise ConfigError(f"{group}={show(typed)}: {path}: files of choices end in .yaml; rename it")
-    parts = re.sub(r"\.ya?ml$", "", path.resolve().as_posix()).split("/")
-    for place in range(len(parts) - 2, 0, -1):  # the folder of the group that is nearest to the file
-        if parts[place] == group:
-            inside, top = "/".join(parts[place + 1 :]), Path("/".join(parts[:place]))
-            if inside in known or (own is not None and own.resolve() == top):
-                return inside
-            cure = f"type --config-dir {as_typed(str(top))} {group}={as_typed(inside)}"
-            raise ConfigError(f"{group}={show(typed)}: is a path, and a choice is a name; {cure}")
-    cure = f"put the file into FOLDER/{group}/ and type --config-dir FOLDER {group}={as_typed(parts[-1])}"
-    raise ConfigError(f"{group}={show(typed)}: is a path, and a choice is a name; {cure}")
-
-
 def named(config: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Composed options with the name of each group's choice in place of its class: `shaping: {choice: none}`.
 
@@ -143,6 +99,8 @@ def not_set(group: str, user: str) -> ConfigError:
 
 def choice_error(group: str, name: str, names: Sequence[str] | None = None) -> ConfigError:
     """The error for a group's option that does not exist."""
+    if (now := choice_now(group, name)) != name:
+        return ConfigError(f"{group}={name}: is called {now} now; type {group}={now}")
     if group == "teacher" and name in choices("criterion"):
         return ConfigError(f"teacher={name}: what a teacher judges by is chosen by itself; type criterion={name}")
     known = names if names is not None else choices(group)
@@ -158,6 +116,9 @@ def of_any_group(name: str) -> tuple[str, str]:
     every = {f"{group}/{choice}": (group, choice) for group in GROUPS for choice in choices(group)}
     if name in every:
         return every[name]
+    for group, choice in _CHOICES_NOW:
+        if name in (choice, f"{group}/{choice}"):
+            raise choice_error(group, choice)
     fitting = [both for both, (_, choice) in every.items() if choice == name]
     if len(fitting) == 1:
         return every[fitting[0]]
@@ -168,9 +129,33 @@ def of_any_group(name: str) -> tuple[str, str]:
     raise ConfigError(f"{show(name)}: there is no such part; {suggest(name, sorted(set(names)))}")
 
 
+# What earlier versions called an option of a group, and a choice.
+_OPTIONS_NOW = {
+    ("algorithm", "memory"): "replay_capacity",
+    ("algorithm", "render_every"): "greedy_episode_every",
+    ("algorithm", "test_episodes"): "evaluation_episodes",
+    ("optimizer", "steps"): "decay_steps",
+    ("queries", "recent"): "from_newest",
+    ("reward_update", "keep"): "dataset_capacity",
+    ("reward_update", "minimum"): "min_questions",
+}
+_CHOICES_NOW = {("exploration", "falling"): "linear_decay", ("queries", "uniform_trajectories"): "uniform"}
+
+
+def option_now(name: str) -> str:
+    """What an option of earlier versions is called today, by its dotted name; any other name itself."""
+    group, _, last = name.partition(".")
+    return f"{group}.{_OPTIONS_NOW[group, last]}" if (group, last) in _OPTIONS_NOW else name
+
+
+def choice_now(group: str, name: str) -> str:
+    """What a choice of earlier versions is called today; any other name itself."""
+    return _CHOICES_NOW.get((group, name), name)
+
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "prefrl_cli.algorithm.oprl.OPRL": ("oprl",),
-    "prefrl_cli.algorithm.oprl.Exploration": ("falling", "none"),
+    "prefrl_cli.algorithm.oprl.Exploration": ("linear_decay", "none"),
     "prefrl_cli.algorithm.oprl.RewardUpdate": ("preferences",),
     "prefrl_cli.algorithm.reward_learning.RewardFromPreferences": ("reward_from_preferences",),
     "prefrl_cli.algorithm.reward_learning.RewardRegression": ("reward_regression",),
@@ -196,7 +181,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "prefrl_cli.queries.Entropy": ("entropy", "entropy_k_center"),
     "prefrl_cli.queries.KCenter": ("k_center",),
     "prefrl_cli.queries.NearGreedy": ("near_greedy",),
-    "prefrl_cli.queries.UniformTrajectories": ("uniform_trajectories",),
+    "prefrl_cli.queries.UniformTrajectories": ("uniform",),
     "prefrl_cli.queries.WholeRange": ("whole_range",),
     "prefrl_cli.reward_model.ImplicitReward": ("implicit",),
     "prefrl_cli.reward_model.LinearReward": ("linear",),
@@ -236,6 +221,9 @@ def updated_flat(options: Mapping[str, Any]) -> dict[str, Any]:
             inside = {key.removeprefix(f"{group}."): value for key, value in options.items() if f"{group}." in key}
             found[f"{group}.choice"] = _nearest(group.rpartition(".")[2], _CHOICES[target], inside)
             del found[name]
+    chosen = {name.removesuffix(".choice"): str(value) for name, value in found.items() if name.endswith(".choice")}
+    found = {option_now(name) if name.partition(".")[0] in chosen else name: value for name, value in found.items()}
+    found |= {f"{group}.choice": choice_now(group, choice) for group, choice in chosen.items()}
     for (group, choice), added in _ADDED.items():
         if found.get(f"{group}.choice") == choice:
             found = {f"{group}.{name}": value for name, value in added.items()} | found
@@ -277,12 +265,16 @@ def _updated_node(group: str, node: Any) -> Any:
     target = node.get("_target_")
     if group == "logger":
         return {name: _updated_node(str(name), inner) for name, inner in node.items()}
-    options = {name: value for name, value in node.items() if name != "_target_"}
-    if isinstance(target, str) and target in _CHOICES:
-        options = {"choice": _nearest(group, _CHOICES[target], options), **options}
-    elif target is not None:
+    if target is not None and (not isinstance(target, str) or target not in _CHOICES):
         return dict(node)
+    options = {
+        _OPTIONS_NOW.get((group, str(name)), str(name)): value for name, value in node.items() if name != "_target_"
+    }
+    if target is not None:
+        options = {"choice": _nearest(group, _CHOICES[target], options), **options}
     choice = options.get("choice")
+    if isinstance(choice, str):
+        choice = options["choice"] = choice_now(group, choice)
     return options | (_ADDED.get((group, choice), {}) if isinstance(choice, str) else {}) | options
 
 

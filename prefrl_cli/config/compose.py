@@ -50,13 +50,7 @@ def one_line_errors(typed: Typed) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as problem:
-        # An option that does not exist: add it all the same, so that our own check names the nearest that does.
-        if match := re.match(r"Could not override '([^'@]+)'", str(problem)):
-            added = [f"+{one.text}" if one.text == f"{match[1]}={one.value}" else one.text for one in _read(typed)]
-            if added != list(typed.overrides) and not match[1].startswith("hydra"):
-                with contextlib.suppress(HydraException, OmegaConfBaseException):
-                    once = typed.with_overrides([_first_of_sweep(text) for text in added])
-                    call_hydra(once, lambda config, _: only_check(config), once=True)
+        _check_with_unknown(typed, problem)
         raise ConfigError(messages.one_line(problem)) from None
     except yaml.YAMLError as problem:
         raise ConfigError(messages.yaml_line(problem)) from None
@@ -66,6 +60,25 @@ def one_line_errors(typed: Typed) -> Iterator[None]:
         raise ConfigError("hydra.sweeper.params: type the values themselves, such as -m seed=0,1") from None
     except (OSError, ValueError) as problem:  # files that cannot be read, flags that exclude each other
         raise ConfigError(messages.one_line(problem)) from None
+
+
+def _check_with_unknown(typed: Typed, problem: Exception) -> None:
+    """Add the options that do not exist all the same, so that our own check names the nearest that does.
+
+    Raises:
+        ConfigError: of that check.
+    """
+    while match := re.match(r"Could not override '([^'@]+)'", str(problem)):
+        added = [f"+{one.text}" if one.text == f"{match[1]}={one.value}" else one.text for one in _read(typed)]
+        if added == list(typed.overrides) or match[1].startswith("hydra"):
+            return
+        typed = typed.with_overrides([_first_of_sweep(text) for text in added])
+        try:
+            call_hydra(typed, lambda config, _: only_check(config), once=True)
+        except (HydraException, OmegaConfBaseException) as another:
+            problem = another
+        else:
+            return
 
 
 def _read(typed: Typed) -> Iterator[Override]:

@@ -61,7 +61,7 @@ def estimate(options: Options) -> float:
         options: every option by its dotted name, defaults included; `optimizer.slots`, numbers kept for each parameter.
             Those of experiments that are not ours count for nothing.
     """
-    if "env.horizon" in options and "reward_update.keep" in options:
+    if "env.horizon" in options and "reward_update.dataset_capacity" in options:
         return BASE + _maze(options)
     if "env.largest" in options and "algorithm.initial_states" in options:
         return BASE + _addition(options)
@@ -113,9 +113,12 @@ def _maze(options: Options) -> float:
     seeds, states, horizon = of("num_seeds"), of("env.size") ** 2, of("env.horizon")
     members = of("reward_model.members") or (3 if of("queries.needs_members") else 1)
     width, steps, batch = of("queries.segment") or horizon, of("steps"), of("reward_update.batch")
-    episodes, tests = of("algorithm.episodes"), of("algorithm.test_episodes")
+    episodes, tests = of("algorithm.episodes"), of("algorithm.evaluation_episodes")
     asked = of("queries.questions") * (CANDIDATES if of("queries.chooses") else 1)
-    kept, answers = of("algorithm.memory"), of("reward_update.keep")  # made whole with the first item
+    kept, answers = (
+        of("algorithm.replay_capacity"),
+        of("reward_update.dataset_capacity"),
+    )  # made whole with the first item
     state_reward = not of("reward_model.beta")  # of states, with LayerNorm; else of actions
     acts = _parameters(states, of("policy.hidden"), of("policy.layers"), _ACTIONS + 1)
     judges = members * _parameters(states, of("reward_model.hidden"), of("reward_model.layers"), _ACTIONS + 1)
@@ -136,7 +139,7 @@ def _maze(options: Options) -> float:
         "build": 24 * max(acts, judges),
         "play": episodes * horizon * 95 + act,
         "improve": episodes * horizon * 240 + 12 * acts + act,
-        "fit": batch * pairs + 32 * of("reward_update.updates") * of("reward_update.keep") + 12 * judges + judge,
+        "fit": batch * pairs + 32 * of("reward_update.updates") * answers + 12 * judges + judge,
         "ask": asked * (2 * (20 * horizon + 28) + pairs)
         + (answers * 64 * width if of("queries.centres") else 0)
         + judge,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from prefrl_cli.config.choices import GROUPS, choice_error, choices
 from prefrl_cli.config.options import Run, signature
-from prefrl_cli.core.option_types import ConfigError, show
+from prefrl_cli.core.option_types import ConfigError, as_typed, show
+from prefrl_cli.files.texts import typed_path
 
 if TYPE_CHECKING:
     import yaml
@@ -56,6 +57,49 @@ def one_line(problem: Exception) -> str:
     if cause is not problem:
         first += f" ({str(cause).strip().partition(chr(10))[0]})"
     return first
+
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def meant(group: str, typed: str, own: Path | None) -> str:
+    """The name of a choice: of `oprl_maze`, `oprl_maze.yaml`, `conf/experiment/oprl_maze.yaml` or `./oprl_maze/`.
+
+    Args:
+        group: of the choice.
+        typed: one choice.
+        own: the folder of `--config-dir`.
+
+    Raises:
+        ConfigError: for a file that is no choice, saying how to make it one.
+    """
+    bare = typed.strip().strip("\"'").strip().replace("\\", "/").rstrip("/")
+    name = re.sub(r"\.ya?ml$", "", bare.removeprefix("./"))
+    known = choices(group)
+    if name in known:
+        return name
+    of_own = Path(own, group, name) if own is not None else None
+    if of_own is not None and of_own.with_name(f"{of_own.name}.yaml").is_file():
+        return name
+    if of_own is not None and of_own.with_name(f"{of_own.name}.yml").is_file():
+        raise ConfigError(f"{group}={show(typed)}: {of_own}.yml: files of choices end in .yaml; rename it")
+    path = typed_path(typed)
+    if not path.is_file() and not bare.endswith(_SUFFIXES):
+        path = path.with_name(f"{path.name}.yaml")
+    if not path.is_file():
+        return name if bare.endswith(_SUFFIXES) or typed != bare else typed
+    if path.suffix == ".yml":
+        raise ConfigError(f"{group}={show(typed)}: {path}: files of choices end in .yaml; rename it")
+    parts = re.sub(r"\.ya?ml$", "", path.resolve().as_posix()).split("/")
+    for place in range(len(parts) - 2, 0, -1):  # the folder of the group that is nearest to the file
+        if parts[place] == group:
+            inside, top = "/".join(parts[place + 1 :]), Path("/".join(parts[:place]))
+            if inside in known or (own is not None and own.resolve() == top):
+                return inside
+            cure = f"type --config-dir {as_typed(str(top))} {group}={as_typed(inside)}"
+            raise ConfigError(f"{group}={show(typed)}: is a path, and a choice is a name; {cure}")
+    cure = f"put the file into FOLDER/{group}/ and type --config-dir FOLDER {group}={as_typed(parts[-1])}"
+    raise ConfigError(f"{group}={show(typed)}: is a path, and a choice is a name; {cure}")
 
 
 def check_slips(overrides: Sequence[Override], *, several: bool) -> None:

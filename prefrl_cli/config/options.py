@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, NamedTuple
 
-from prefrl_cli.config.choices import GROUPS, choices
+from prefrl_cli.config.choices import GROUPS, choices, option_now
 from prefrl_cli.core.option_types import (
     LARGEST,
     ConfigError,
@@ -111,6 +111,8 @@ def unknown(where: str, name: str, allowed: Iterable[str], kind: str) -> ConfigE
     """The error for a name that does not exist, with the nearest that does, or all of them."""
     if where in MOVED and name not in allowed:
         return ConfigError(f"{where}: is chosen apart from the teacher; type {MOVED[where]}")
+    if (now := option_now(where)) != where:
+        return ConfigError(f"{where}: is called {now} now; type {now}=VALUE")
     names = sorted(allowed)
     shown = where if where.isprintable() else repr(where)
     return ConfigError(f"{shown}: there is no such {kind}; {suggest(name, names, where.removesuffix(name))}")
@@ -269,6 +271,8 @@ def change(config: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any
         for key in path:
             node = node.get(key) if isinstance(node, dict) else None
         if not isinstance(node, dict) or (last not in node and path) or (not path and last not in signature(Run)):
+            if option_now(name) != name:
+                raise unknown(name, last, (), "option")
             known = sorted(node) if isinstance(node, dict) else sorted(config)
             raise ConfigError(f"{name}: the run has no such option; {suggest(last, [str(one) for one in known])}")
         if not path:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from prefrl_cli.config.choices import GROUPS, meant
-from prefrl_cli.config.messages import check_slips
+from prefrl_cli.config.choices import GROUPS, choice_now, option_now
+from prefrl_cli.config.messages import check_slips, meant
 from prefrl_cli.config.options import Run, signature
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.texts import quoted, typed_path
@@ -54,6 +54,14 @@ def option(text: str) -> str:
 def cut(text: str) -> list[str]:
     """The overrides in a line of them, as `sweep.csv` has it."""
     return re.split(r" (?=[+~]*[\w./@]+=)", text)
+
+
+def renamed(text: str) -> str:
+    """An override of an earlier version's record, with the names of today."""
+    name, sign, value = text.partition("=")
+    one = option(text)
+    name = name.replace(one, option_now(one)) if one else name
+    return f"{name}{sign}{','.join(choice_now(one, part) for part in value.split(','))}"
 
 
 @dataclass(frozen=True)

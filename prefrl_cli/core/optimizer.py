@@ -26,16 +26,16 @@ class Optimizer:
     Args:
         parameters: what is trained.
         lr: learning rate.
-        steps: optimiser steps after which the learning rate has fallen to zero along half a cosine
+        decay_steps: optimiser steps after which the learning rate has fallen to zero along half a cosine
             (Loshchilov and Hutter 2017, eq. 5); none leaves it constant.
         clip: largest Euclidean norm of one replica's gradient; none leaves it alone.
     """
 
     slots = 0
 
-    def __init__(self, parameters: Given[Parameters], lr: float, clip: float | None, steps: int | None) -> None:
+    def __init__(self, parameters: Given[Parameters], lr: float, clip: float | None, decay_steps: int | None) -> None:
         self.parameters = parameters
-        self.lr, self._clip, self._horizon = lr, clip, steps
+        self.lr, self._clip, self._decay_steps = lr, clip, decay_steps
         self._slots = [torch.zeros_like(parameters.flat) for _ in range(self.slots)]
         self._count = torch.zeros((), device=parameters.flat.device)
         self._losses = torch.zeros(len(parameters.flat), device=parameters.flat.device)
@@ -43,7 +43,7 @@ class Optimizer:
     def on(self, parameters: Parameters) -> Self:
         """A new optimiser of the same settings, for other parameters."""
         other = copy.copy(self)
-        Optimizer.__init__(other, parameters, self.lr, self._clip, self._horizon)
+        Optimizer.__init__(other, parameters, self.lr, self._clip, self._decay_steps)
         return other
 
     @property
@@ -87,9 +87,9 @@ class Optimizer:
         self._losses.copy_(state["losses"])
 
     def _rate(self) -> float:
-        if self._horizon is None:
+        if self._decay_steps is None:
             return self.lr
-        done = min(float(self._count) / self._horizon, 1.0)
+        done = min(float(self._count) / self._decay_steps, 1.0)
         return self.lr * 0.5 * (1 + math.cos(math.pi * done))
 
     def _apply(self, gradient: Tensor, lr: float) -> None:
@@ -109,9 +109,9 @@ class Adam(Optimizer):
         eps: Positive = 1e-8,
         weight_decay: NotNegative = 0.0,
         clip: Positive | None = None,
-        steps: Count | None = None,
+        decay_steps: Count | None = None,
     ) -> None:
-        super().__init__(parameters, lr, clip, steps)
+        super().__init__(parameters, lr, clip, decay_steps)
         if len(betas) != 2 or max(betas) >= 1:
             raise OptionError("betas", list(betas), "two numbers of at least 0 and below 1", [0.9, 0.999])
         self._betas, self._eps, self._decay = tuple(betas), eps, weight_decay
@@ -139,9 +139,9 @@ class RMSprop(Optimizer):
         alpha: Fraction = 0.99,
         eps: Positive = 1e-8,
         clip: Positive | None = None,
-        steps: Count | None = None,
+        decay_steps: Count | None = None,
     ) -> None:
-        super().__init__(parameters, lr, clip, steps)
+        super().__init__(parameters, lr, clip, decay_steps)
         self._alpha, self._eps = alpha, eps
 
     def _apply(self, gradient: Tensor, lr: float) -> None:
@@ -162,9 +162,9 @@ class SGD(Optimizer):
         lr: Positive = 1e-2,
         momentum: Fraction = 0.0,
         clip: Positive | None = None,
-        steps: Count | None = None,
+        decay_steps: Count | None = None,
     ) -> None:
-        super().__init__(parameters, lr, clip, steps)
+        super().__init__(parameters, lr, clip, decay_steps)
         self._momentum = momentum
 
     def _apply(self, gradient: Tensor, lr: float) -> None:

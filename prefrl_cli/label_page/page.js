@@ -98,11 +98,11 @@ function count(number, word) {
 // A line, circle or polygon in the unit square, whose origin is the lower left corner.
 function drawShape(pen, shape, side, colour) {
   const place = ([x, y]) => [x * side, (1 - y) * side];
-  pen.fillStyle = pen.strokeStyle = colour[shape.fill] || shape.fill || colour.ink;
+  pen.fillStyle = pen.strokeStyle = colour[shape.colour] || colour.ink;
   pen.lineWidth = Math.max(1, (shape.width ?? 0.008) * side);
   pen.lineJoin = pen.lineCap = "round";
   pen.beginPath();
-  if (shape.kind === "circle") pen.arc(...place(shape.center), shape.radius * side, 0, 2 * Math.PI);
+  if (shape.kind === "circle") pen.arc(...place(shape.centre), shape.radius * side, 0, 2 * Math.PI);
   else shape.points.forEach(point => pen.lineTo(...place(point)));
   if (shape.kind === "polygon") pen.closePath();
   if (shape.kind === "line") pen.stroke();

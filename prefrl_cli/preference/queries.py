@@ -30,7 +30,7 @@ class UniformTrajectories:
         questions: a call.
         every: updates from one call to the next.
         start: the first update at which it may be.
-        recent: ask about this many of the newest trajectories; none asks about all that are kept.
+        from_newest: ask about this many of the newest trajectories; none asks about all that are kept.
         segment: ask about so many steps at a random place of each; none asks about whole trajectories.
         budget: answers in all for each seed (a skipped question costs nothing); none is without end.
     """
@@ -44,11 +44,11 @@ class UniformTrajectories:
         questions: Items = 1,
         every: Count = 1,
         start: CountOrZero = 0,
-        recent: Annotated[int, Limits(2, 10**9)] | None = None,
+        from_newest: Annotated[int, Limits(2, 10**9)] | None = None,
         segment: Count | None = None,
         budget: CountOrZero | None = None,
     ) -> None:
-        self.questions, self.every, self.start, self.recent = questions, every, start, recent
+        self.questions, self.every, self.start, self.from_newest = questions, every, start, from_newest
         self.segment, self.budget = segment, budget
 
     def due(self, step: int) -> bool:
@@ -78,7 +78,7 @@ class UniformTrajectories:
 
     def __call__(self, streams: Streams, count: Tensor) -> Tensor:
         """Candidates: places `[R, C, 2]` among `count` `[R]` kept trajectories."""
-        return draw_pairs(streams, "queries", count, self.questions * self.candidates, self.recent)
+        return draw_pairs(streams, "queries", count, self.questions * self.candidates, self.from_newest)
 
     def cut(self, streams: Streams, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """First steps and lengths `[R, K]` of the segments that are asked about, of trajectories of `lengths` steps."""

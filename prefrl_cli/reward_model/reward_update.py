@@ -23,8 +23,8 @@ class RewardUpdate:
         batch: preferences a step, drawn without replacement from those kept.
         every: calls every so many updates of the algorithm.
         start: the first update at which it may be.
-        minimum: not before this many questions were asked.
-        keep: preferences kept, the newest.
+        min_questions: not before this many questions were asked.
+        dataset_capacity: preferences kept, the newest.
     """
 
     def __init__(
@@ -33,15 +33,15 @@ class RewardUpdate:
         batch: Items = 32,
         every: Count = 1,
         start: CountOrZero = 0,
-        minimum: Count = 1,
-        keep: Items = 500,
+        min_questions: Count = 1,
+        dataset_capacity: Items = 500,
     ) -> None:
         self.updates, self.batch, self.every, self.start = updates, batch, every, start
-        self.minimum, self.keep = minimum, keep
+        self.min_questions, self.dataset_capacity = min_questions, dataset_capacity
 
     def due(self, step: int, asked: int) -> bool:
         """Whether the model is fitted at this update (the first is 0)."""
-        return step % self.every == 0 and step >= self.start and asked >= self.minimum
+        return step % self.every == 0 and step >= self.start and asked >= self.min_questions
 
     def fit(self, streams: Streams, count: Tensor, loss: Loss, optimizer: Optimizer) -> Tensor:
         """Fit to random batches of kept preferences.
@@ -56,7 +56,7 @@ class RewardUpdate:
         Returns:
             The mean loss `[R]`, NaN for a seed without any preference.
         """
-        indices, mask = draw_subsets(streams, "reward_batch", count, self.updates, self.batch, self.keep)
+        indices, mask = draw_subsets(streams, "reward_batch", count, self.updates, self.batch, self.dataset_capacity)
         total = torch.zeros(len(streams.seeds), device=streams.device)
         for number in range(self.updates):
             each = loss(indices[:, number], mask[:, number])

@@ -13,7 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefrl_cli.config.choices import choice_error, choices, conf_folder, named, updated, updated_flat
+from prefrl_cli.config.choices import (
+    choice_error,
+    choices,
+    conf_folder,
+    named,
+    option_now,
+    updated,
+    updated_flat,
+)
 from prefrl_cli.config.trust import check_values
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.read import UnreadableError, flat, read_json, read_yaml
@@ -185,10 +193,10 @@ def changes_on_the_way(environment: Mapping[str, Any]) -> Iterator[tuple[Any, Ch
             continue
         options, lines = one.get("options"), one.get("differences")
         pairs = options.items() if isinstance(options, dict) else ()
-        changes = {str(name): pair if isinstance(pair, list) else [] for name, pair in pairs}
+        changes = {option_now(str(name)): pair if isinstance(pair, list) else [] for name, pair in pairs}
         for line in lines if isinstance(lines, list) else []:
-            if (match := re.match(r"config differs: (\S+) (.*) -> ", str(line))) and match[1] not in changes:
-                changes[match[1]] = [match[2]]
+            if match := re.match(r"config differs: (\S+) (.*) -> ", str(line)):
+                changes.setdefault(option_now(match[1]), [match[2]])
         yield one.get("step"), changes
 
 

@@ -125,13 +125,13 @@ def _changed(content: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
 def schedule_over(config: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
     """A line where the learning rate has fallen to zero, so that more steps alone would teach nothing."""
-    steps = (config.get("optimizer") or {}).get("steps")
+    steps = (config.get("optimizer") or {}).get("decay_steps")
     counts = [float(part["count"]) for part in state.values() if isinstance(part, Mapping) and "count" in part]
     if not steps or not counts or max(counts) < steps:
         return []
     return [
-        f"optimizer.steps={steps}: the learning rate reached 0 after so many optimiser steps and stays there;"
-        f" to go on learning type optimizer.steps=N as well, larger than {max(counts):.0f}"
+        f"optimizer.decay_steps={steps}: the learning rate reached 0 after so many optimiser steps and stays there;"
+        f" to go on learning type optimizer.decay_steps=N as well, larger than {max(counts):.0f}"
     ]
 
 

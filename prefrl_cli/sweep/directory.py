@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from prefrl_cli.config.overrides import cut, option
+from prefrl_cli.config.overrides import cut, option, renamed
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files import read as files_read
 from prefrl_cli.files.lock import LOCK, hold, is_held
@@ -38,6 +38,7 @@ class Sweep:
         jobs: by name, as they become known.
         refused: whether a job had a wrong option.
         expected: jobs in all, where a search makes them one after another.
+        earlier: names of jobs by those that today's version would give them, where an earlier one began the sweep.
 
     Args:
         path: the folder.
@@ -50,6 +51,7 @@ class Sweep:
         self.jobs: dict[str, Job] = {}
         self.refused = False
         self.expected = 0
+        self.earlier: dict[str, str] = {}
         self._finished: dict[str, Standing] = {}
         self.several = any(option(one) == "experiment" and "," in one for one in overrides)
         self._record: dict[str, Any] = {"overrides": list(overrides), "flags": list(flags), "finished": False}
@@ -138,6 +140,7 @@ class Sweep:
     def add(self, overrides: Sequence[str]) -> Job:
         """The job of these overrides."""
         name = job_name(overrides, with_experiment=self.several)
+        name = self.earlier.get(name, name)
         self.jobs[name] = Job(name, list(overrides))
         return self.jobs[name]
 
@@ -208,7 +211,10 @@ class Sweep:
         except UnreadableError:
             return
         for name, row in jobs.items():
-            self.jobs[name] = Job(name, cut(row.get("overrides", "")))
+            overrides = [renamed(text) for text in cut(row.get("overrides", ""))]
+            self.jobs[name] = Job(name, overrides)
+            if (today := job_name(overrides, with_experiment=self.several)) != name:
+                self.earlier[today] = name
 
     def _check_trials(self) -> None:
         """Refuse a search of fewer trials than it has had."""

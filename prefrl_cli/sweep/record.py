@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefrl_cli.config.overrides import option, read, values
+from prefrl_cli.config.overrides import option, read, renamed, values
 from prefrl_cli.files.read import UnreadableError, read_yaml
 from prefrl_cli.run.directory import RECORD
 
@@ -109,4 +109,4 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         isinstance(record.get(name), list) and all(isinstance(one, str) for one in record[name])
         for name in ("overrides", "flags")
     )
-    return record if texts else None
+    return {**record, "overrides": sorted(map(renamed, record["overrides"]))} if texts else None

@@ -107,11 +107,12 @@ def resume_sweep(folder: Path, typed: Typed) -> int:
 def _sweep(typed: Typed, sweep: Sweep, *, quiet: bool) -> int:
     """Run what is left of a sweep; its exit code."""
     folder, parent = sweep.path, os.getpid()
-    several = sweep.several
+    several, earlier = sweep.several, sweep.earlier
 
     def task(config: DictConfig) -> tuple[int, str | None]:
         overrides = task_overrides()
-        place = folder.absolute() / sweep_record.job_name(overrides, with_experiment=several)
+        name = sweep_record.job_name(overrides, with_experiment=several)
+        place = folder.absolute() / earlier.get(name, name)
         return run_sweep_job(lambda: configuration(config), overrides, place, run_or_resume, parent)
 
     def checked(config: DictConfig) -> Configuration:

@@ -1,0 +1,1 @@
+"""Gymnasium's classic control as physics of our own, for many episodes at once."""
