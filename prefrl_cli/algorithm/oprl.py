@@ -161,7 +161,10 @@ class OPRL:
                 asked = self._queries.draw(self._trajectories, self.reward_model, self.preferences, self.streams)
                 self.preferences.ask(asked, step)
         if (pending := self.preferences.pending(step)) is not None:
-            self.preferences.answer(self.teacher.answer(pending, self._trajectories, self.streams), step)
+            answers = self.teacher.answer(pending, self._trajectories, self.streams)
+            if (undone := getattr(self.teacher, "undone", None)) is not None:
+                self.preferences.take_back(undone)
+            self.preferences.answer(answers, step)
 
     def _reward_loss(self, indices: Tensor, mask: Tensor) -> Tensor:
         """The loss `[R, M]` of each member on kept preferences; see `RewardUpdate.fit`."""

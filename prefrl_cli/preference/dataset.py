@@ -23,13 +23,11 @@ class Answers(NamedTuple):
         number: of the question, `[R, K]`; -1 where there is no answer.
         label: the probability that the first is preferred, `[R, K]`.
         weight: how much it counts, `[R, K]`; 0 says "I cannot tell", and costs nothing.
-        undone: questions `[R, N]` whose earlier answers are taken back before these count, -1 where there is none.
     """
 
     number: Tensor
     label: Tensor
     weight: Tensor
-    undone: Tensor | None = None
 
 
 class Pending(NamedTuple):
@@ -159,8 +157,6 @@ class PreferenceDataset:
         """
         if answers is None:
             return
-        if answers.undone is not None:
-            self._take_back(answers.undone)
         for batch in self._pending:
             size = batch.open.shape[1]
             # One place more, at the end, for what is not in this batch.
@@ -175,8 +171,12 @@ class PreferenceDataset:
             self._keep(batch, given & (weight > 0), label, weight, step)
         self._pending = [batch for batch in self._pending if self._reopens or bool(batch.open.any())]
 
-    def _take_back(self, numbers: Tensor) -> None:
-        """The answers to these questions `[R, N]` teach and cost nothing more, and those that are here wait again."""
+    def take_back(self, numbers: Tensor) -> None:
+        """The answers to these questions teach and cost nothing more, and the questions that are still here wait again.
+
+        Args:
+            numbers: of the questions, `[R, N]`; -1 where there is none.
+        """
         for batch in self._pending:
             number = torch.arange(batch.first, batch.first + batch.open.shape[1], device=numbers.device)
             batch.open = batch.open | (numbers[:, None, :] == number[:, None]).any(-1)

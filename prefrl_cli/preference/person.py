@@ -7,12 +7,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from torch import Tensor
 
-from prefrl_cli.core.option_types import CountOrZero, Failed, Fraction, Given, Items, OptionError, Positive
+from prefrl_cli.core.option_types import CountOrZero, Failed, Fraction, Given, Items, Limits, Positive
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
@@ -60,6 +60,7 @@ class Person:
 
     Attributes:
         ready: whether the policy may be improved.
+        undone: the questions `[R, N]` whose earlier answers were taken back by this update, -1 where there is none.
     """
 
     takes_back = True
@@ -70,7 +71,7 @@ class Person:
         streams: Given[Streams],
         open: bool = True,
         host: str = "127.0.0.1",
-        port: CountOrZero = 0,
+        port: Annotated[int, Limits(0, 65535)] = 0,
         questions: Items | None = 10,
         wait_for: CountOrZero = 0,
         pace: Positive | None = 0.1,
@@ -78,8 +79,6 @@ class Person:
         repeat: Fraction = 0.0,
         strength: Positive = 2.0,
     ) -> None:
-        if port > 65535:
-            raise OptionError("port", port, "the last port is 65535", 8000)
         self.open, self.host, self.port, self.wait_for = open, host, port, wait_for
         self._env, self._seeds, self._about = env, streams.seeds, fingerprint(env)
         self._questions, self._pace, self._expire = questions, pace, expire
@@ -87,6 +86,7 @@ class Person:
         self._database: AnswerDatabase | None = None
         self._tell: Callable[[str], None] = lambda _: None
         self._pause: Callable[[], None] | None = None
+        self.undone: Tensor | None = None
         self._next, self._newest, self._answered = 0, 0, 0
         self._done, self.ready, self._told = False, wait_for == 0, float("-inf")
 
@@ -141,6 +141,7 @@ class Person:
                 self._pause()
             self._take_up(database, step, int(pending.number[0]))
         found = events(database, "WHERE s.step = ?", step)
+        self.undone = None
         return self._answers(found, pending) if found else None
 
     def _put(self, database: AnswerDatabase, pending: Pending, streams: Streams) -> None:
@@ -217,7 +218,8 @@ class Person:
         number = _padded([[event.number for event in row.values()] for row in given], -1, device)
         label = _padded([[event.label for event in row.values()] for row in given], 0.5, device)
         weight = _padded([[self._weight(event) for event in row.values()] for row in given], 0.0, device)
-        return Answers(number.long(), label, weight, _padded([sorted(row) for row in undone], -1, device).long())
+        self.undone = _padded([sorted(row) for row in undone], -1, device).long()
+        return Answers(number.long(), label, weight)
 
     def _weight(self, event: Event) -> float:
         if event.kind == "cannot_tell":
