@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from webdriver import CHROMIUM, DRIVER, Driver
 
+from prefrl_cli.label_page.address import ADDRESS_FILE
 from prefrl_cli.label_page.server import serve
 from prefrl_cli.preference.database import AnswerDatabase, Asked
 
@@ -78,7 +79,7 @@ class Page:
         metrics = [{"name": "success", "words": "success", "unit": "share of episodes"}]
         self.database.note(budget=10, seeds=1, metrics=metrics)
         self.ask(clips or [(maze(10 + number), maze(20 + number)) for number in range(8)])
-        self.server = serve(self.database, folder)
+        self.server = serve(self.database, folder / ADDRESS_FILE)
 
     def ask(self, clips, first=0):
         both = enumerate(clips, first)
@@ -341,7 +342,7 @@ def test_a_run_is_stopped_and_resumed_while_the_page_stays_open(wide, page):
     page.server.close()  # a killed process says nothing
     wide.press("ArrowLeft")
     wide.wait("return document.getElementById('notice').innerText.includes('resume it')")
-    page.server = serve(page.database, page.folder)
+    page.server = serve(page.database, page.folder / ADDRESS_FILE)
     second = after(wide, number)
     assert [one[:3:2] for one in page.answers()] == [("left", number)] and second != number
 
@@ -351,7 +352,7 @@ def test_an_unsent_answer_outlasts_a_reload(wide, page):
     page.server.close()
     wide.press("ArrowRight")
     wide.wait("return !document.getElementById('notice').hidden")
-    page.server = serve(page.database, page.folder)
+    page.server = serve(page.database, page.folder / ADDRESS_FILE)
     wide.open(page.server.url)
     after(wide, number)
     assert [one[:3:2] for one in page.answers()] == [("right", number)]

@@ -237,6 +237,8 @@ let busy = false;  // until the next films are there
 let failures = 0;
 let turn = 0;  // which of several askers for the next films is the last one
 let over = "";  // how training ended
+let waits = true;  // as the text says that the next films are waited for
+let training = true;  // else the questions are a file's
 
 const films = new Player([by("left"), by("right")], showPlace);
 const newest = new Player([by("film")]);
@@ -290,7 +292,8 @@ function show(asked) {
   busy = false;
   usable(true);
   document.querySelectorAll(".chosen").forEach(one => one.classList.remove("chosen"));
-  if (by("status").textContent.includes("No question waits") || by("status").textContent.startsWith("Asking")) say("");
+  if (waits) say("");
+  waits = false;
   by("spoken").textContent = `${by("left").getAttribute("aria-label")} ${by("right").getAttribute("aria-label")}`;
 }
 
@@ -313,8 +316,10 @@ async function next() {
 }
 
 function wait() {
-  const text = "No question waits: training goes on, and the next films come by themselves.";
-  if (!by("status").textContent.endsWith(text)) say(`${by("status").textContent} ${text}`.trim());
+  const text = training ? "No question waits: training goes on, and the next films come by themselves."
+    : "Every question has an answer: take some back, or say that you are done.";
+  if (!waits) say(`${by("status").textContent} ${text}`.trim());
+  waits = true;
 }
 
 function stop(reason) {
@@ -369,7 +374,8 @@ async function done() {
   if (button.dataset.sure !== "yes") {
     button.dataset.sure = "yes";
     button.textContent = "Press again to end";
-    return say("I am done: press again, and training finishes alone, without more questions.");
+    return say(training ? "I am done: press again, and training finishes alone, without more questions."
+      : "I am done: press again to end.");
   }
   await patiently("", () => ask("POST", "done", {}));
   return end();
@@ -380,7 +386,8 @@ function end() {
   stop("");
   question = null;
   by("done").hidden = by("strong").hidden = true;
-  say("Thank you: training finishes alone. You may watch it here, or close this page.");
+  say(training ? "Thank you: training finishes alone. You may watch it here, or close this page."
+    : "Thank you: your answers are saved.");
 }
 
 // ---- What the answers did ----------------------------------------------------------------------------------------
@@ -401,11 +408,13 @@ async function watch() {
 }
 
 function showProgress(now) {
-  const left = now.left === null ? "" : `, ${now.left} left`;
-  by("counts").textContent = `${count(now.answered, "answer")} given${left}; ` +
-    `${count(now.waiting, "question")} ${now.waiting === 1 ? "waits" : "wait"}`;
-  by("budget").hidden = now.budget === null;
-  if (now.budget !== null) Object.assign(by("budget"), { max: now.budget || 1, value: now.budget - now.left });
+  training = now.labels === undefined;
+  const budget = training ? now.budget : now.labels, left = training ? now.left : now.labels - now.answered;
+  by("counts").textContent = `${count(now.answered, "answer")} given` + (left === null ? "" : `, ${left} left`) +
+    (training ? `; ${count(now.waiting, "question")} ${now.waiting === 1 ? "waits" : "wait"}` : "");
+  by("budget").hidden = budget === null;
+  if (budget !== null) Object.assign(by("budget"), { max: budget || 1, value: budget - left });
+  by("learned").textContent = training ? "What your answers do" : "How far you are";
   showCurves(now.curve, now.metrics || []);
   const text = JSON.stringify(now.film || null);
   by("film-figure").hidden = !now.film;
@@ -432,7 +441,7 @@ function showCurves(reports, metrics) {
   const known = metrics.filter(metric => typeof last[metric.name] === "number");
   by("figures").replaceChildren(...known.flatMap(({ name, words, unit }) => [
     element("dt", words), element("dd", `${shortest(last[name])}${unit ? ` (${unit})` : ""}`)]));
-  by("nothing").hidden = known.length > 0;
+  by("nothing").hidden = known.length > 0 || !training;
   const points = known.length ? reports.map(one => [one.step, one[known[0].name]]).filter(one => typeof one[1] === "number") : [];
   by("curve-figure").hidden = points.length < 2;
   if (points.length > 1) drawCurve(known[0].words, points);
