@@ -140,8 +140,9 @@ return {
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1600, 1280, 400])
-def test_it_fits_wide_and_narrow_light_and_dark(driver, page, tmp_path, width, dark):
-    browser = driver.browser(tmp_path / "profile", width, 900, dark=dark, touch=width == 400)
+def test_it_fits_wide_and_narrow_light_and_dark(wide, page, tmp_path, width, dark):
+    browser, usual = wide, wide.look
+    browser.set_look(width, 900, dark=dark, touch=width == 400)
     page.database.note(film=maze(40))
     for step in range(5):
         page.database.report(step, {"success": step / 4, "loss": 0.8})
@@ -159,7 +160,7 @@ def test_it_fits_wide_and_narrow_light_and_dark(driver, page, tmp_path, width, d
     browser.picture(tmp_path / "page.png")
     assert len(Image.open(tmp_path / "page.png").convert("RGB").getcolors(1 << 20)) > 20
     assert browser.console() == []
-    browser.close()
+    browser.set_look(*usual)
 
 
 @pytest.mark.parametrize("how", ["mouse", "touch", "keys"])
@@ -400,6 +401,9 @@ def test_other_films_move(wide, tmp_path, clips):
         time.sleep(0.2)
         pictures.append(wide.run("return ['left', 'right'].map(id => document.getElementById(id).toDataURL())"))
     assert len({picture for both in pictures for picture in both}) == 4
+    said = wide.run("return document.getElementById('left').getAttribute('aria-label')")
+    moved = "begins 10 % across and 50 % up, ends 86 % across and 50 % up"
+    assert moved in said if clips[0]["kind"] == "shapes" else said == "Left film: 4 pictures."
     colours = (
         Image.open(io.BytesIO(base64.b64decode(pictures[0][0].partition(",")[2]))).convert("RGBA").getcolors(1 << 20)
     )

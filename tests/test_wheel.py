@@ -22,6 +22,7 @@ def test_a_wheel_works_outside_the_clone(tmp_path):
     yamls = {f"prefrl_cli/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert yamls and yamls == {name for name in names if name.endswith(".yaml")}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert {f"prefrl_cli/label_page/page.{ending}" for ending in ("html", "js", "css")} <= set(names)
     # The dependencies are those of this environment, without its editable install of the clone.
     folder = tmp_path / "environment"
     venv.create(folder, with_pip=False)

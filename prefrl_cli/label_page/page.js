@@ -67,7 +67,15 @@ const FILMS = {  // kind: how many frames, what is drawn once, what is drawn for
     moving(pen, clip, side, colour, frame) {
       for (const shape of clip.frames[frame]) drawShape(pen, shape, side, colour);
     },
-    words: clip => count(clip.frames.length, "frame") + " of moving shapes",
+    words(clip) {
+      const places = clip.frames.map(agentPlace).filter(place => place), text = count(clip.frames.length, "frame");
+      if (!places.length) return `${text} of moving shapes`;
+      const percent = share => `${Math.round(100 * share)} %`;
+      const [[x, y], [endX, endY]] = [places[0], places.at(-1)];
+      return `${text}; what the agent moves begins ${percent(x)} across and ${percent(y)} up, ` +
+        `ends ${percent(endX)} across and ${percent(endY)} up, ` +
+        `and is ${percent(Math.max(...places.map(place => place[1])))} up at the highest`;
+    },
   },
   images: {
     frames: clip => clip.frames.length,
@@ -84,6 +92,12 @@ const FILMS = {  // kind: how many frames, what is drawn once, what is drawn for
     words: clip => count(clip.frames.length, "picture"),
   },
 };
+
+// The middle of what has the agent's colour in a frame, across and up; none where nothing has.
+function agentPlace(shapes) {
+  const points = shapes.filter(shape => shape.colour === "agent").flatMap(shape => shape.points || [shape.centre]);
+  return points.length ? [0, 1].map(axis => points.reduce((sum, point) => sum + point[axis], 0) / points.length) : null;
+}
 
 function dot(pen, [x, y], radius) {
   pen.beginPath();
