@@ -382,8 +382,20 @@ def test_done_and_the_end_of_training(wide, page):
     wide.click("#done")
     wide.wait("return document.getElementById('status').innerText.startsWith('Thank you')")
     assert page.database.progress()["done"] and wide.run("return document.getElementById('question').hidden")
+    share = {"value": 0.9, "ci95": [0.6, 0.98], "number": 10}
+    habits = {"answers": 100, "left": share, "equal": share, "cannot_tell": share, "seconds": 2.5, "drift": None}
+    agreement = {"self_agreement": share, "between_raters": {**share, "kappa": 0.8}}
+    page.database.note(reliability={**agreement, "raters": {"anna": habits}})
     page.server.close("Training has finished.")
-    assert status(wide) == "Training has finished."
+    wide.wait("return document.getElementById('status').innerText === 'Training has finished.'")
+    assert wide.text("#figures").splitlines() == [
+        "answers of anna",
+        "100: 90 % left of left and right, 90 % equal, 90 % can’t tell, 2.5 s each",
+        "agreement with oneself",
+        "90 % of 10 questions that came twice, 95 % interval 60 % to 98 %",
+        "agreement between people",
+        "90 % of 10 questions that came twice, 95 % interval 60 % to 98 %, kappa 0.8",
+    ]
     time.sleep(1)
     assert wide.run("return document.getElementById('notice').hidden") is True
 

@@ -244,7 +244,8 @@ const rater = () => by("rater").value.trim().replace(/[^\p{L}\p{N}_ .@-]/gu, "")
 
 let question = null;  // the one that is shown
 let later = [];  // put aside while an earlier one is answered again
-let unsent = JSON.parse(store.get("sessionStorage", "unsent") || "null");  // an answer that is not saved yet
+const UNSENT = `unsent ${TOKEN}`;  // another run may have this port another day
+let unsent = JSON.parse(store.get("sessionStorage", UNSENT) || "null");  // an answer that is not saved yet
 let finished = false;  // the person is done
 let shownAt = 0, hiddenAt = 0;
 let busy = false;  // until the next films are there
@@ -349,7 +350,7 @@ async function send() {
   if (reply.status === 200) say(`Saved: ${strong}${SAID[unsent.answer]}.`);
   else say(reply.value.error);
   unsent = null;
-  store.set("sessionStorage", "unsent", null);
+  store.set("sessionStorage", UNSENT, null);
   if (reply.status === 401 || reply.status === 403) return stop(reply.value.error);
   progress();
   return reply.value.next && !later.length ? show(reply.value.next) : next();
@@ -363,7 +364,7 @@ function answer(choice, strongly = false) {
   const strong = (strongly || by("strong").getAttribute("aria-pressed") === "true") && (choice === "left" || choice === "right");
   const seconds = Math.max(0, Math.round(performance.now() - shownAt) / 1000);
   unsent = { question: question.question, answer: choice, nonce: random(), seconds, strong, next: !later.length };
-  store.set("sessionStorage", "unsent", JSON.stringify(unsent));
+  store.set("sessionStorage", UNSENT, JSON.stringify(unsent));
   say("Saving …");
   by("strong").setAttribute("aria-pressed", "false");
   document.querySelectorAll("[data-answer]").forEach(one => one.classList.toggle("chosen", one.dataset.answer === choice));
@@ -430,6 +431,7 @@ function showProgress(now) {
   if (budget !== null) Object.assign(by("budget"), { max: budget || 1, value: budget - left });
   by("learned").textContent = training ? "What your answers do" : "How far you are";
   showCurves(now.curve, now.metrics || []);
+  if (now.reliability) by("figures").append(...listed(reliability(now.reliability)));
   const text = JSON.stringify(now.film || null);
   by("film-figure").hidden = !now.film;
   if (now.film && text !== newestFilm) newest.follow([now.film]);
@@ -453,12 +455,32 @@ const shortest = number => String(Number(number.toPrecision(3)));
 function showCurves(reports, metrics) {
   const last = reports.at(-1) || {};
   const known = metrics.filter(metric => typeof last[metric.name] === "number");
-  by("figures").replaceChildren(...known.flatMap(({ name, words, unit }) => [
-    element("dt", words), element("dd", `${shortest(last[name])}${unit ? ` (${unit})` : ""}`)]));
+  by("figures").replaceChildren(...listed(known.map(
+    ({ name, words, unit }) => [words, `${shortest(last[name])}${unit ? ` (${unit})` : ""}`])));
   by("nothing").hidden = known.length > 0 || !training;
   const points = known.length ? reports.map(one => [one.step, one[known[0].name]]).filter(one => typeof one[1] === "number") : [];
   by("curve-figure").hidden = points.length < 2;
   if (points.length > 1) drawCurve(known[0].words, points);
+}
+
+// How good the answers were, told once training has ended.
+function reliability({ self_agreement: own, between_raters: others, raters }) {
+  const percent = share => share === null ? "–" : `${Math.round(100 * share)} %`;
+  const agreed = one => `${percent(one.value)} of ${count(one.number, "question")} that came twice, ` +
+    `95 % interval ${one.ci95.map(percent).join(" to ")}`;
+  const rows = Object.entries(raters).map(([name, habit]) => [`answers of ${name}`, `${habit.answers}: ` +
+    `${percent(habit.left.value)} left of left and right, ${percent(habit.equal.value)} equal, ` +
+    `${percent(habit.cannot_tell.value)} can’t tell` +
+    (habit.seconds === null ? "" : `, ${shortest(habit.seconds)} s each`) +
+    (habit.drift === null ? "" : `, ${shortest(habit.drift)} times as long in the second half`)]);
+  if (own.number) rows.push(["agreement with oneself", agreed(own)]);
+  if (others.number) rows.push(["agreement between people", agreed(others) +
+    (others.kappa === null ? "" : `, kappa ${shortest(others.kappa)}`)]);
+  return rows;
+}
+
+function listed(rows) {
+  return rows.flatMap(([name, text]) => [element("dt", name), element("dd", text)]);
 }
 
 function element(tag, text) {
