@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
 from prefrl_cli.algorithm.algorithm import OPRL_METRICS
-from prefrl_cli.algorithm.oprl_parts import check_parts, updated_state
+from prefrl_cli.algorithm.oprl_parts import check_parts, take_answers, teacher_state, updated_state
 from prefrl_cli.algorithm.oprl_snapshots import Snapshots
 from prefrl_cli.charts.figures import Figure, History, Learned
 from prefrl_cli.core.environment import Discrete, FiniteEnvironment
@@ -39,6 +39,7 @@ from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies
 from prefrl_cli.preference.person import Person
 from prefrl_cli.preference.queries import Disagreement, Entropy, KCenter, UniformTrajectories
+from prefrl_cli.preference.recorded import Recorded
 from prefrl_cli.preference.teacher import Teacher
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
@@ -70,7 +71,7 @@ class OPRL:
         policy: Given[ActorCritic],
         reward_model: Given[ProcessReward | ImplicitReward],
         criterion: Given[Return | Progress],
-        teacher: Given[Teacher | Person],
+        teacher: Given[Teacher | Person | Recorded],
         queries: Given[UniformTrajectories | Disagreement | Entropy | KCenter],
         reward_update: Given[RewardUpdate],
         shaping: Given[NoShaping | AdditiveShaping | PotentialShaping | StepAdvantage],
@@ -160,11 +161,7 @@ class OPRL:
             else:
                 asked = self._queries.draw(self._trajectories, self.reward_model, self.preferences, self.streams)
                 self.preferences.ask(asked, step)
-        if (pending := self.preferences.pending(step)) is not None:
-            answers = self.teacher.answer(pending, self._trajectories, self.streams)
-            if (undone := getattr(self.teacher, "undone", None)) is not None:
-                self.preferences.take_back(undone)
-            self.preferences.answer(answers, step)
+        take_answers(self.teacher, self.preferences, self._trajectories, self.streams, step)
 
     def _reward_loss(self, indices: Tensor, mask: Tensor) -> Tensor:
         """The loss `[R, M]` of each member on kept preferences; see `RewardUpdate.fit`."""
@@ -273,7 +270,7 @@ class OPRL:
             "held_out": {} if self._held_out is None else self._held_out._asdict(),
             "snapshots": self._snapshots.state(),
             "streams": self.streams.state(),
-            **({"teacher": self.teacher.state()} if isinstance(self.teacher, Person) else {}),
+            **teacher_state(self.teacher),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -293,7 +290,7 @@ class OPRL:
         self.reward_model.restore(state["reference"])
         self._trajectories.restore(state["trajectories"])
         self.preferences.restore(state["preferences"])
-        if isinstance(self.teacher, Person) and teacher is not None:  # what was another teacher's is nobody's
+        if teacher is not None and hasattr(self.teacher, "restore"):  # what was another teacher's is nobody's
             self.teacher.restore(teacher)
         self._snapshots.restore(state["snapshots"], self.step, self.reward_model)
         self.streams.restore(state["streams"])

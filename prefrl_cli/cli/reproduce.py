@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -107,11 +108,14 @@ def reproduce(arguments: Sequence[str]) -> int:
         before = [({**config, "steps": end}, end) for end in _ends(old, config.get("steps"))]
     parts = [*before, (config, None)]
 
-    def begun(folder: Path) -> None:
-        claimed.append(folder)
-        take_answers(old, folder)
+    with tempfile.TemporaryDirectory() as kept:
+        take_answers(old, Path(kept))
 
-    ended = run_job(parts[0][0], again, claimed=begun, until=parts[0][1], page=nobody)
+        def begun(folder: Path) -> None:
+            claimed.append(folder)
+            take_answers(Path(kept), folder)
+
+        ended = run_job(parts[0][0], again, claimed=begun, until=parts[0][1], page=nobody)
     for options, until in parts[1:]:  # a run is evaluated where it ends, and then went on
         if ended != "failed":
             ended = resume_run(claimed[0], options, again, extend=True, until=until, page=nobody)

@@ -10,6 +10,7 @@ from pathlib import Path
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.preference.database import ANSWERS
 from prefrl_cli.preference.person import Person
+from prefrl_cli.preference.recorded import Recorded
 
 Page = Callable[[Path, Person], AbstractContextManager[str]]  # shows a run's questions; gives the address
 
@@ -51,6 +52,8 @@ def answering(
     person = getattr(algorithm, "teacher", None)
     if not isinstance(person, Person) or page is None:
         yield None
+        if isinstance(person, Recorded):
+            tell(person.told())
         return
     budget = algorithm.preferences.budget  # type: ignore[attr-defined]  # whoever has a teacher has these
     with (

@@ -78,6 +78,7 @@ class PreferenceDataset:
         used: answers so far, `[R]`.
         asked: questions so far; a seed whose budget is spent counts on, whatever the seeds beside it do.
         num_actions: of the environment.
+        steps: as given.
         budget: as given.
     """
 
@@ -91,7 +92,7 @@ class PreferenceDataset:
         reopens: bool = False,
     ) -> None:
         self.num_actions, self._capacity, self.budget, self._reopens = env.num_actions, capacity, budget, reopens
-        self._shape = (len(streams.seeds), 2, steps)
+        self.steps, self._shape = steps, (len(streams.seeds), 2, steps)
         pair = {
             "states": Field((2, steps), torch.int64, env.num_states),
             "actions": Field((2, steps), torch.int64, env.num_actions),

@@ -18,7 +18,9 @@ from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Asked
 from prefrl_cli.preference.dataset import Answers, Pending
-from prefrl_cli.preference.recorded import Event, events, fingerprint, forget_from, opened, parts
+from prefrl_cli.preference.questions import Part, arrays, fingerprint, parts
+from prefrl_cli.preference.recorded import Event, events, forget_from, opened
+from prefrl_cli.stats.agreement import reliability
 
 _TOLD = 0.5  # seconds from one report to the page to the next
 _TAKE_UP = "INSERT INTO seen SELECT id, ? FROM answers WHERE id > ? AND id <= ?"
@@ -150,11 +152,12 @@ class Person:
         self._next = int(pending.number[-1]) + 1
         if self._done or not len(places):
             return
+        questions = arrays(pending.questions)
         coins = streams.uniform("teacher", len(places), 2).tolist()
         asked = [
-            self._asked(pending, row, place, *coin)
-            for coins_of_seed, row in zip(coins, range(len(self._seeds)), strict=True)
-            for place, coin in zip(places.tolist(), coins_of_seed, strict=True)
+            self._asked(row, int(pending.number[place]), parts(questions, row, place), *coin)
+            for row, of_seed in enumerate(coins)
+            for place, coin in zip(places.tolist(), of_seed, strict=True)
         ]
         if database.ask(asked, pending.step):
             count = forget_from(database, pending.step)
@@ -164,12 +167,11 @@ class Person:
                 f" then stay in {ANSWERS}, and this run does not learn from them"
             )
 
-    def _asked(self, pending: Pending, row: int, place: int, side: float, again: float) -> Asked:
-        both = parts(pending.questions, row, place)
-        first, second = (self._env.clip(part.states) for part in both)
+    def _asked(self, row: int, number: int, both: tuple[Part, Part], side: float, again: float) -> Asked:
+        first, second = (self._env.clip(torch.from_numpy(part.states)) for part in both)
         return Asked(
             self._seeds[row],
-            int(pending.number[place]),
+            number,
             ":".join(part.hash(self._about) for part in both),
             "left" if side < 0.5 else "right",
             (first, second),
@@ -248,6 +250,14 @@ class Person:
             return ""
         answered, waiting, _ = self._database.counts()
         return f"{answered} answers, {waiting} questions waiting, {self._database.pace():.0f} answers a minute"
+
+    def summary(self) -> dict[str, Any]:
+        """How good the answers are, for the summary of the run and for the page; empty where nobody was asked."""
+        if self._database is None:
+            return {}
+        found = reliability(events(self._database))
+        self._database.note(reliability=found)
+        return found
 
     def state(self) -> dict[str, Any]:
         """Everything that changes: questions put, the newest event seen, the answers that stand, and what follows."""

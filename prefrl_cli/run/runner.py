@@ -125,6 +125,8 @@ def train(
                 raise Stopped
         checkpoints.wait()
         summary = summarise(algorithm, run, record, log.training_names)
+        if answers := getattr(getattr(algorithm, "teacher", None), "summary", dict)():
+            summary["answers"] = answers
         directory.write_json("summary.json", summary)
         directory.drawn = False if run.charts else None
         directory.write_status("finished", algorithm.step)

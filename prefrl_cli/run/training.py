@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -159,10 +160,12 @@ def take_answers(origin: Path, folder: Path) -> None:
     Raises:
         ConfigError: where it cannot be read.
     """
+    from prefrl_cli.preference.database import ANSWERS
     from prefrl_cli.preference.recorded import copy_answers
 
     try:
-        copy_answers(origin, folder)
+        if os.path.lexists(origin / ANSWERS):
+            copy_answers(origin / ANSWERS, folder / ANSWERS)
     except UnreadableError as problem:
         raise ConfigError(f"resume={show(str(origin))}: {problem}") from None
 
