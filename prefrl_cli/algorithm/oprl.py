@@ -100,14 +100,14 @@ class OPRL:
         self._episodes, self._policy_start, self._greedy_episode_every = episodes, policy_start, greedy_episode_every
         self._evaluation_episodes, self._loss = evaluation_episodes, loss or SoftTies()
         self._trajectories = Store(replay_capacity, len(streams.seeds), trajectory_fields(env))
-        kept, budget, steps = reward_update.dataset_capacity, queries.budget, queries.segment or env.horizon
+        kept, budget, width = reward_update.dataset_capacity, queries.budget, queries.segment or env.horizon
         back = getattr(teacher, "takes_back", False)
-        self.preferences = PreferenceDataset(env, streams, steps, kept, budget, record, back)
+        self.preferences = PreferenceDataset(env, streams, width, kept, budget, record, back)
         self._held_out: Predictions | None = None
         self.step, self._success = 0, torch.zeros(len(streams.seeds), 0, device=streams.device)
         self._returns = self._success  # of every episode so far; of a maze's, success says it all
         self._env_steps = torch.zeros(len(streams.seeds), dtype=torch.float64, device=streams.device)
-        self._snapshots = Snapshots(env, len(streams.seeds), steps)
+        self._snapshots = Snapshots(env, len(streams.seeds), width)
         self.examples: dict[str, Tensor] = {}
 
     def update(self) -> dict[str, Tensor]:

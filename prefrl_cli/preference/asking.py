@@ -57,9 +57,12 @@ def answering(
         return
     budget = algorithm.preferences.budget  # type: ignore[attr-defined]  # whoever has a teacher has these
     with (
-        person.attached(folder / ANSWERS, budget, tell, None if page is nobody else pause),
+        person.attached(folder / ANSWERS, budget, tell, None if page is nobody else pause) as database,
         page(folder, person) as address,
     ):
+        better = [one for one in getattr(algorithm, "metrics", ()) if one.direction == "higher"]
+        better.sort(key=lambda one: not one.headline)  # what a person watches, the most telling first
+        database.note(metrics=[{"name": one.name, "words": one.words, "unit": one.unit} for one in better])
         if address:
             tell(f"to answer the questions open {address}")
         yield person
