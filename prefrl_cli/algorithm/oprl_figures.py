@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl_cli.algorithm.algorithm import OPRL_METRICS
 from prefrl_cli.charts.figures import Array, Curves, Figure, History, Line, Panel
-from prefrl_cli.core.metric import by_name
+from prefrl_cli.core.metric import Metric, by_name
 from prefrl_cli.reward_model.reliability_figure import reliability_figure
 from prefrl_cli.stats.aggregates import moving_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from prefrl_cli.core.metric import Metric
     from prefrl_cli.reward_model.quality import Predictions
 
+_SUCCESS = by_name(OPRL_METRICS)["success"]
 _SMOOTHED_EPISODES = 20  # as the tutorial's charts
 
 
@@ -27,7 +28,7 @@ def figures(
     goal_steps: Array,
     held_out: Predictions | None,
     episodes: int,
-    result: Metric,
+    result: Metric = _SUCCESS,
 ) -> dict[str, Figure]:
     """Charts of OPRL over all seeds.
 
@@ -56,7 +57,7 @@ def outcome(metrics: Sequence[Metric]) -> Metric:
     return known["return" if "return_last" in known else "success"]
 
 
-def median_seed(history: History, living: NDArray[np.bool_], result: Metric) -> int:
+def median_seed(history: History, living: NDArray[np.bool_], result: Metric = _SUCCESS) -> int:
     """The living replica of median result over all episodes (of two the lower); the lowest index wins a tie."""
     success = history.get(result.name, np.zeros((0, len(living))))
     share = np.where(np.isnan(success), 0.0, success).sum(0)
@@ -64,7 +65,7 @@ def median_seed(history: History, living: NDArray[np.bool_], result: Metric) -> 
     return int(order[(int(living.sum()) - 1) // 2])
 
 
-def seed_words(seed: int, living: NDArray[np.bool_], result: Metric) -> str:
+def seed_words(seed: int, living: NDArray[np.bool_], result: Metric = _SUCCESS) -> str:
     """Which seed is shown, and why this one."""
     number = int(living.sum())
     if number < 2:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.config.choices import GROUPS, PARTS, not_set
-from prefrl_cli.config.group import Group, is_optimizer, is_part, preferences_for
+from prefrl_cli.config.group import Group, is_optimizer, is_part, learned_reward, preferences_for
 from prefrl_cli.config.options import Configuration, Option, Run, check_value, mapping, signature
 from prefrl_cli.config.overrides import option
 from prefrl_cli.core.option_types import ConfigError, show, suggest
@@ -64,12 +64,14 @@ def build(config: Configuration | Mapping[str, Any]) -> Algorithm:
     optimizers = [name for name in nodes["algorithm"].allowed if is_optimizer(name) and "optimizer" in nodes]
     late |= {name: None for name in optimizers}
     for node in nodes.values():  # every option is checked before the first part is built
-        node.check({*ready, *late, "parameters"} - {node.group})
+        node.check({*ready, *late, "parameters", "learned"} - {node.group})
     from prefrl_cli.config.memory import check_memory
 
     check_memory(_sizes(run, nodes), _lowered(nodes))
     ready["device"] = _device(run.device)
     for group in _order(nodes):
+        if "learned" in nodes[group].allowed:
+            ready["learned"] = learned_reward(nodes[group].given.get("run"), ready)
         ready[group] = nodes[group].build(ready)
     for name in optimizers:
         ready[name] = nodes["optimizer"].build({**ready, "parameters": _parameters(name, ready)})

@@ -228,6 +228,7 @@ _ELSEWHERE = {
     "exp": "experiment", "config": "experiment", "task": "experiment", "environment": "env", "agent": "policy_update",
     "algo": "algorithm", "load": "resume", "restart": "resume", "gpu": "device=cuda", "cuda": "device=cuda",
     "use_gpu": "device=cuda", "verbose": "quiet=false", "silent": "quiet=true", "num_threads": "threads",
+    "num_workers": "workers", "n_jobs": "workers", "processes": "workers",
     "wandb": "logger=wandb", "mlflow": "logger=mlflow", "tensorboard": "logger=tensorboard",
 }  # fmt: skip
 

@@ -18,7 +18,19 @@ from prefrl_cli.stats.aggregates import mean, with_failures
 
 # These change no result: which seeds, where the files go, how fast.
 _NOT_RESULTS = (
-    *("seed", "num_seeds", "output_dir", "output", "quiet", "charts", "threads", "device", "resume", "allow_targets"),
+    *(
+        "seed",
+        "num_seeds",
+        "output_dir",
+        "output",
+        "quiet",
+        "charts",
+        "threads",
+        "workers",
+        "device",
+        "resume",
+        "allow_targets",
+    ),
     "logger",
 )
 _NOT_RESULT_GROUPS = ("checkpoint.", "logger.")
