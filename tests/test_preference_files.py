@@ -362,6 +362,18 @@ def test_segments_of_different_lengths_are_padded():
         stacked([*some, {**some[0], "states": np.zeros((2, 2))}])
 
 
+def test_what_it_takes_in_memory_is_counted():
+    """As many questions as a budget lets a run ask, or all that it asks."""
+    from prefrl_cli.config.build import memory_needed
+
+    def needed(*options):
+        return memory_needed(config_of("oprl_maze", "num_seeds=64", *options)[0])
+
+    kept = "preferences.save=a.npz"
+    assert needed(kept, "queries.budget=1000") > needed("queries.budget=1000")
+    assert needed(kept) > needed(kept, "queries.budget=1000") and needed(kept, "steps=600") > 4 * needed("steps=600")
+
+
 def test_a_record_of_other_sizes_is_refused():
     from prefrl_cli.core.saved_state import Field
     from prefrl_cli.preference_files.record import Record
@@ -390,6 +402,10 @@ def test_a_record_of_other_sizes_is_refused():
     other = Record([4, 5], fields, device)
     other.restore(record.state())
     same(other.data("a", {}), data)
+    other.take_back(torch.tensor([[60, -1], [60, 61]]))
+    left = other.data("a", {})
+    assert np.isnan(left.label).sum() == np.isnan(data.label).sum() + 1 and (left.answered == 60).sum() == 39
+    assert left.number[np.isnan(left.label) & (data.answered == 60)].tolist() == [60]
     other.restore(empty)
     assert len(other.data("a", {})) == 0
     with pytest.raises(ValueError, match="record"):

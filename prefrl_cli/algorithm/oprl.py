@@ -16,7 +16,7 @@ from torch import Tensor
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
 from prefrl_cli.algorithm.algorithm import oprl_metrics
-from prefrl_cli.algorithm.oprl_parts import check_parts, take_answers, teacher_state, updated_state
+from prefrl_cli.algorithm.oprl_parts import check_parts, restore_teacher, take_answers, teacher_state, updated_state
 from prefrl_cli.algorithm.oprl_snapshots import Snapshots
 from prefrl_cli.charts.figures import Figure, History, Learned
 from prefrl_cli.core.environment import Discrete, Environment, is_finite
@@ -41,7 +41,7 @@ from prefrl_cli.preference.person import Person
 from prefrl_cli.preference.queries import Disagreement, EarlyQuestions, Entropy, KCenter, UniformTrajectories
 from prefrl_cli.preference.recorded import Recorded
 from prefrl_cli.preference.teacher import Coin, Teacher
-from prefrl_cli.reward_model.constant import ConstantReward
+from prefrl_cli.reward_model.constant import ConstantReward, FrozenReward
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions
@@ -70,7 +70,7 @@ class OPRL:
         env: Given[Environment],
         streams: Given[Streams],
         policy: Given[ActorCritic | SeparateActorCritic],
-        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward],
+        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward | FrozenReward],
         criterion: Given[Return | Progress | Farthest],
         teacher: Given[Teacher | Coin | Person | Recorded],
         queries: Given[UniformTrajectories | EarlyQuestions | Disagreement | Entropy | KCenter],
@@ -101,13 +101,8 @@ class OPRL:
         self._evaluation_episodes, self._loss = evaluation_episodes, loss or SoftTies()
         self._trajectories = Store(replay_capacity, len(streams.seeds), trajectory_fields(env))
         self.preferences = PreferenceDataset(
-            env,
-            streams,
-            queries.segment or env.horizon,
-            reward_update.dataset_capacity,
-            queries.budget,
-            record,
-            getattr(teacher, "takes_back", False),
+            *(env, streams, queries.segment or env.horizon, reward_update.dataset_capacity, queries.budget, record),
+            reopens=getattr(teacher, "takes_back", False),
         )
         self._held_out: Predictions | None = None
         self.step, self._success = 0, torch.zeros(len(streams.seeds), 0, device=streams.device)
@@ -118,11 +113,11 @@ class OPRL:
 
     def update(self) -> dict[str, Tensor]:
         """Play, ask, fit, improve; the metrics of this update, `[R]` each."""
-        step = self.step
-        new = self._play(self._episodes, self._exploration(step), "policy")
+        step, new = self.step, self._play(self._episodes, self._exploration(self.step), "policy")
         self._trajectories.add(new.fields())
         self.reward_model.follow(self.policy)
-        self._ask(step)
+        with self.streams.idle(self.preferences.has_spent()):
+            self._ask(step)
         self._snapshots.add_question(step + 1, self.preferences, self.reward_model)
         success = self.env.success(new).float()  # [R, B]
         self._env_steps = self._env_steps + new.lengths.sum(-1)
@@ -228,7 +223,7 @@ class OPRL:
         if is_finite(self.env):
             chances = probabilities(self.env, self.policy, self.streams)[seed].cpu().numpy()
         learned = Learned(
-            seed=oprl_figures.seed_words(self.streams.seeds[seed], living),
+            seed=oprl_figures.seed_words(self.streams.seeds[seed], living, outcome),
             success=self._success[seed].cpu().numpy(),
             labels=int(self.preferences.used[seed]),
             policy=chances,
@@ -305,7 +300,6 @@ class OPRL:
         self.reward_model.restore(state["reference"])
         self._trajectories.restore(state["trajectories"])
         self.preferences.restore(state["preferences"])
-        if teacher is not None and hasattr(self.teacher, "restore"):  # what was another teacher's is nobody's
-            self.teacher.restore(teacher)
+        restore_teacher(self.teacher, teacher)
         self._snapshots.restore(state["snapshots"], self.step, self.reward_model)
         self.streams.restore(state["streams"])

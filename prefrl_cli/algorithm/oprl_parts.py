@@ -94,6 +94,12 @@ def teacher_state(teacher: Any) -> dict[str, Any]:
     return {"teacher": teacher.state()} if hasattr(teacher, "state") else {}
 
 
+def restore_teacher(teacher: Any, state: dict[str, Any] | None) -> None:
+    """Let a teacher go on from what `teacher_state` kept; what was another teacher's is nobody's."""
+    if state is not None and hasattr(teacher, "restore"):
+        teacher.restore(state)
+
+
 def updated_state(state: dict[str, Any]) -> dict[str, Any]:
     """A state of OPRL as today's code would have written it; one of today stays.
 

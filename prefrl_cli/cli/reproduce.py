@@ -37,13 +37,14 @@ argument. A run that ended early is compared as far as it goes.
 options:
   output_dir=FOLDER   where the new run goes; else outputs/<experiment>/<time>
   threads=N           processor threads; they change no result
+  workers=N           processes that train, or auto; neither do they
   quiet=true          no progress
   allow_targets=[...] packages of your own that the run's config may use
   --version           say which version of prefrl this is
 
 PREFRL_TRACEBACK=1 prefrl-reproduce ... shows where an error comes from.
 """
-_OPTIONS = ("output_dir", "threads", "quiet", "allow_targets")
+_OPTIONS = ("output_dir", "threads", "workers", "quiet", "allow_targets")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +79,6 @@ def reproduce(arguments: Sequence[str]) -> int:
     from prefrl_cli.config.options import change
     from prefrl_cli.config.overrides import option, overrides, read
     from prefrl_cli.run.lifecycle import resume_run, run_job
-    from prefrl_cli.run.training import take_answers
 
     given = [text for text in arguments if is_option(text)]
     folders = [text for text in arguments if not is_option(text)]
@@ -101,6 +101,7 @@ def reproduce(arguments: Sequence[str]) -> int:
         raise ConfigError(f"output_dir={show(output[-1])}: is there already; type another folder")
     again, claimed = [f"experiment={config['experiment']}"], list[Path]()
     from prefrl_cli.preference.asking import nobody
+    from prefrl_cli.preference.recorded import take_answers
 
     before = _before(old, config)
     repeated = before is not None

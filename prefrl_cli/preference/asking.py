@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Literal
 
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.preference.database import ANSWERS
@@ -20,13 +21,17 @@ def nobody(folder: Path, person: Person) -> AbstractContextManager[str]:
     return contextlib.nullcontext("")
 
 
-def check_asked(algorithm: object, page: Page | None) -> None:
-    """Refuse to train what a person is to teach whom no page asks.
+def check_asked(algorithm: object, page: Page | Literal[True] | None, workers: int) -> None:
+    """Refuse to train what a person is to teach whom no page asks, or several processes would.
 
     Raises:
         ConfigError: naming what to type instead.
     """
-    if page is None and isinstance(getattr(algorithm, "teacher", None), Person):
+    if not isinstance(getattr(algorithm, "teacher", None), Person):
+        return
+    if workers > 1:
+        raise ConfigError(f"workers={workers}: a person answers one process; type workers=1, or leave it out")
+    if page is None:
         raise ConfigError(
             "teacher=human: a person answers one run at a time, begun by prefrl-train without -m; for several take"
             f" what was answered, teacher=recorded teacher.file=RUN_DIR/{ANSWERS}"

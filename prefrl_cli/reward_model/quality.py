@@ -80,6 +80,25 @@ def calibration_error(chances: Array, labels: Array, weights: Array, bins: int =
         return np.asarray(gap / total.sum(-1))
 
 
+def calibration_floor(chances: Array, weights: Array, draws: int = 100) -> Array:
+    """The calibration error that would be expected if each prediction were right, since pairs are few.
+
+    Answers are drawn with the predicted chances, by a generator of its own.
+
+    Args:
+        chances: predicted probability that the first is preferred, `[R, K]`.
+        weights: 0 for pairs that do not count, `[R, K]`.
+        draws: of all answers.
+
+    Returns:
+        `[R]`; NaN where no pair counts.
+    """
+    random = np.random.default_rng(0)
+    answers = ((random.random(chances.shape) < chances).astype(chances.dtype) for _ in range(draws))
+    errors = [calibration_error(chances, drawn, weights) for drawn in answers]
+    return np.asarray(np.mean(errors, 0))
+
+
 def epic_distance(leaving: tuple[Array, Array], arriving: tuple[Array, Array], discount: float) -> Array:
     """EPIC distance of two rewards r(s, a, s') = f(s, a) + h(s') (Gleave et al. 2021, definitions 4.1 to 4.4).
 
