@@ -215,3 +215,11 @@ def test_a_log_axis_says_more_than_one_number(most: int, shown: set[int]) -> Non
     draw.FigureCanvasAgg(sheet).draw()
     low, high = sheet.axes[0].get_xlim()
     assert {round(tick) for tick in sheet.axes[0].get_xticks() if low <= tick <= high} == shown
+
+
+def test_long_numbers_of_an_axis_have_room() -> None:
+    steps = 1600 * np.arange(1, 31)
+    (axes,) = axes_of(panel(Line(steps, noise())))
+    axes.figure.canvas.draw()
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert "20,000" in shown and len(shown) <= 6

@@ -97,11 +97,7 @@ def test_rooms_point_at_few_others():
     assert len(arrows()) <= MOST_ARROWS, sorted(arrows())
 
 
-<<<<<<< HEAD
-MOST_ARROWS = 64
-=======
-MOST_ARROWS = 68
->>>>>>> data
+MOST_ARROWS = 72
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda path: path.name)

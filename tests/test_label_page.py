@@ -37,7 +37,7 @@ def database(tmp_path):
 
 @pytest.fixture
 def server(database, tmp_path):
-    found = serve(database, tmp_path)
+    found = serve(database, tmp_path / ADDRESS_FILE)
     yield found
     found.close()
 
@@ -80,6 +80,17 @@ def test_questions_and_answers(server, database):
     assert kept == [(one, one == "left", 1.5, "person") for one in ("left", "right", "cannot_tell")]
     status, progress = ask(server, "GET", "/api/progress")
     assert status == 200 and (progress["answered"], progress["left"], progress["ended"]) == (3, 8, "")
+
+
+def test_an_answer_can_ask_for_the_next_question(server):
+    number = ask(server, "GET", "/api/question")[1]["question"]
+    said = ask(server, "POST", "/api/answer", {"question": number, "answer": "left", "next": True})[1]
+    assert said["next"]["question"] != number and set(said["next"]) == {"question", "left", "right"}
+    assert ask(server, "GET", "/api/question")[1] == said["next"]
+    for _ in range(2):
+        given = {"question": said["next"]["question"], "answer": "left", "next": True}
+        said = ask(server, "POST", "/api/answer", given)[1]
+    assert said["next"] is None
 
 
 def test_the_same_answer_twice_counts_once(server, database):
@@ -170,6 +181,7 @@ def test_the_pages_own_requests_and_a_tunnel_come_in(server):
         (b'{"question": 1, "answer": "left", "seconds": 1e999}', "seconds"),
         ({"question": 1, "answer": "left", "strong": 1}, "strong"),
         ({"question": 1, "answer": "equal", "strong": True}, "strong"),
+        ({"question": 1, "answer": "equal", "next": 1}, "next"),
         ({"question": 1, "answer": "left", "nonce": "a b"}, "nonce"),
         ({"question": 1, "answer": "left", "rater": "a\nb"}, "rater"),
         ({"question": 1, "answer": "left", "rater": 3}, "rater"),
@@ -276,15 +288,15 @@ def test_a_full_disk_is_told_and_nothing_is_acknowledged(server, database):
 
 
 def test_a_resumed_run_is_where_it_was(database, tmp_path):
-    first = serve(database, tmp_path)
+    first = serve(database, tmp_path / ADDRESS_FILE)
     first.close()
-    second = serve(database, tmp_path)
+    second = serve(database, tmp_path / ADDRESS_FILE)
     assert second.address == first.address
     assert stat.S_IMODE((tmp_path / ADDRESS_FILE).stat().st_mode) == 0o600
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / ADDRESS_FILE).write_bytes((tmp_path / ADDRESS_FILE).read_bytes())
     (tmp_path / "other" / ADDRESS_FILE).chmod(0o600)
-    third = serve(database, tmp_path / "other")  # the port is taken: another one
+    third = serve(database, tmp_path / "other" / ADDRESS_FILE)  # the port is taken: another one
     assert third.address.port != second.address.port and third.address.token == second.address.token
     second.close()
     third.close()
@@ -307,34 +319,34 @@ def test_a_resumed_run_is_where_it_was(database, tmp_path):
 def test_an_address_that_is_none_is_not_taken(tmp_path, content):
     (tmp_path / ADDRESS_FILE).write_text(content)
     (tmp_path / ADDRESS_FILE).chmod(0o600)
-    assert kept_address(tmp_path) is None
+    assert kept_address(tmp_path / ADDRESS_FILE) is None
 
 
 def test_a_token_that_others_could_read_is_not_taken(database, tmp_path):
-    server = serve(database, tmp_path)
+    server = serve(database, tmp_path / ADDRESS_FILE)
     server.close()
-    assert kept_address(tmp_path) == server.address
+    assert kept_address(tmp_path / ADDRESS_FILE) == server.address
     (tmp_path / ADDRESS_FILE).chmod(0o644)  # as a copy from elsewhere has it
-    assert kept_address(tmp_path) is None
+    assert kept_address(tmp_path / ADDRESS_FILE) is None
     (tmp_path / ADDRESS_FILE).rename(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").chmod(0o600)
     (tmp_path / ADDRESS_FILE).symlink_to(tmp_path / "elsewhere")
-    assert kept_address(tmp_path) is None
+    assert kept_address(tmp_path / ADDRESS_FILE) is None
 
 
 def test_a_port_or_host_that_cannot_be_had_is_one_line(server, database, tmp_path):
     (tmp_path / "new").mkdir()
     with pytest.raises(ConfigError, match=rf"teacher.port={server.address.port}: .*; try teacher.port=0"):
-        serve(database, tmp_path / "new", port=server.address.port)
+        serve(database, tmp_path / "new" / ADDRESS_FILE, port=server.address.port)
     with pytest.raises(ConfigError, match="teacher.host=no.such.host.invalid: .*; try teacher.host=127.0.0.1"):
-        serve(database, tmp_path / "new", host="no.such.host.invalid")
+        serve(database, tmp_path / "new" / ADDRESS_FILE, host="no.such.host.invalid")
     assert not (tmp_path / "new" / ADDRESS_FILE).exists()
 
 
 def test_only_a_typed_host_is_open_to_others_and_says_so(database, tmp_path, capsys):
-    serve(database, tmp_path).close()
+    serve(database, tmp_path / ADDRESS_FILE).close()
     assert capsys.readouterr().err == ""
-    server = serve(database, tmp_path, host="0.0.0.0")
+    server = serve(database, tmp_path / ADDRESS_FILE, host="0.0.0.0")
     assert "every machine that reaches this one" in capsys.readouterr().err
     assert server.url.startswith("http://127.0.0.1:")
     assert ask(server, "GET", "/", headers={"Host": "192.168.0.7:80"})[0] == 200
@@ -353,7 +365,7 @@ def test_an_open_page_hears_how_training_ended(server):
 
 
 def test_without_an_open_page_nobody_is_waited_for(database, tmp_path):
-    server = serve(database, tmp_path)
+    server = serve(database, tmp_path / ADDRESS_FILE)
     started = time.monotonic()
     server.close("Training has finished.", linger=30)
     assert time.monotonic() - started < 5

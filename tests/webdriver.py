@@ -59,12 +59,11 @@ class Browser:
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         made = self.ask("POST", "", {"capabilities": {"alwaysMatch": wanted}})
         self.session += f"/{made['sessionId']}"
-        self.look = (width, height, dark, touch)
-        self.set_look()
+        self.set_look(width, height, dark, touch)
 
-    def set_look(self) -> None:
-        """A window's size and scheme are its tab's own: once more for each."""
-        width, height, dark, touch = self.look
+    def set_look(self, width: int, height: int, dark: bool, touch: bool) -> None:
+        """A window's size and scheme, which are the tab's own."""
+        self.look = (width, height, dark, touch)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.devtools("Emulation.setEmulatedMedia", features=scheme)
         self.devtools(
@@ -151,7 +150,7 @@ class Browser:
     def new_tab(self) -> str:
         handle = self.ask("POST", "/window/new", {"type": "tab"})["handle"]
         self.go_to(handle)
-        self.set_look()
+        self.set_look(*self.look)
         return handle
 
     def tab(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from prefrl_cli.core.environment import Environment, FiniteEnvironment, VectorEnvironment, is_finite
+from prefrl_cli.core.environment import Discrete, Environment, FiniteEnvironment, VectorEnvironment, is_finite
 from prefrl_cli.core.option_types import OptionError
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
@@ -94,10 +94,15 @@ def teacher_state(teacher: Any) -> dict[str, Any]:
     return {"teacher": teacher.state()} if hasattr(teacher, "state") else {}
 
 
-def restore_teacher(teacher: Any, state: dict[str, Any] | None) -> None:
-    """Let a teacher go on from what `teacher_state` kept; what was another teacher's is nobody's."""
-    if state is not None and hasattr(teacher, "restore"):
-        teacher.restore(state)
+def feature_rows(
+    env: Environment, episodes: int, policy_update: Any, reward_update: RewardUpdate, segment: int | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Rows of the batches of features that the policy and the reward model see; none where states are numbers."""
+    if isinstance(env.observation_space, Discrete):
+        return (), ()
+    every, steps = env.num_states if is_finite(env) else episodes, env.horizon
+    part = -(-episodes * steps // getattr(policy_update, "minibatches", 1))
+    return (every, steps, part), (every, 2 * reward_update.batch * (segment or steps))
 
 
 def updated_state(state: dict[str, Any]) -> dict[str, Any]:

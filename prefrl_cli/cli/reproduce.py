@@ -79,6 +79,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     from prefrl_cli.config.options import change
     from prefrl_cli.config.overrides import option, overrides, read
     from prefrl_cli.run.lifecycle import resume_run, run_job
+    from prefrl_cli.run.training import take_answers
 
     given = [text for text in arguments if is_option(text)]
     folders = [text for text in arguments if not is_option(text)]
@@ -101,7 +102,6 @@ def reproduce(arguments: Sequence[str]) -> int:
         raise ConfigError(f"output_dir={show(output[-1])}: is there already; type another folder")
     again, claimed = [f"experiment={config['experiment']}"], list[Path]()
     from prefrl_cli.preference.asking import nobody
-    from prefrl_cli.preference.recorded import take_answers
 
     before = _before(old, config)
     repeated = before is not None

@@ -105,11 +105,12 @@ def label_page(folder: Path, person: Person) -> Iterator[str]:
     """
     import webbrowser
 
+    from prefrl_cli.label_page.address import ADDRESS_FILE
     from prefrl_cli.label_page.server import serve
     from prefrl_cli.preference.database import ANSWERS, AnswerDatabase
 
     with contextlib.closing(AnswerDatabase(folder / ANSWERS)) as database:
-        server = serve(database, folder, person.host, person.port)
+        server = serve(database, folder / ADDRESS_FILE, person.host, person.port)
         ended = ""
         try:
             if person.open and has_screen():

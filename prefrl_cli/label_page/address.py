@@ -40,14 +40,14 @@ def new_address(port: int = 0) -> Address:
     return Address(port, secrets.token_hex(16))
 
 
-def kept_address(folder: Path) -> Address | None:
-    """The address that a run had when it was here before.
+def kept_address(path: Path) -> Address | None:
+    """The address that the page had when it was here before.
 
     None where there is none, or where others could have written or read it: a run directory that was copied from
     somewhere else has a token that somebody else knows.
     """
     try:
-        handle = os.open(folder / ADDRESS_FILE, os.O_RDONLY | NOT_FOLLOWED | NOT_WAITED_FOR)
+        handle = os.open(path, os.O_RDONLY | NOT_FOLLOWED | NOT_WAITED_FOR)
     except OSError:
         return None
     with open(handle, "rb") as file:
@@ -66,13 +66,12 @@ def kept_address(folder: Path) -> Address | None:
     return address if good else None
 
 
-def keep_address(folder: Path, address: Address) -> None:
+def keep_address(path: Path, address: Address) -> None:
     """Write an address where `kept_address` finds it, for the eyes of this user alone.
 
     Raises:
         OSError: when it cannot be written.
     """
-    path = folder / ADDRESS_FILE
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOT_FOLLOWED, 0o600)

@@ -67,7 +67,15 @@ const FILMS = {  // kind: how many frames, what is drawn once, what is drawn for
     moving(pen, clip, side, colour, frame) {
       for (const shape of clip.frames[frame]) drawShape(pen, shape, side, colour);
     },
-    words: clip => count(clip.frames.length, "frame") + " of moving shapes",
+    words(clip) {
+      const places = clip.frames.map(agentPlace).filter(place => place), text = count(clip.frames.length, "frame");
+      if (!places.length) return `${text} of moving shapes`;
+      const percent = share => `${Math.round(100 * share)} %`;
+      const [[x, y], [endX, endY]] = [places[0], places.at(-1)];
+      return `${text}; what the agent moves begins ${percent(x)} across and ${percent(y)} up, ` +
+        `ends ${percent(endX)} across and ${percent(endY)} up, ` +
+        `and is ${percent(Math.max(...places.map(place => place[1])))} up at the highest`;
+    },
   },
   images: {
     frames: clip => clip.frames.length,
@@ -85,6 +93,12 @@ const FILMS = {  // kind: how many frames, what is drawn once, what is drawn for
   },
 };
 
+// The middle of what has the agent's colour in a frame, across and up; none where nothing has.
+function agentPlace(shapes) {
+  const points = shapes.filter(shape => shape.colour === "agent").flatMap(shape => shape.points || [shape.centre]);
+  return points.length ? [0, 1].map(axis => points.reduce((sum, point) => sum + point[axis], 0) / points.length) : null;
+}
+
 function dot(pen, [x, y], radius) {
   pen.beginPath();
   pen.arc(x, y, radius, 0, 2 * Math.PI);
@@ -98,15 +112,14 @@ function count(number, word) {
 // A line, circle or polygon in the unit square, whose origin is the lower left corner.
 function drawShape(pen, shape, side, colour) {
   const place = ([x, y]) => [x * side, (1 - y) * side];
-  const paint = colour[shape.colour] || colour.ink;
-  pen.fillStyle = pen.strokeStyle = paint;
+  pen.fillStyle = pen.strokeStyle = colour[shape.colour] || colour.ink;
   pen.lineWidth = Math.max(1, (shape.width ?? 0.008) * side);
   pen.lineJoin = pen.lineCap = "round";
   pen.beginPath();
   if (shape.kind === "circle") pen.arc(...place(shape.centre), shape.radius * side, 0, 2 * Math.PI);
   else shape.points.forEach(point => pen.lineTo(...place(point)));
   if (shape.kind === "polygon") pen.closePath();
-  if (shape.kind === "line" || shape.fill === false) pen.stroke();
+  if (shape.kind === "line") pen.stroke();
   else pen.fill();
 }
 
@@ -118,6 +131,7 @@ class Player {
     this.canvases = canvases;
     this.moved = moved;
     this.clips = [];
+    this.following = null;
     this.frames = 1;
     this.speed = 1;
     this.position = 0;
@@ -164,9 +178,20 @@ class Player {
     const before = this.frame;
     this.position += Math.max(0, now - this.then) / 1000 * this.rate * this.speed;
     this.then = now;
-    if (this.position > this.frames - 1 + HOLD * this.rate * this.speed) this.position = 0;
+    if (this.position > this.frames - 1 + HOLD * this.rate * this.speed) this.restart();
     if (this.frame !== before) this.draw();
     requestAnimationFrame(later => this.tick(later));
+  }
+
+  restart() {
+    this.position = 0;
+    if (this.following) this.load(this.following);
+    this.following = null;
+  }
+
+  follow(clips) {  // once the films that are shown have come to their end
+    if (this.clips.length && this.playing) this.following = clips;
+    else this.load(clips);
   }
 
   draw() {
@@ -219,13 +244,16 @@ const rater = () => by("rater").value.trim().replace(/[^\p{L}\p{N}_ .@-]/gu, "")
 
 let question = null;  // the one that is shown
 let later = [];  // put aside while an earlier one is answered again
-let unsent = JSON.parse(store.get("sessionStorage", "unsent") || "null");  // an answer that is not saved yet
+const UNSENT = `unsent ${TOKEN}`;  // another run may have this port another day
+let unsent = JSON.parse(store.get("sessionStorage", UNSENT) || "null");  // an answer that is not saved yet
 let finished = false;  // the person is done
 let shownAt = 0, hiddenAt = 0;
 let busy = false;  // until the next films are there
 let failures = 0;
 let turn = 0;  // which of several askers for the next films is the last one
 let over = "";  // how training ended
+let waits = true;  // as the text says that the next films are waited for
+let training = true;  // else the questions are a file's
 
 const films = new Player([by("left"), by("right")], showPlace);
 const newest = new Player([by("film")]);
@@ -279,7 +307,8 @@ function show(asked) {
   busy = false;
   usable(true);
   document.querySelectorAll(".chosen").forEach(one => one.classList.remove("chosen"));
-  if (by("status").textContent.includes("No question waits") || by("status").textContent.startsWith("Asking")) say("");
+  if (waits) say("");
+  waits = false;
   by("spoken").textContent = `${by("left").getAttribute("aria-label")} ${by("right").getAttribute("aria-label")}`;
 }
 
@@ -302,8 +331,10 @@ async function next() {
 }
 
 function wait() {
-  const text = "No question waits: training goes on, and the next films come by themselves.";
-  if (!by("status").textContent.endsWith(text)) say(`${by("status").textContent} ${text}`.trim());
+  const text = training ? "No question waits: training goes on, and the next films come by themselves."
+    : "Every question has an answer: take some back, or say that you are done.";
+  if (!waits) say(`${by("status").textContent} ${text}`.trim());
+  waits = true;
 }
 
 function stop(reason) {
@@ -319,10 +350,10 @@ async function send() {
   if (reply.status === 200) say(`Saved: ${strong}${SAID[unsent.answer]}.`);
   else say(reply.value.error);
   unsent = null;
-  store.set("sessionStorage", "unsent", null);
+  store.set("sessionStorage", UNSENT, null);
   if (reply.status === 401 || reply.status === 403) return stop(reply.value.error);
   progress();
-  return next();
+  return reply.value.next && !later.length ? show(reply.value.next) : next();
 }
 
 function answer(choice, strongly = false) {
@@ -332,8 +363,9 @@ function answer(choice, strongly = false) {
   if (hiddenAt) shownAt += performance.now() - hiddenAt;
   const strong = (strongly || by("strong").getAttribute("aria-pressed") === "true") && (choice === "left" || choice === "right");
   const seconds = Math.max(0, Math.round(performance.now() - shownAt) / 1000);
-  unsent = { question: question.question, answer: choice, nonce: random(), seconds, strong };
-  store.set("sessionStorage", "unsent", JSON.stringify(unsent));
+  unsent = { question: question.question, answer: choice, nonce: random(), seconds, strong, next: !later.length };
+  store.set("sessionStorage", UNSENT, JSON.stringify(unsent));
+  say("Saving …");
   by("strong").setAttribute("aria-pressed", "false");
   document.querySelectorAll("[data-answer]").forEach(one => one.classList.toggle("chosen", one.dataset.answer === choice));
   send();
@@ -357,7 +389,8 @@ async function done() {
   if (button.dataset.sure !== "yes") {
     button.dataset.sure = "yes";
     button.textContent = "Press again to end";
-    return say("I am done: press again, and training finishes alone, without more questions.");
+    return say(training ? "I am done: press again, and training finishes alone, without more questions."
+      : "I am done: press again to end.");
   }
   await patiently("", () => ask("POST", "done", {}));
   return end();
@@ -368,7 +401,8 @@ function end() {
   stop("");
   question = null;
   by("done").hidden = by("strong").hidden = true;
-  say("Thank you: training finishes alone. You may watch it here, or close this page.");
+  say(training ? "Thank you: training finishes alone. You may watch it here, or close this page."
+    : "Thank you: your answers are saved.");
 }
 
 // ---- What the answers did ----------------------------------------------------------------------------------------
@@ -389,15 +423,18 @@ async function watch() {
 }
 
 function showProgress(now) {
-  const left = now.left === null ? "" : `, ${now.left} left`;
-  by("counts").textContent = `${count(now.answered, "answer")} given${left}; ` +
-    `${count(now.waiting, "question")} ${now.waiting === 1 ? "waits" : "wait"}`;
-  by("budget").hidden = now.budget === null;
-  if (now.budget !== null) Object.assign(by("budget"), { max: now.budget || 1, value: now.budget - now.left });
-  showCurves(now.curve);
+  training = now.labels === undefined;
+  const budget = training ? now.budget : now.labels, left = training ? now.left : now.labels - now.answered;
+  by("counts").textContent = `${count(now.answered, "answer")} given` + (left === null ? "" : `, ${left} left`) +
+    (training ? `; ${count(now.waiting, "question")} ${now.waiting === 1 ? "waits" : "wait"}` : "");
+  by("budget").hidden = budget === null;
+  if (budget !== null) Object.assign(by("budget"), { max: budget || 1, value: budget - left });
+  by("learned").textContent = training ? "What your answers do" : "How far you are";
+  showCurves(now.curve, now.metrics || []);
+  if (now.reliability) by("figures").append(...listed(reliability(now.reliability)));
   const text = JSON.stringify(now.film || null);
   by("film-figure").hidden = !now.film;
-  if (now.film && text !== newestFilm) newest.load([now.film]);
+  if (now.film && text !== newestFilm) newest.follow([now.film]);
   newestFilm = text;
   if (now.done && !finished) end();
   if (now.ended !== over) showEnd(now.ended);
@@ -414,18 +451,36 @@ function showEnd(ended) {
 
 const shortest = number => String(Number(number.toPrecision(3)));
 
-const words = name => name.replaceAll("_", " ");
-
-// What the run reported: the first of its figures as a curve, the newest value of each as text.
-function showCurves(reports) {
+// What the run reported of what is better when it is higher: a curve of the first, the newest value of each.
+function showCurves(reports, metrics) {
   const last = reports.at(-1) || {};
-  const names = Object.keys(last).filter(name => name !== "step" && typeof last[name] === "number");
-  by("figures").replaceChildren(...names.flatMap(name => [
-    element("dt", words(name)), element("dd", shortest(last[name]))]));
-  by("nothing").hidden = names.length > 0;
-  const points = names.length ? reports.filter(one => typeof one[names[0]] === "number").map(one => [one.step, one[names[0]]]) : [];
+  const known = metrics.filter(metric => typeof last[metric.name] === "number");
+  by("figures").replaceChildren(...listed(known.map(
+    ({ name, words, unit }) => [words, `${shortest(last[name])}${unit ? ` (${unit})` : ""}`])));
+  by("nothing").hidden = known.length > 0 || !training;
+  const points = known.length ? reports.map(one => [one.step, one[known[0].name]]).filter(one => typeof one[1] === "number") : [];
   by("curve-figure").hidden = points.length < 2;
-  if (points.length > 1) drawCurve(words(names[0]), points);
+  if (points.length > 1) drawCurve(known[0].words, points);
+}
+
+// How good the answers were, told once training has ended.
+function reliability({ self_agreement: own, between_raters: others, raters }) {
+  const percent = share => share === null ? "–" : `${Math.round(100 * share)} %`;
+  const agreed = one => `${percent(one.value)} of ${count(one.number, "question")} that came twice, ` +
+    `95 % interval ${one.ci95.map(percent).join(" to ")}`;
+  const rows = Object.entries(raters).map(([name, habit]) => [`answers of ${name}`, `${habit.answers}: ` +
+    `${percent(habit.left.value)} left of left and right, ${percent(habit.equal.value)} equal, ` +
+    `${percent(habit.cannot_tell.value)} can’t tell` +
+    (habit.seconds === null ? "" : `, ${shortest(habit.seconds)} s each`) +
+    (habit.drift === null ? "" : `, ${shortest(habit.drift)} times as long in the second half`)]);
+  if (own.number) rows.push(["agreement with oneself", agreed(own)]);
+  if (others.number) rows.push(["agreement between people", agreed(others) +
+    (others.kappa === null ? "" : `, kappa ${shortest(others.kappa)}`)]);
+  return rows;
+}
+
+function listed(rows) {
+  return rows.flatMap(([name, text]) => [element("dt", name), element("dd", text)]);
 }
 
 function element(tag, text) {
@@ -510,7 +565,11 @@ document.querySelectorAll("[data-answer]").forEach(
 by("play").addEventListener("click", () => films.play(!films.playing));
 by("back").addEventListener("click", () => step(-1));
 by("forward").addEventListener("click", () => step(1));
-by("place").addEventListener("input", () => { films.play(false); films.go(Number(by("place").value)); });
+by("place").addEventListener("input", () => {
+  const frame = Number(by("place").value);  // before the clock moves the slider
+  films.play(false);
+  films.go(frame);
+});
 by("speed").addEventListener("change", () => setSpeed(by("speed").value));
 by("strong").addEventListener("click", toggleStrong);
 by("undo").addEventListener("click", undo);

@@ -92,7 +92,11 @@ def _nonce(given: Mapping[str, Any]) -> str:
 
 
 def _question(database: AnswerDatabase, given: Mapping[str, Any]) -> Reply:
-    found = database.next_question(_rater(given), LEASE)
+    return _next(database, _rater(given))
+
+
+def _next(database: AnswerDatabase, rater: str) -> Reply:
+    found = database.next_question(rater, LEASE)
     return None if found is None else _shown(found)
 
 
@@ -102,22 +106,26 @@ def _shown(question: Question) -> dict[str, Any]:
 
 
 def _answer(database: AnswerDatabase, given: Mapping[str, Any]) -> Reply:
-    question, answer, strong = given.get("question"), given.get("answer"), given.get("strong", False)
+    question, answer, rater = given.get("question"), given.get("answer"), _rater(given)
+    strong, wants_next = given.get("strong", False), given.get("next", False)
     if type(question) is not int or not 0 <= question < 2**63:
         raise Refused(HTTPStatus.BAD_REQUEST, "question: the number of a question is needed.")
     if answer not in ANSWERS:
         raise Refused(HTTPStatus.BAD_REQUEST, f"answer: one of {', '.join(ANSWERS)} is needed.")
     if type(strong) is not bool or (strong and answer not in ("left", "right")):
         raise Refused(HTTPStatus.BAD_REQUEST, "strong: true or false, and true for left and right only.")
+    if type(wants_next) is not bool:
+        raise Refused(HTTPStatus.BAD_REQUEST, "next: true or false, whether the next question is wanted too.")
     seconds = given.get("seconds")
     if seconds is not None:
         good = type(seconds) in (int, float) and 0 <= seconds <= _LONGEST and math.isfinite(seconds)
         if not good:
             raise Refused(HTTPStatus.BAD_REQUEST, "seconds: a number of at least 0 is needed.")
         seconds = float(seconds)
-    if not database.answer(question, answer, _rater(given), seconds, _nonce(given), strong):
+    if not database.answer(question, answer, rater, seconds, _nonce(given), strong):
         raise Refused(HTTPStatus.CONFLICT, "This question waits no more: it was answered elsewhere, or is too old.")
-    return {"question": question, "answer": answer}
+    kept = {"question": question, "answer": answer}
+    return {**kept, "next": _next(database, rater)} if wants_next else kept
 
 
 def _undo(database: AnswerDatabase, given: Mapping[str, Any]) -> Reply:

@@ -62,42 +62,46 @@ class LabelServer:
         self._thread.join()
 
 
-def serve(database: AnswerDatabase, folder: Path, host: str = LOOPBACK, port: int = 0) -> LabelServer:
-    """Serve the page of a run, where it was before if it was.
+def serve(
+    database: AnswerDatabase, path: Path, host: str = LOOPBACK, port: int = 0, typed: str = "teacher."
+) -> LabelServer:
+    """Serve the page, where it was before if it was.
 
     Args:
-        database: of the run's questions and answers.
-        folder: the run's directory; port and token are kept in it.
+        database: of questions and answers.
+        path: where port and token are kept, see `ADDRESS_FILE`.
         host: to listen on; only a loopback host keeps other machines out, others are warned of.
-        port: to listen on; 0 for the one that the run had before, or any that is free.
+        port: to listen on; 0 for the one that there was before, or any that is free.
+        typed: what a person types before `host=` and `port=`.
 
     Raises:
         ConfigError: where the port or the host cannot be had.
         OSError: where the address cannot be kept.
     """
-    address = kept_address(folder) or new_address()
+    address = kept_address(path) or new_address()
     if port:
         address = Address(port, address.token)
     try:
-        server = _serve(database, address, host)
+        server = _serve(database, address, host, typed)
     except ConfigError:
         if port or not address.port:
             raise
-        server = _serve(database, Address(0, address.token), host)  # another program has the port by now
-    keep_address(folder, server.address)
+        server = _serve(database, Address(0, address.token), host, typed)  # another program has the port by now
+    keep_address(path, server.address)
     if not is_loopback(host):
         say(
-            f"teacher.host={host}: every machine that reaches this one may open the page, and who reads along on the "
+            f"{typed}host={host}: every machine that reaches this one may open the page, and who reads along on the "
             "network sees its token and can answer in your place; only where you trust the network"
         )
     return server
 
 
-def _serve(database: AnswerDatabase, address: Address, host: str) -> LabelServer:
+def _serve(database: AnswerDatabase, address: Address, host: str, typed: str) -> LabelServer:
     try:
         return LabelServer(database, address, host)
     except socket.gaierror:
-        raise ConfigError(str(OptionError("teacher.host", host, "is no address of this machine", LOOPBACK))) from None
+        reason = "is no address of this machine"
+        raise ConfigError(str(OptionError(f"{typed}host", host, reason, LOOPBACK))) from None
     except OSError as problem:
         reason = f"cannot be had on {host} ({problem.strerror})"
-        raise ConfigError(str(OptionError("teacher.port", address.port, reason, 0))) from None
+        raise ConfigError(str(OptionError(f"{typed}port", address.port, reason, 0))) from None

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal
 
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.preference.database import ANSWERS
@@ -21,17 +20,13 @@ def nobody(folder: Path, person: Person) -> AbstractContextManager[str]:
     return contextlib.nullcontext("")
 
 
-def check_asked(algorithm: object, page: Page | Literal[True] | None, workers: int) -> None:
-    """Refuse to train what a person is to teach whom no page asks, or several processes would.
+def check_asked(algorithm: object, page: Page | None) -> None:
+    """Refuse to train what a person is to teach whom no page asks.
 
     Raises:
         ConfigError: naming what to type instead.
     """
-    if not isinstance(getattr(algorithm, "teacher", None), Person):
-        return
-    if workers > 1:
-        raise ConfigError(f"workers={workers}: a person answers one process; type workers=1, or leave it out")
-    if page is None:
+    if page is None and isinstance(getattr(algorithm, "teacher", None), Person):
         raise ConfigError(
             "teacher=human: a person answers one run at a time, begun by prefrl-train without -m; for several take"
             f" what was answered, teacher=recorded teacher.file=RUN_DIR/{ANSWERS}"
@@ -62,9 +57,12 @@ def answering(
         return
     budget = algorithm.preferences.budget  # type: ignore[attr-defined]  # whoever has a teacher has these
     with (
-        person.attached(folder / ANSWERS, budget, tell, None if page is nobody else pause),
+        person.attached(folder / ANSWERS, budget, tell, None if page is nobody else pause) as database,
         page(folder, person) as address,
     ):
+        better = [one for one in getattr(algorithm, "metrics", ()) if one.direction == "higher"]
+        better.sort(key=lambda one: not one.headline)  # what a person watches, the most telling first
+        database.note(metrics=[{"name": one.name, "words": one.words, "unit": one.unit} for one in better])
         if address:
             tell(f"to answer the questions open {address}")
         yield person

@@ -239,7 +239,7 @@ class PreferenceDataset:
 
     def has_spent(self) -> Tensor | None:
         """Whether a seed may use no other label, `[R]`; none where every seed may."""
-        spent = None if self._budget is None else self.used >= self._budget
+        spent = None if self.budget is None else self.used >= self.budget
         return spent if spent is not None and bool(spent.any()) else None
 
     def has_strict_preference(self) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from prefrl_cli.core.option_types import ConfigError, Failed, Given, OptionError, Positive
+from prefrl_cli.core.option_types import Failed, Given, OptionError, Positive
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
@@ -123,19 +122,6 @@ def copy_answers(path: Path, to: Path) -> None:
         sound = False
     if not sound:
         raise UnreadableError(f"{path} is damaged, or is being written, or holds something else than answers")
-
-
-def take_answers(origin: Path, folder: Path) -> None:
-    """Copy what a person answered in a run into another run's folder; nothing where nobody did.
-
-    Raises:
-        ConfigError: where it cannot be read.
-    """
-    try:
-        if os.path.lexists(origin / ANSWERS):
-            copy_answers(origin / ANSWERS, folder / ANSWERS)
-    except UnreadableError as problem:
-        raise ConfigError(f"{origin}: {problem}") from None
 
 
 class _Answered(NamedTuple):

@@ -149,32 +149,10 @@ def _failures(runs: Iterable[Run]) -> list[tuple[Run, int, str]]:
     return [(run, seed, why) for run in runs for seed, why in run.failed.items()]
 
 
-<<<<<<< HEAD
-def _evaluation(experiment: Experiment) -> str:
-    several = experiment.configurations
-    rows = []
-    for name, metrics in experiment.metrics.items():
-        for place, metric in enumerate(metrics):
-            declared = experiment.declared[name]
-            first = f'<span title="{_text(declared.note)}">{_words(declared)}</span>'
-            first += " <small>lower is better</small>" if declared.sign < 0 else ""
-            row = [
-                first if place == 0 else "",
-                f"{swatch(place)}<b>{several[place].name}</b>",
-                _over(metric.seeds, several[place]),
-            ]
-            alone = [value_text(metric.mean._replace(value=value)) for value in (metric.median, metric.worst_tenth)]
-            rows.append([*row, _interval(metric.mean), *alone, _interval(metric.iqm)])
-    head = [("metric", "k"), ("", "k"), ("seeds", "n"), ("mean", "n"), ("median", "n"), ("worst tenth", "n")]
-    head.append(("IQM", "n"))
-    said = "Final evaluation over the seeds, with 95 % intervals of the mean and the interquartile mean."
-    return f"<h3>Evaluation</h3>{_table(head, rows, said)}" if rows else ""
-=======
 def _repeated(experiments: Iterable[Experiment]) -> list[tuple[str, str]]:
     """Configurations with seeds that were run twice, and what is said of these."""
     every = [one for experiment in experiments for one in experiment.configurations]
     return [(one.name, line) for one in every for line in one.repeated]
->>>>>>> house
 
 
 def _marked(found: Results) -> Sequence[tuple[str, dict[str, str]]]:

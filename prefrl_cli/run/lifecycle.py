@@ -15,7 +15,7 @@ from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.run import training
 from prefrl_cli.run.directory import STATUS, RunDirectory, Status, read_status
 from prefrl_cli.run.outputs import GoingOn, note_start
-from prefrl_cli.run.training import ready, schedule_over, take_up, train
+from prefrl_cli.run.training import ready_for, schedule_over, take_up, train
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
@@ -72,7 +72,7 @@ def branch(
         steps = ", ".join(path.name for path in reversed(there)) or "none"
         raise ConfigError(f"resume={show(str(checkpoint))}: is not there; {origin} has {steps}")
     run = config.run
-    algorithm, threads = training.ready(config, page)
+    algorithm, threads = training.ready_for(config, page)
     found = take_up(
         RunDirectory(origin), there if checkpoint is None else [checkpoint], config, algorithm, rewrite=False
     )
@@ -91,9 +91,7 @@ def branch(
         try:
             found.resumed[1].go_on_in(directory.path)
             directory.checkpoints.take(found.path)
-            from prefrl_cli.preference.recorded import take_answers
-
-            take_answers(origin, directory.path)
+            training.take_answers(origin, directory.path)
         except OSError as problem:
             raise ConfigError(f"output_dir={show(str(new))}: cannot be written ({problem.strerror})") from None
         said.append(f"going on from step {step}")
@@ -148,7 +146,7 @@ def run_job(
     """
     config = Configuration.of(config)
     run = config.run
-    algorithm, threads = ready(config, page)
+    algorithm, threads = ready_for(config, page)
     exact = folder is None and run.output_dir is not None
     named = folder is not None or exact
     if folder is None:
@@ -193,7 +191,7 @@ def run_or_resume(
         return "finished"
     if not (folder / STATUS).exists() or not (folder / "config.yaml").exists():
         config = Configuration.of(config)
-        algorithm, threads = ready(config, None)
+        algorithm, threads = ready_for(config)
         with contextlib.closing(RunDirectory.claim(folder, exact=True)) as directory:
             return train(algorithm, directory, config, overrides, threads, warned=warned)
     return resume_run(folder, config, overrides, warned=warned)
@@ -245,7 +243,7 @@ def resume_run(
             raise ConfigError(
                 f"resume={show(str(folder))}: the run is finished at step {step}; to extend it type a larger steps=N"
             )
-        algorithm, threads = ready(config, page)
+        algorithm, threads = ready_for(config, page)
         paths = directory.checkpoints.newest_first()
         found = take_up(directory, paths, config, algorithm)
         said, algorithm, resumed = [f"resuming {folder}", *found.said], found.algorithm, found.resumed
