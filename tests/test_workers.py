@@ -22,9 +22,9 @@ from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.run import runner
 from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.lifecycle import resume_run, run_job, run_or_resume
-from prefrl_cli.workers import number as number_of
-from prefrl_cli.workers import team
-from prefrl_cli.workers.seed_axis import cut, joined, sent, shares, widened
+from prefrl_cli.run.workers import number as number_of
+from prefrl_cli.run.workers import team
+from prefrl_cli.run.workers.seed_axis import cut, joined, sent, shares, widened
 
 SMALL = ["env.size=4", "env.horizon=12"]
 ASKED = ["teacher=skip", "queries.questions=5", "queries.budget=12", "reward_update.batch=8"]
