@@ -29,11 +29,11 @@ from prefrl_cli.files.texts import quoted
 from prefrl_cli.run.directory import in_the_way
 from prefrl_cli.run.progress import clock
 from prefrl_cli.run.training import ready
+from prefrl_cli.run.workers.number import available, number_of_workers
 from prefrl_cli.sweep.hparams_search import check_search, is_search
 from prefrl_cli.sweep.launcher import check_launcher
 from prefrl_cli.sweep.progress import job_words, tell
 from prefrl_cli.sweep.record import job_name
-from prefrl_cli.workers.number import available, number_of_workers
 
 _STEPS = 3  # that are timed; the first also takes what torch does once
 _ENOUGH = 20.0  # seconds for the timing of all jobs; those after it are built only
