@@ -419,7 +419,7 @@ def test_seeds_with_different_numbers_of_questions_join():
     """What workers give of some seeds each is put together as if one process had had them all."""
     from prefrl_cli.core.saved_state import Field
     from prefrl_cli.preference_files.record import Record, data_of
-    from prefrl_cli.workers.seed_axis import joined, sent
+    from prefrl_cli.run.workers.seed_axis import joined, sent
 
     fields = {
         "states": Field((2, 3), torch.int64, 9), "actions": Field((2, 3), torch.int64, 4),
