@@ -11,7 +11,7 @@ episodes reached the goal. One difference is left as it is, to the baseline's go
 stable-baselines3 adds the value of the state it stopped in; prefrl's PPO takes the horizon for an end like any other.
 
 The output has one line of JSON a seed, written when the seed is done; typed again, seeds that are there are not run
-again. At the end a table row is printed: means with 95 % bootstrap intervals over all seeds in the file.
+again. At the end a table row is printed: means with 95 % intervals over all seeds in the file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl_cli.env.maze import Maze
-from prefrl_cli.stats.intervals import bootstrap_interval
+from prefrl_cli.stats.intervals import mean_interval, share_interval
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The library's own settings; 600 steps are ten of the 8 x 8 maze's episodes (the default 2,048 update too seldom).
@@ -127,7 +127,10 @@ def recorded(path: Path, settings: dict[str, Any]) -> dict[int, dict[str, Any]]:
 
 def interval(records: list[dict[str, Any]], metric: str) -> str:
     values = np.array([record[metric] for record in records], dtype=float)
-    low, high = bootstrap_interval(values)
+    if metric == "solved":
+        low, high = share_interval(round(values.sum()), len(values))
+    else:
+        low, high = mean_interval(values, (0.0, 1.0))
     return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
 
 

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from prefrl_cli.sweep.directory import read_json
+from prefrl_cli.sweep.results import read_json
 
 SCRIPT = "import sys; from prefrl_cli.cli.train import main; sys.exit(main())"
 NO_CHARTS = f"from prefrl_cli.run import runner; runner.draw = lambda *_: None; {SCRIPT}"

@@ -3,8 +3,8 @@
 `python benchmarks/kill_and_resume.py` kills 100 times over all experiments; `--kills 32 --seed 1` another number at
 other moments. Each life of a run is a forked child of this process, which has imported everything and computed
 nothing, so that a start costs milliseconds and a kill falls anywhere in a run: before the first checkpoint, while a
-file is written, while charts are drawn. Compared byte for byte: metrics.csv, the charts, config.yaml, and
-summary.json but for its seconds; checkpoints tensor by tensor, since they hold the seconds too.
+file is written, while charts are drawn. Compared byte for byte: metrics.csv, evaluation.csv, the charts, config.yaml,
+and summary.json but for its seconds; checkpoints tensor by tensor, since they hold the seconds too.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def same(one: Any, other: Any) -> bool:
 
 def differences(one: Path, other: Path) -> list[str]:
     """The files of two runs that are not the same; the record of when and on what they ran is left out."""
-    kept = re.compile(r"(config\.yaml|overrides\.yaml|metrics\.csv|summary\.json|charts/.*|checkpoints/.*)")
+    kept = re.compile(r"((config|overrides)\.yaml|(metrics|evaluation)\.csv|summary\.json|(charts|checkpoints)/.*)")
     found: list[set[str]] = []
     for folder in (one, other):
         names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

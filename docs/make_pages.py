@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from prefrl_cli.config.choices import GROUPS, choices, conf_folder, target
+from prefrl_cli.config.group import is_part
 from prefrl_cli.config.options import MISSING, describe, signature
 from prefrl_cli.core.option_types import show
 from prefrl_cli.files.texts import markdown_code
@@ -136,7 +137,7 @@ def _options(group: str, choice: str) -> dict[str, tuple[str, str, str]]:
     found = {}
     for key, option in signature(cls).items():
         # A parameter without a default that the file gives no value is a part, handed in by the build.
-        if option.is_value and (option.default is not MISSING or key in values):
+        if option.is_value and not is_part(option) and (option.default is not MISSING or key in values):
             found[key] = describe(option.annotation), said.get(key, ""), show(values.get(key, option.default))
     return found
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from prefrl_cli.run import processor
 
 if TYPE_CHECKING:
-    from prefrl_cli.api import ConfigError, LoadedRun, RunFailed, load, make, runs, train
+    from prefrl_cli.api import ConfigError, LoadedRun, RunFailed, load, make, resume, runs, train, train_sweep
 
-__all__ = ["ConfigError", "LoadedRun", "RunFailed", "load", "make", "runs", "train"]
+__all__ = ["ConfigError", "LoadedRun", "RunFailed", "load", "make", "resume", "runs", "train", "train_sweep"]
 
 processor.ask_for_exactness()  # before anything imports torch
 

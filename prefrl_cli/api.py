@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.config.group import make
-from prefrl_cli.core.option_types import ConfigError, Failed, as_typed, show
-from prefrl_cli.files.read import UnreadableError, flat, read_json, short
-from prefrl_cli.files.texts import shown, typed_path
-from prefrl_cli.report import notebook
-from prefrl_cli.report.metrics import joined, read_metrics
+from prefrl_cli.core.option_types import ConfigError, Failed, show
+from prefrl_cli.files.read import short
+from prefrl_cli.files.texts import as_overrides, shown, typed_path
+from prefrl_cli.report.notebook import RecordedRun
 from prefrl_cli.report.runs import STATUSES, read_run
 from prefrl_cli.report.runs import Run as Record
 from prefrl_cli.report.runs import load as read_runs
@@ -26,10 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from prefrl_cli.env.learned import Episodes, LearnedPolicy, LearnedReward
-    from prefrl_cli.report.notebook import Metrics
     from prefrl_cli.run.outputs import Learned
 
-__all__ = ["ConfigError", "LoadedRun", "RunFailed", "load", "make", "runs", "train"]
+__all__ = ["ConfigError", "LoadedRun", "RunFailed", "load", "make", "resume", "runs", "train", "train_sweep"]
 
 _OF_OTHERS = (AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError, ValueError)
 
@@ -68,21 +66,105 @@ def train(
     from prefrl_cli.config.compose import compose
     from prefrl_cli.config.hydra_compat import apart
     from prefrl_cli.config.overrides import Typed
-    from prefrl_cli.files.texts import as_overrides
     from prefrl_cli.run.lifecycle import run_job
 
-    typed = [overrides] if isinstance(overrides, str) else list(overrides)
-    typed += [text for name, value in options.items() for text in as_overrides(name, value)]
-    for text in typed:
-        _check(text)
-    own = [] if config_dir is None else [f"--config-dir={typed_path(os.fspath(config_dir)).absolute()}"]
+    typed = _typed(overrides, options)
     with apart():
-        config = compose(Typed.of([*own, *typed]))
+        config = compose(Typed.of([*_own(config_dir), *typed]))
     folders: list[Path] = []
-    status = run_job(config, typed, claimed=folders.append)
+    return _ended(run_job(config, typed, claimed=folders.append), folders[0], config.run.allow_targets)
+
+
+def resume(path: str | os.PathLike[str], overrides: Sequence[str] = (), /, **options: Any) -> LoadedRun:
+    """Go on with a run that was stopped, as `prefrl-train resume=` does; with larger `steps`, with a finished one.
+
+    Args:
+        path: of the run; with `output_dir="new"` the run stays, and one of its own begins in that folder where the
+            newest checkpoint stands, or the one that is named, `RUN_DIR/checkpoints/step_000050.pt`.
+        overrides: options that are to differ from now on, as for `train`.
+        **options: the same by name.
+
+    Returns:
+        The run, read back from its folder.
+
+    Raises:
+        ConfigError: for a folder that holds no run that can go on, and for a wrong option; nothing is changed then.
+        RunFailed: as `train`.
+        KeyboardInterrupt: as `train`.
+    """
+    from prefrl_cli.config.overrides import Typed
+    from prefrl_cli.run.lifecycle import go_on
+    from prefrl_cli.run.outputs import going_on
+
+    found = going_on(Typed.of([f"resume={os.fspath(path)}", *_typed(overrides, options)]))
+    return _ended(go_on(found), found.new or found.folder, found.config.run.allow_targets)
+
+
+def train_sweep(
+    overrides: Sequence[str] = (),
+    /,
+    *,
+    jobs: int | None = None,
+    config_dir: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> list[LoadedRun]:
+    """Train a run for each combination of values, as `prefrl-train -m` does; called again, it goes on.
+
+    Args:
+        overrides: as for `train`, with several values such as `"seed=0,1"`; `hydra/launcher=` and the like may be
+            among them.
+        jobs: so many at once, each in a process; none runs one after another in this one.
+        config_dir: as for `train`.
+        **options: the same by name; a list holds the values of an option.
+
+    Returns:
+        The runs, those that failed among them; a job that left none is a warning.
+
+    Raises:
+        ConfigError: for a wrong option of every job.
+        KeyboardInterrupt: on Ctrl-C, once the runs that were training have written a checkpoint.
+    """
+    from prefrl_cli.config.compose import one_line_errors
+    from prefrl_cli.config.hydra_compat import apart
+    from prefrl_cli.config.overrides import Typed
+    from prefrl_cli.sweep.start import run, sweep_of
+
+    how = [] if jobs is None else ["hydra/launcher=processes", f"hydra.launcher.jobs={jobs}"]
+    typed = Typed.of(["-m", *_own(config_dir), *_typed(overrides, options, several=True), *how])
+    with apart(), one_line_errors(typed):
+        found = sweep_of(typed)
+        run(typed, found)
+    made = []
+    allowed = re.findall(r"[\w.]+", typed.value("allow_targets") or "")
+    for name, why in [(job.name, job.reason) for job in found.jobs.values()]:
+        if read_status(found.path / name):
+            made.append(load(found.path / name, allow_targets=allowed))
+        elif not found.path.exists():
+            raise ConfigError(str(why))
+        else:
+            warnings.warn(f"{shown(name)}: left no run ({shown(why)})", stacklevel=2)
+    return made
+
+
+def _own(config_dir: str | os.PathLike[str] | None) -> list[str]:
+    return [] if config_dir is None else [f"--config-dir={typed_path(os.fspath(config_dir)).absolute()}"]
+
+
+def _typed(overrides: Sequence[str], options: Mapping[str, Any], *, several: bool = False) -> list[str]:
+    """What would be typed; refuses what only the command takes."""
+    from prefrl_cli.config.messages import check_in_python
+
+    texts = [overrides] if isinstance(overrides, str) else list(overrides)
+    texts += [text for name, value in options.items() for text in as_overrides(name, value, several=several)]
+    for text in texts:
+        check_in_python(text, several=several)
+    return texts
+
+
+def _ended(status: str, folder: Path, allow_targets: Sequence[str]) -> LoadedRun:
     if status != "finished":
-        raise RunFailed(folders[0], str(read_status(folders[0]).get("reason")))
-    return load(folders[0], allow_targets=config.run.allow_targets)
+        raise RunFailed(folder, str(read_status(folder).get("reason")))
+    return load(folder, allow_targets=allow_targets)
 
 
 def load(path: str | os.PathLike[str], allow_targets: Sequence[str] = ()) -> LoadedRun:
@@ -123,49 +205,12 @@ def runs(folder: str | os.PathLike[str], allow_targets: Sequence[str] = ()) -> I
             warnings.warn(f"{shown(record.path)}: left out ({shown(record.reason)})", stacklevel=2)
 
 
-class LoadedRun:
-    """A run as it stood when it was loaded.
-
-    Attributes:
-        path: its folder.
-        status: `finished`, `running`, `interrupted` or `failed`.
-        reason: why it is not finished, in a line.
-        step: updates done.
-        experiment: its name.
-        seeds: R of them.
-        failed_seeds: those that have failed.
-    """
+class LoadedRun(RecordedRun):
+    """A run as it stood when it was loaded: what it recorded, and what it has learned."""
 
     def __init__(self, record: Record, allow_targets: Sequence[str] = ()) -> None:
-        self.path, self.status, self.reason, self.step = record.path, record.status, record.reason, record.step
-        self.experiment, self.seeds, self.failed_seeds = record.experiment, record.seeds, sorted(record.ends)
-        self._ends, self._allow_targets = record.ends, list(allow_targets)
-
-    @cached_property
-    def options(self) -> dict[str, Any]:
-        """Every option by its dotted name, such as `optimizer.lr`, as it was recorded."""
-        config = self._read(stored_config)
-        flat(config, "config.yaml")  # refuses what is larger than any of ours
-        return dict(_flat(config))
-
-    @cached_property
-    def metrics(self) -> Metrics:
-        """Metrics by name, `[N, R]`; those of evaluations are `evaluation/NAME`, or `.evaluation["NAME"]`.
-
-        From the step on at which a seed failed its success is 0 and its other metrics are NaN.
-        """
-        table = joined(*self._read(lambda folder: read_metrics(folder, self.seeds, None, self._ends, every_step=True)))
-        return notebook.Metrics(table.steps, self.seeds, table.columns)
-
-    @cached_property
-    def summary(self) -> dict[str, Any]:
-        """What `summary.json` holds: each metric before and after, with intervals; empty before the run is finished."""
-        return self._read(lambda folder: read_json(folder, "summary.json")) if self.status == "finished" else {}
-
-    @property
-    def charts(self) -> dict[str, Path]:
-        """The charts, PNG files, by their names."""
-        return notebook.charts(self.path)
+        super().__init__(record)
+        self._allow_targets = list(allow_targets)
 
     @cached_property
     def preferences(self) -> dict[str, NDArray[Any]]:
@@ -249,47 +294,3 @@ class LoadedRun:
         if chosen not in self.seeds:
             raise ConfigError(f"seed={show(chosen)}: the run has no such seed; choose one of {show(living)}")
         return int(chosen)
-
-    def _read(self, reader: Callable[[Path], Any]) -> Any:
-        try:
-            return reader(self.path)
-        except UnreadableError as problem:
-            raise ConfigError(f"{shown(self.path)}: {shown(problem)}") from None
-
-    def __repr__(self) -> str:
-        """The run in a line."""
-        number = f"{len(self.seeds)} seed{'s' * (len(self.seeds) > 1)}"
-        return f"<run of {shown(self.experiment)}: {number}, {self.status} at step {self.step}, {shown(self.path)}>"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows: results with intervals, and charts."""
-        try:
-            summary = self.summary
-        except ConfigError:
-            summary = {}
-        status = f"{self.status} at step {self.step}"
-        return notebook.card(self.path, self.experiment, status, self.reason, self.seeds, self.failed_seeds, summary)
-
-
-def _check(text: Any) -> None:
-    """Refuse what only the command takes: flags, sweeps, Hydra's own options, runs that go on."""
-    from prefrl_cli.config.overrides import option
-
-    if not isinstance(text, str) or not option(text).isprintable():
-        raise ConfigError(f"{show(text)}: options are typed NAME=VALUE, such as 'env.size=12'")
-    name = option(text)
-    if text.startswith("-"):
-        cure = "for many runs type prefrl-train -m in a terminal, then runs(FOLDER) here"
-        raise ConfigError(f"{show(text)}: is a flag of the command; {cure}")
-    if re.match(r"hydra([./@]|$)", name):
-        raise ConfigError(f"{show(text)}: Hydra's own options are for the command; leave it out")
-    if name == "resume":
-        raise ConfigError(f"{show(text)}: to go on with a run type prefrl-train {as_typed(text)} in a terminal")
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in node.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -30,6 +30,7 @@ TYPED = [
     ("try reward_model.members={}", [OPRL, "queries=disagreement", "reward_model.members=1"]),
     ("try queries.segment={}", [OPRL, "queries.segment=61"]),
     ("type {}={}", [OPRL, "~optimizer"]),
+    ("type {}={}", [OPRL, "exploration=falling"]),
     ("type {}={}", [OPRL, "loss.nu=1"]),
     ("type {}={}", [OPRL, "env=addition"]),
     ("type {}={}", [OPRL, "env._target_=prefrl_cli.env.maze.Mase"]),
@@ -76,6 +77,11 @@ THEN = [
         f"train -m {QUICK} hydra.sweeper.max_batch_size=0",
         f"train -m {QUICK} hydra.sweeper.max_batch_size=1",
     ),
+    (
+        "try {}=2",
+        f"train -m {QUICK} seed=0,1 hydra/launcher=joblib hydra.launcher.n_jobs=100000",
+        f"train -m --check {QUICK} seed=0,1 hydra/launcher=joblib hydra.launcher.n_jobs=2",
+    ),
     ("type at least one value", f"train -m {QUICK} seed=range(0,0)", f"train -m {QUICK} seed=range(0,1)"),
     ("type one name", f"train -m {QUICK} output_dir=a,b", f"train -m {QUICK} output_dir=a"),
     ("type another folder", f"train -m {QUICK} output_dir=run", f"train -m {QUICK} output_dir=other"),
@@ -110,6 +116,11 @@ THEN = [
     ),
     (
         "type it on the command line instead",
+        "build --config-dir=mine experiment=copies",
+        "build --config-dir=mine experiment=good hydra.job.env_copy=[HOME]",
+    ),
+    (
+        "type +{}=VALUE on the command line instead",
         "build --config-dir=mine experiment=sets",
         "build --config-dir=mine experiment=good +hydra.job.env_set.A=1",
     ),
@@ -173,6 +184,7 @@ THEN = [
 TOLD = [
     ("type {}", "is typed instead, in another group: test_cli_errors"),
     ("type criterion={}", "is typed instead: test_cli_errors"),
+    ("type {}=VALUE", "an option that is called otherwise now: test_cli_errors"),
     ("type of a tensor: {}", "is no advice"),
     ("type or shape than any of ours", "is no advice"),
     ("type 'allow_targets=[{}]'", "names code of one's own: test_safety"),
@@ -203,6 +215,8 @@ TOLD = [
     ("type output_dir=FOLDER", "a thousand runs of one second"),
     ("type another folder", "a study's folder: test_study_files"),
     ("type one NAME", "test_study"),
+    ("type one of them", "test_study_files"),
+    ("type it with prefrl-train instead", "test_study_files"),
     ("type --output-dir DIR", "a study's folder: test_study_files"),
     ("type that row with prefrl-train instead", "test_study_files"),
     ("type the same command again", "test_command_ends"),
@@ -228,8 +242,6 @@ TOLD = [
     ("type make({}, {}", "Python: test_api"),
     ("type one that holds runs, such as outputs", "Python: test_api"),
     ("type pip install pandas", "another program's command"),
-    ("type prefrl-train -m in a terminal, then runs(FOLDER", "Python: test_api"),
-    ("type prefrl-train {} in a terminal", "Python: test_api"),
     ("type whole numbers, or observations of {} features in the last axis", "Python: test_api"),
     ("type a linked folder's path to include it", "a link of one's own: test_report"),
 ]
@@ -321,6 +333,7 @@ def made(tmp_path_factory):
         "asks": "output_dir: ${oc.env:HOME}",
         "writes": "output_dir: x",
         "sets": "hydra: {job: {env_set: {A: 1}}}",
+        "copies": "hydra: {job: {env_copy: [A]}}",
         "allows": "allow_targets: [os]",
         "value": "env: 3",
     }.items():

@@ -132,14 +132,55 @@ def test_in_a_thread(here):
     assert found[0].status == "finished"
 
 
+def test_a_run_goes_on(here):
+    options = {"experiment": "addition_linear", "quiet": True, "checkpoint": {"every": 2}}
+    whole = prefrl_cli.train(steps=6, output_dir="whole", **options)
+    run = prefrl_cli.train(steps=4, output_dir="run", **options)
+    with pytest.raises(ConfigError, match="the run is finished at step 4; to extend it type a larger steps=N"):
+        prefrl_cli.resume(run.path)
+    branch = prefrl_cli.resume(run.path / "checkpoints" / "step_000002.pt", steps=6, output_dir=here / "new")
+    longer = prefrl_cli.resume("run", ["steps=6"])
+    assert (branch.path, longer.path) == (here / "new", Path("run"))
+    for one in (branch, longer):
+        assert (one.step, one.status) == (6, "finished")
+        assert (one.path / "metrics.csv").read_bytes() == (whole.path / "metrics.csv").read_bytes()
+    with pytest.raises(ConfigError, match="nowhere: holds no run"):
+        prefrl_cli.resume("nowhere")
+    with pytest.raises(ConfigError, match="did you mean lr"):
+        prefrl_cli.resume("run", optimizer={"lrr": 1})
+
+
+def test_a_sweep_gives_its_runs(here, capsys):
+    options = {"experiment": "addition_linear", "optimizer": {"lr": [0.1, 0.2]}, "quiet": True, "output_dir": "many"}
+    found = prefrl_cli.train_sweep(["seed=1,2"], steps=2, **options)
+    assert [(one.options["seed"], one.options["optimizer.lr"]) for one in found] == [
+        (1, 0.1), (1, 0.2), (2, 0.1), (2, 0.2)
+    ]  # fmt: skip
+    assert {one.status for one in found} == {"finished"} and capsys.readouterr().out == ""
+    before = files(here)
+    assert [one.path for one in prefrl_cli.train_sweep(["seed=1,2"], steps=2, **options)] == [one.path for one in found]
+    assert {path for path, content in files(here).items() if content != before.get(path)} <= {
+        here / "many" / name for name in ("sweep.yaml", "multirun.yaml")
+    }
+    with pytest.warns(UserWarning, match=r"seed=\d,steps=0: left no run \(steps=0: must be"):
+        one, two = prefrl_cli.train_sweep(
+            experiment="addition_linear", seed=range(1, 3), steps=[0, 1], output_dir="some"
+        )
+    assert (one.step, two.step, one.seeds, two.seeds) == (1, 1, [1], [2])
+    with pytest.raises(ConfigError, match="Hydra's own options are for the command"):
+        prefrl_cli.train_sweep(["hydra.run.dir=x"])
+    with pytest.raises(ConfigError, match="is not installed|hydra/launcher"):
+        prefrl_cli.train_sweep(["hydra/launcher=nope", "experiment=addition_linear"], seed=[1, 2])
+
+
 @pytest.mark.parametrize(
     ("overrides", "options", "said"),
     [
         ([], {}, "experiment is not set"),
         ([], {"experiment": "oprl_maz"}, "did you mean experiment=oprl_maze?"),
         (["experiment=oprl_maze", "env.size=3"], {}, "try env.size=4"),
-        (["-m", "experiment=oprl_maze"], {}, "then runs(FOLDER) here"),
-        (["resume=RUN"], {}, "type prefrl-train resume=RUN in a terminal"),
+        (["-m", "experiment=oprl_maze"], {}, "for many runs there is prefrl_cli.train_sweep"),
+        (["resume=RUN"], {}, "to go on with a run there is prefrl_cli.resume"),
         (["hydra.run.dir=x"], {}, "Hydra's own options are for the command"),
         ([3], {}, "typed NAME=VALUE"),
         ([], {"experiment": "oprl_maze", "seed": object()}, "seed: object: must be a number"),
@@ -344,6 +385,11 @@ def test_a_card_shows_results_and_escapes_texts(made, tmp_path):
     assert shown.count('src="data:image/png;base64,') == len(run.charts) >= 3
     for name in run.summary["metrics"]:
         assert f">{name}<" in shown
+    at_once = re.findall(r'<td style="text-align:left">(.*?)<', shown.partition("<details>")[0])
+    first = [
+        name for name, one in run.summary["metrics"].items() if one["headline"] or one["role"] in ("verdict", "cost")
+    ]
+    assert at_once == first and 0 < len(first) < len(run.summary["metrics"])
     assert repr(run) == f"<run of rewardnet_prefs: 2 seeds, finished at step 4, {made / 'addition'}>"
 
     copy = tmp_path / "<script>"

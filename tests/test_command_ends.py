@@ -13,7 +13,7 @@ import pytest
 import yaml
 from test_launchers import needs
 
-from prefrl_cli.cli import prefrl
+from prefrl_cli import __main__ as prefrl
 from prefrl_cli.cli.command import run_command
 from prefrl_cli.cli.train import main
 from prefrl_cli.config import compose
@@ -23,7 +23,7 @@ from prefrl_cli.config.messages import cause
 from prefrl_cli.core.option_types import ConfigError, Failed
 from prefrl_cli.run import runner
 from prefrl_cli.sweep import start
-from prefrl_cli.sweep.directory import read_json
+from prefrl_cli.sweep.results import read_json
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
@@ -94,7 +94,7 @@ def test_an_objective_is_a_metric_before_anything_is_written(here, capsys):
     )
     line = refused([*typed, "objective=nonsense"], capsys)
     assert "choose one of" in line and "preference_accuracy, reward_error" in line
-    assert "no such metric" in refused(["-m", *typed, "seed=0,1", "objective=nonsense"], capsys, lines=2)
+    assert "no such metric" in refused(["-m", *typed, "seed=0,1", "objective=nonsense"], capsys)
     assert list(here.iterdir()) == []
     assert main([*typed, "objective=theta_1"]) == 0
     metrics = (here / "run" / "metrics.csv").read_bytes()
@@ -225,17 +225,25 @@ def test_the_exit_code_stays_where_nothing_can_be_told(redirected, typed, code, 
     assert "Traceback" not in done.stderr and (not code or "2>" in redirected or done.stderr.count("\n") == 1)
 
 
-@pytest.mark.parametrize("typed", ["experiment=addition_linear", "-m experiment=addition_linear seed=0,1", "resume=x"])
-def test_a_folder_that_was_deleted(typed, tmp_path, capsys, monkeypatch):
+DELETED = [
+    *("train experiment=addition_linear", "train -m experiment=addition_linear seed=0,1", "train resume=x"),
+    *("report x", "report . -o y", "evaluate x", "reproduce x", "study x.yaml", "doctor"),
+]
+
+
+@pytest.mark.parametrize("typed", DELETED)
+def test_a_folder_that_was_deleted(typed, tmp_path, capsys):
     before, gone = os.getcwd(), tmp_path / "gone"
     gone.mkdir()
     os.chdir(gone)
     gone.rmdir()
     try:
-        assert refused(typed.split(), capsys) == (
-            "prefrl-train: the folder you are in was deleted; type cd to go to another one\n"
-        )
-        assert main(["--help"]) == 0
+        name, *arguments = typed.split()
+        command = importlib.import_module(f"prefrl_cli.cli.{name}")
+        assert command.main(arguments) == 2
+        told = f"prefrl-{name}: the folder you are in was deleted; type cd to go to another one\n"
+        assert capsys.readouterr().err == told
+        assert command.main(["--version"]) == 0
     finally:
         os.chdir(before)
 

@@ -49,7 +49,7 @@ def test_each_option_of_a_group_is_an_argument_with_a_fitting_value(group, choic
     own = {key: value for key, value in node.items() if not str(value).startswith("${")}  # the others are checked there
     assert check(group, allowed, own) == own
     # The other way round: every value that the constructor takes stands in the YAML, where a person looks for it.
-    parts = {*GROUPS, "seeds", "steps"} if group == "algorithm" else {"seeds"}
+    parts = {*GROUPS, "seeds", "steps", "record", "preferences_file"} if group == "algorithm" else {"seeds"}
     options = {name for name, option in allowed.items() if option.is_value}
     assert options - parts == node.keys() - parts
     # No number goes in unchecked: zero, a huge or a negative one would fail in the middle of training.

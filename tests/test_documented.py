@@ -20,14 +20,13 @@ import kill_and_resume
 import pytest
 import yaml
 from test_launchers import CHOICES
-from test_study import TINY, InThisProcess
+from test_study import HERE, TINY
 
-from prefrl_cli.cli import train
+from prefrl_cli.cli import study, train
 from prefrl_cli.config.choices import choices
 from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.run import runner
 from prefrl_cli.run.lifecycle import run_or_resume
-from prefrl_cli.study import jobs as study_jobs
 from prefrl_cli.study.file import load
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +66,8 @@ def made(tmp_path_factory):
     """A folder with a run of `oprl_maze` that was stopped at step 2 of 4."""
     folder = tmp_path_factory.mktemp("made")
     run = folder / "outputs" / "oprl_maze" / "run"
-    config, overrides = kill_and_resume.config_of("oprl_maze", "num_seeds=2", "steps=4", "checkpoint.every=2")
+    options = ["num_seeds=2", "steps=4", "checkpoint.every=2", "preferences.save=preferences.npz"]
+    config, overrides = kill_and_resume.config_of("oprl_maze", *options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "draw", lambda *_: None)
         assert run_or_resume(config, overrides, run) == "finished"
@@ -81,8 +81,7 @@ def made(tmp_path_factory):
 def here(tmp_path, made, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "draw", lambda *_: None)
-    monkeypatch.setattr(study_jobs, "_train", InThisProcess)
-    monkeypatch.setattr(study_jobs, "_LOOK", 0.0)
+    monkeypatch.setattr(study, "_launcher", lambda typed: ([HERE], typed.names))
     shutil.copytree(made / "outputs", "outputs")
     Path("my_study.yaml").write_text(yaml.safe_dump(TINY))
     return tmp_path

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from prefrl_cli.algorithm.oprl import OPRL
+from prefrl_cli.algorithm.reward_from_file import RewardFromFile
 from prefrl_cli.algorithm.reward_learning import _RewardLearning
 from prefrl_cli.cli import report, reproduce, train
 from prefrl_cli.config.choices import choices
@@ -22,7 +23,8 @@ from prefrl_cli.run import runner
 from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.lifecycle import run_or_resume
 from prefrl_cli.stats.intervals import share_interval
-from prefrl_cli.study.study import Row, Study, markdown, measure, table
+from prefrl_cli.study.study import Row, Study, measure
+from prefrl_cli.study.table import markdown, table
 from prefrl_cli.sweep.directory import Sweep
 
 SIZES = {
@@ -45,7 +47,7 @@ def undrawn(monkeypatch):
 
 def poison(monkeypatch, seed, at, part, value, early=True):
     """Spoil one number of a model's of one seed before, or after, an update."""
-    for kind in (OPRL, _RewardLearning):
+    for kind in (OPRL, RewardFromFile, _RewardLearning):
         original = kind.update
 
         def spoiling(self, original=original):
@@ -166,6 +168,41 @@ def test_what_the_last_step_spoils_is_no_result(steps, undrawn, capsys):
             assert sum(value is None for value in found["per_seed"]) == len(status["failed_seeds"])
 
 
+@pytest.mark.parametrize("experiment", ["addition_linear", "oprl_maze", "notebook/rewardnet_mse"])
+def test_an_evaluation_without_a_number_ends_no_seed_of_a_longer_run(experiment, monkeypatch, capsys):
+    """What is wrong with the last one is wrong with that run's results; a run that goes on trains that seed too."""
+    drawn, original, seed = [], runner.evaluated, 1
+    monkeypatch.setattr(runner, "draw", lambda algorithm, log, _: drawn.append((algorithm.state(), list(log.living))))
+
+    def infinite(algorithm):
+        found = original(algorithm)
+        if algorithm.step == 4:
+            found[next(iter(found))][algorithm.streams.seeds.index(seed)] = np.inf
+        return found
+
+    monkeypatch.setattr(runner, "evaluated", infinite)
+    options = ["num_seeds=3", "seed=0", "evaluation.every=2", "checkpoint.every=4", "charts=true"]
+    options += ["env.size=4", "env.horizon=12"] * (experiment == "oprl_maze")
+    short, whole = (kill_and_resume.config_of(experiment, *options, f"steps={steps}") for steps in (4, 8))
+    assert run_or_resume(*whole, Path("whole")) == "finished"
+    assert not read_status(Path("whole"))["failed_seeds"]
+    assert run_or_resume(*short, Path("run")) == "finished"
+    failed = read_status(Path("run"))["failed_seeds"]
+    assert list(failed) == ["1"] and failed["1"]["step"] == 4 and failed["1"]["reason"].endswith(" is infinite")
+    run = read_run(Path("run"))
+    assert run.status == "finished" and list(run.failed) == [1] and len(run.table.steps) == 4
+    assert all(scores[1] == 0 or np.isnan(scores[1]) for scores in run.scores.values())
+    status = json.loads(Path("run", "status.json").read_text())
+    Path("run", "status.json").write_text(json.dumps({**status, "charts": False}))
+    assert train.main(["resume=run"]) == 0  # its charts only
+    assert read_status(Path("run"))["failed_seeds"] == failed
+    assert drawn[1][1] == drawn[2][1] == [True, False, True]
+    assert kill_and_resume.same(drawn[1][0], drawn[2][0])
+    assert train.main(["resume=run", "steps=8", "quiet=true"]) == 0
+    different = kill_and_resume.differences(Path("whole"), Path("run"))  # the earlier checkpoint names the seed
+    assert set(different) == {"checkpoints/step_000004.pt", "overrides.yaml"}
+
+
 def test_numpy_has_nothing_to_say(undrawn, capsys, recwarn):
     for typed in (
         ["experiment=oprl_maze", "env.size=4", "optimizer.lr=1e30"],
@@ -213,7 +250,7 @@ def test_it_counts_in_every_part_of_a_report(maze, capsys):
     assert report.main(["runs", "-o", "out"]) == 0
     page = re.sub(r"<[^>]+>", " ", Path("out", "report.html").read_text())
     assert "Seeds that failed: 1." in page and re.search(r"1\s+step 3: the loss is not a number", page)
-    assert "With fewer than 10 seeds" in page and re.search(r"over 4 of 4 seeds;.*?\s1 failed", page)
+    assert "With fewer than 16 seeds" in page and re.search(r"over 4 of 4 seeds;.*?\s1 failed", page)
     cells = {row["metric"]: row for row in csv.DictReader(io.StringIO(Path("out", "report.csv").read_text()))}
     assert {row["failed_seeds"] for row in cells.values()} == {"1"}
     assert cells["solved"]["seeds"] == "4" and cells["epic_distance"]["seeds"] == "3"
@@ -253,7 +290,7 @@ def test_a_study_says_so(maze):
     found = measure(study, Path("runs"))
     text = markdown(study, found)
     assert "| one | 4, 1 failed |" in text and re.search(r"\| \d of 4, ", text)
-    assert "A failed seed has no success; other means leave it out." in text and "fewer than 10 seeds" in text
+    assert "A failed seed has no success; other means leave it out." in text and "fewer than 16 seeds" in text
     (row,) = csv.DictReader(io.StringIO(table(study, found)))
     assert (row["seeds"], row["failed_seeds"]) == ("4", "1")
 

@@ -3,6 +3,7 @@
 `benchmarks/fuzz.py` does the same to whole folders, a thousand times, and goes on with each.
 """
 
+import contextlib
 import json
 import shutil
 import signal
@@ -23,11 +24,13 @@ from prefrl_cli.report.runs import read_run
 from prefrl_cli.run import runner
 from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.provenance import stored_config, stored_environment
-from prefrl_cli.sweep.directory import Sweep, read_json
+from prefrl_cli.sweep.directory import Sweep
 from prefrl_cli.sweep.record import read_record
+from prefrl_cli.sweep.results import read_json
 
+SHORT = [value for value in fuzz.VALUES if len(repr(value)) < 200]  # what fails is printed
 LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.dates(), st.sampled_from(fuzz.VALUES)
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.dates(), st.sampled_from(SHORT)
 )
 VALUES = st.recursive(
     LEAVES,
@@ -74,6 +77,16 @@ def run(made, tmp_path, monkeypatch):
     return tmp_path / "run"
 
 
+@contextlib.contextmanager
+def spoilt(path):
+    """What a file holds, which it holds again afterwards, also where the test fails: hypothesis tries it once more."""
+    before = path.read_bytes() if path.exists() else None
+    try:
+        yield before
+    finally:
+        path.unlink(missing_ok=True) if before is None else path.write_bytes(before)
+
+
 def read_all(run):
     """Every reader of a run's text files; only these may refuse, and in one line."""
     read_run(run)
@@ -87,10 +100,9 @@ def read_all(run):
 @QUICK
 @given(name=st.sampled_from(READ_FILES), content=BYTES)
 def test_any_bytes_in_a_file(name, content, run):
-    before = (run / name).read_bytes() if (run / name).exists() else None
-    (run / name).write_bytes(content)
-    read_all(run)
-    (run / name).unlink() if before is None else (run / name).write_bytes(before)
+    with spoilt(run / name):
+        (run / name).write_bytes(content)
+        read_all(run)
     assert not (run / "executed").exists() and not (run.parent / "executed").exists()
 
 
@@ -98,30 +110,38 @@ def test_any_bytes_in_a_file(name, content, run):
 @given(data=st.data())
 def test_any_value_of_an_option(data, run):
     path = run / "config.yaml"
-    before = path.read_bytes()
-    config = yaml.safe_load(before)
-    node, name = config, data.draw(st.sampled_from(sorted(config)))
-    while isinstance(node[name], dict) and node[name] and data.draw(st.booleans()):
-        node = node[name]
-        name = data.draw(st.sampled_from(sorted(node)))
-    node[name] = data.draw(VALUES)
-    path.write_text(yaml.safe_dump(config))
-    read_all(run)
-    try:
-        build(stored_config(run))
-    except ConfigError as problem:
-        assert "\n" not in str(problem)
-    path.write_bytes(before)
+    with spoilt(path) as before:
+        config = yaml.safe_load(before)
+        node, name = config, data.draw(st.sampled_from(sorted(config)))
+        while isinstance(node[name], dict) and node[name] and data.draw(st.booleans()):
+            node = node[name]
+            name = data.draw(st.sampled_from(sorted(node)))
+        node[name] = data.draw(VALUES)
+        path.write_text(yaml.safe_dump(config))
+        read_all(run)
+        try:
+            build(stored_config(run))
+        except ConfigError as problem:
+            assert "\n" not in str(problem)
+
+
+def test_what_hypothesis_finds_is_told_in_few_words(run, monkeypatch):
+    def reads(_):
+        if len((run / "config.yaml").read_bytes()) % 3:
+            raise RuntimeError("what is wrong")
+
+    monkeypatch.setitem(globals(), "read_run", reads)
+    with pytest.raises(RuntimeError, match="^what is wrong") as told:
+        test_any_value_of_an_option(run=run)
+    assert len(str(told.value)) + sum(map(len, getattr(told.value, "__notes__", []))) < 2000
 
 
 @pytest.mark.parametrize("choice", [[], {}, [[]]])
 def test_a_choice_that_is_no_name(choice, run):
     path = run / "config.yaml"
-    before = path.read_bytes()
-    path.write_text(yaml.safe_dump(yaml.safe_load(before) | {"streams": {"choice": choice}}))
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_bytes()) | {"streams": {"choice": choice}}))
     with pytest.raises(ConfigError):
         build(stored_config(run))
-    path.write_bytes(before)
 
 
 @QUICK
@@ -129,17 +149,16 @@ def test_a_choice_that_is_no_name(choice, run):
 def test_any_damage_to_a_checkpoint(data, run):
     """It is refused, or a byte that no one reads was hit and it holds what it held."""
     path = max((run / "checkpoints").glob("*.pt"))
-    before = path.read_bytes()
     whole = Checkpoints.load(path, "cpu")
-    spoilt = bytearray(before)
-    for _ in range(data.draw(st.integers(1, 4))):
-        spoilt[data.draw(st.integers(0, len(spoilt) - 1))] ^= data.draw(st.integers(1, 255))
-    path.write_bytes(spoilt[: data.draw(st.integers(0, len(spoilt)))] if data.draw(st.booleans()) else spoilt)
-    try:
-        assert kill_and_resume.same(Checkpoints.load(path, "cpu"), whole)
-    except CheckpointError as problem:
-        assert "\n" not in str(problem)
-    path.write_bytes(before)
+    with spoilt(path) as before:
+        changed = bytearray(before)
+        for _ in range(data.draw(st.integers(1, 4))):
+            changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(changed[: data.draw(st.integers(0, len(changed)))] if data.draw(st.booleans()) else changed)
+        try:
+            assert kill_and_resume.same(Checkpoints.load(path, "cpu"), whole)
+        except CheckpointError as problem:
+            assert "\n" not in str(problem)
 
 
 @settings(QUICK, max_examples=15)

@@ -8,8 +8,8 @@ import sys
 import pytest
 import yaml
 
-from prefrl_cli.cli.hydra_options import OBEYED
 from prefrl_cli.cli.train import main
+from prefrl_cli.cli.typed.hydra_options import OBEYED
 from prefrl_cli.run import runner
 
 ADDITION = "experiment=addition_linear"
@@ -56,6 +56,12 @@ REFUSED = [
     ("-m hydra.launcher={} seed=0,1", "a sweep needs one"),
     ("-m hydra.sweeper=null seed=0,1", "a sweep needs one"),
     ("-m hydra.sweeper.max_batch_size=0 seed=0,1", "must be a whole number of 1 or more"),
+    ("-m hydra/launcher=joblib hydra.launcher.backend=nonsense seed=0,1", "each job has a process of its own"),
+    ("-m hydra/launcher=joblib hydra.launcher.backend=threading seed=0,1", "each job has a process of its own"),
+    ("-m hydra/launcher=joblib hydra.launcher.prefer=threads seed=0,1", "each job has a process of its own"),
+    ("-m hydra/launcher=joblib hydra.launcher.pre_dispatch=0 seed=0,1", "must be a whole number of 1 or more"),
+    ("-m hydra/launcher=joblib hydra.launcher.n_jobs=100000 seed=0,1", "jobs at once here; try hydra.launcher.n_jobs="),
+    ("hydra.job.env_copy=[HOME,NOWHERE]", "NOWHERE is not set; leave it out"),
     ("-m hydra.sweeper.params={seed:'0,1'}", "type the values themselves, such as -m seed=0,1"),
     ("-m +hydra.sweeper.params.seed='0,1'", "type the values themselves, such as -m seed=0,1"),
     ("-m hydra.sweeper.params.seed=0,1", "type the values themselves, seed=0,1"),

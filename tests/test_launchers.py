@@ -1,5 +1,6 @@
 """The launchers and the search: each for real where its package is installed, and one line where it is not."""
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -8,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,7 +18,7 @@ from test_sweep import FAILING, sweeps, table
 
 from prefrl_cli.cli.train import main
 from prefrl_cli.config.choices import conf_folder
-from prefrl_cli.sweep.directory import read_json
+from prefrl_cli.sweep.results import read_json
 
 INSTALLED = {
     name: importlib.util.find_spec(package) is not None and importlib.util.find_spec(name) is not None
@@ -29,6 +31,7 @@ INSTALLED = {
     if importlib.util.find_spec("hydra_plugins") is not None
 }
 CHOICES = {
+    "hydra/launcher=processes": "",
     "hydra/launcher=joblib": "joblib",
     "hydra/launcher=slurm": "submitit",
     "hydra/launcher=slurm_local": "submitit",
@@ -65,7 +68,7 @@ def test_every_preset_is_tried():
 
 @pytest.mark.parametrize(("choice", "extra"), CHOICES.items())
 def test_a_missing_package_is_one_line(choice, extra, here, capsys):
-    if INSTALLED.get(extra):
+    if INSTALLED.get(extra) or not extra:
         pytest.skip(f"{extra} is installed")
     assert main(["-m", "experiment=oprl_maze", "steps=1", choice]) == 2
     said = capsys.readouterr()
@@ -85,6 +88,7 @@ def test_the_presets_avoid_what_loses_work():
 @pytest.mark.parametrize(
     "launcher",
     [
+        "processes",
         pytest.param("joblib", marks=needs("joblib")),
         pytest.param("slurm_local", marks=needs("submitit")),
         pytest.param("ray_local", marks=needs("ray")),
@@ -110,18 +114,30 @@ import os, signal
 from prefrl_cli.reward_model.shaping import NoShaping
 class Dies(NoShaping):
     def __init__(self):
-        if os.environ.get("LOKY_WORKER") or "loky" in " ".join(open("/proc/self/cmdline").read().split("\\0")):
+        words = open("/proc/self/cmdline").read()
+        if os.environ.get("LOKY_WORKER") or "loky" in words or "sweep.processes" in words:
             os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@needs("joblib")
-def test_a_job_that_takes_its_process_down_is_told_and_the_others_run(here, monkeypatch):
+def folders_of_processes():
+    """The working folder of each other process that may be looked at."""
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if path.parent.name != str(os.getpid()) and (folder := path.resolve()).is_dir():
+                yield folder
+
+
+several = pytest.mark.parametrize("launcher", ["processes", pytest.param("joblib", marks=needs("joblib"))])
+
+
+@several
+def test_a_job_that_takes_its_process_down_is_told_and_the_others_run(launcher, here, monkeypatch):
     (here / "mine.py").write_text(DIES)
     monkeypatch.setenv("PYTHONPATH", str(here))
     targets = "shaping._target_=prefrl_cli.reward_model.shaping.NoShaping,mine.Dies"
     arguments = ["experiment=oprl_maze", "shaping=none", targets, "allow_targets=[mine]", "steps=1", "output_dir=sweep"]
-    done = run(here, "-m", *arguments, "hydra/launcher=joblib")
+    done = run(here, "-m", *arguments, f"hydra/launcher={launcher}")
     assert done.returncode == 1, done.stderr
     assert "1 failed:" in done.stderr and "Traceback" not in done.stderr
     rows = {("Dies" in name): row for name, row in table(here / "sweep").items()}
@@ -129,11 +145,11 @@ def test_a_job_that_takes_its_process_down_is_told_and_the_others_run(here, monk
     assert rows[True]["status"] == "failed" and "its process ended without a word" in rows[True]["reason"]
 
 
-@needs("joblib")
-def test_workers_of_a_killed_sweep_stop_and_are_waited_for(here):
+@several
+def test_workers_of_a_killed_sweep_stop_and_are_waited_for(launcher, here):
     """SIGKILL reaches the sweep's own process only, as when memory runs out."""
     arguments = ["-m", "experiment=addition_linear", "steps=3000", "checkpoint.every=50", "seed=1,2"]
-    arguments += ["output_dir=sweep", "hydra/launcher=joblib", "threads=1"]
+    arguments += ["output_dir=sweep", f"hydra/launcher={launcher}", "threads=1"]
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], cwd=here, start_new_session=True)
     began = time.monotonic()
     while len(list(here.glob("sweep/*/checkpoints/step_*.pt"))) < 2:
@@ -148,9 +164,7 @@ def test_workers_of_a_killed_sweep_stop_and_are_waited_for(here):
     assert len(logs) == 2 and all("going on from step" in text for text in logs)
     assert not list(here.glob("sweep/.failed/*"))
     while time.monotonic() - began < 200:
-        try:
-            os.killpg(process.pid, 0)  # whether any process of the killed sweep is left
-        except ProcessLookupError:
+        if not any(map(here.samefile, folders_of_processes())):  # whether any process of the killed sweep is left
             return
         time.sleep(0.1)
     pytest.fail("workers of the killed sweep are left")

@@ -94,7 +94,7 @@ def test_a_run_of_an_earlier_version_has_the_headline_that_it_had(name, headline
     assert experiment.headline == headline
 
 
-def test_a_share_of_seeds_has_wilsons_interval_wherever_it_is_said():
+def test_a_share_of_seeds_has_the_interval_of_shares_wherever_it_is_said():
     solved, values = metric_of("solved", {}), np.array([1.0, 1.0, np.nan, 1.0])
     failed = np.array([False, False, True, False])
     found = summarise(values, solved, failed)
@@ -103,7 +103,8 @@ def test_a_share_of_seeds_has_wilsons_interval_wherever_it_is_said():
     said = record(values, solved, failed)
     assert said["ci95"] == pytest.approx(share_interval(3, 4)) and "seeds_with_value" not in said
     error = summarise(values, metric_of("calibration_error", {}), failed)
-    assert error.seeds == 3 and tuple(error.mean) == (1.0, 1.0, 1.0)
+    assert error.seeds == 3 and error.mean.value == error.mean.high == 1.0 and 0.2 < error.mean.low < 0.6
+    assert (said["median"], said["worst_tenth"]) == (1.0, 0.0)
     nothing = summarise(np.full(3, np.nan), solved)
     assert nothing.seeds == 0 and np.isnan(nothing.mean).all() and np.isnan(nothing.iqm).all()
 

@@ -89,6 +89,14 @@ def test_a_loss_that_is_no_number_is_remembered() -> None:
     assert optimizer.finite_losses.tolist() == [True, False, True]
 
 
+def test_huge_losses_are_numbers() -> None:
+    one = network()
+    optimizer = SGD(one.parameters, lr=1e-30)
+    for _ in range(3):  # their sum is none in single precision
+        optimizer.step(losses(one, torch.ones(len(SEEDS), 5, 10)) * 0 + 3e38)
+    assert optimizer.finite_losses.all()
+
+
 def test_parameters_that_are_no_numbers_are_seen_and_cleared_for_their_replica_alone() -> None:
     one = network()
     optimizer = Adam(one.parameters)

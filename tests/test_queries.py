@@ -13,7 +13,8 @@ import torch
 
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories, draw_pairs
-from prefrl_cli.preference.queries import Disagreement, Entropy, KCenter, UniformTrajectories, k_centers, segments
+from prefrl_cli.preference.queries import Disagreement, Entropy, KCenter, UniformTrajectories, k_centers
+from prefrl_cli.preference.questions import segments
 
 R, M, C, K, Q = 3, 3, 40, 6, 4
 
@@ -124,7 +125,8 @@ def test_an_experiment_tells_its_centres_what_was_answered() -> None:
 
 def test_candidates_are_ten_for_each_question_and_uniform_ones_are_what_they_were() -> None:
     count = torch.tensor([5, 9])
-    drawn = {queries: queries(questions=3)(PhiloxStreams([1, 2]), count) for queries in (Entropy, UniformTrajectories)}
+    streams = (PhiloxStreams([1, 2]) for _ in range(2))
+    drawn = {each: each(questions=3)(next(streams), count, 3) for each in (Entropy, UniformTrajectories)}
     assert drawn[Entropy].shape == (2, 30, 2)
     assert torch.equal(drawn[UniformTrajectories], draw_pairs(PhiloxStreams([1, 2]), "queries", count, 3))
 

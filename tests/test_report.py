@@ -17,6 +17,7 @@ import pytest
 from report_speed import make_run
 
 from prefrl_cli.cli import report
+from prefrl_cli.cli.command import FAILED, REFUSED
 from prefrl_cli.report.configurations import configurations, varying
 from prefrl_cli.report.look import STYLE
 from prefrl_cli.report.results import compare, results
@@ -223,7 +224,7 @@ def test_links_are_not_followed_but_told(tmp_path, capsys):
     assert [run.status for run in load([tmp_path / "runs", elsewhere])] == ["finished", "finished"]
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "away").symlink_to(elsewhere)
-    assert report.main([str(tmp_path / "only")]) == report.FAILED
+    assert report.main([str(tmp_path / "only")]) == FAILED
     assert "no run in" in capsys.readouterr().err
     assert len(load([tmp_path / "only" / "away"])) == 1  # typed itself, a link is a path like any other
 
@@ -233,7 +234,7 @@ def test_runs_are_only_read(tmp_path):
     before = fingerprint(tmp_path / "runs")
     made([tmp_path / "runs"], tmp_path / "report")
     assert fingerprint(tmp_path / "runs") == before
-    assert report.main([str(tmp_path / "runs"), "-o", str(tmp_path / "runs" / "a" / "report")]) == report.REFUSED
+    assert report.main([str(tmp_path / "runs"), "-o", str(tmp_path / "runs" / "a" / "report")]) == REFUSED
     assert fingerprint(tmp_path / "runs") == before
 
 
@@ -247,15 +248,15 @@ def test_one_seed_and_nothing_finished(tmp_path):
 
 
 def test_what_is_typed_wrong(tmp_path, capsys):
-    assert report.main([str(tmp_path / "nothing")]) == report.REFUSED
+    assert report.main([str(tmp_path / "nothing")]) == REFUSED
     assert "there is no such folder" in capsys.readouterr().err
-    assert report.main([str(tmp_path)]) == report.FAILED
+    assert report.main([str(tmp_path)]) == FAILED
     assert "no run in" in capsys.readouterr().err
-    assert report.main([]) == report.REFUSED
+    assert report.main([]) == REFUSED
     assert report.main(["--help"]) == 0
     make_run(tmp_path / "a")
     (tmp_path / "file").write_text("")
-    assert report.main([str(tmp_path / "a"), "-o", str(tmp_path / "file")]) == report.FAILED
+    assert report.main([str(tmp_path / "a"), "-o", str(tmp_path / "file")]) == FAILED
     assert "cannot be written" in capsys.readouterr().err
 
 

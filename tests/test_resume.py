@@ -159,6 +159,29 @@ def damage(path, how):
     path.write_bytes({"bit": data, "torn": data[: len(data) // 2], "empty": b"", "text": b"hello"}[how])
 
 
+@pytest.mark.parametrize("older", [True, False])
+def test_a_checkpoint_of_other_seeds_is_passed_over(older, monkeypatch, capsys):
+    """As one that was copied from another run."""
+    whole()
+    other, overrides = kill_and_resume.config_of("addition_linear", *RUN[1:], "seed=7")
+    assert run_or_resume(other, overrides, Path("other")) == "finished"
+    killed_at(monkeypatch, (Checkpoints, "save"), "run", number=4)
+    checkpoints = Path("run", "checkpoints")
+    (checkpoints / "step_000012.pt").write_bytes(Path("other", "checkpoints", "step_000012.pt").read_bytes())
+    for path in () if older else (checkpoints / "step_000006.pt", checkpoints / "step_000009.pt"):
+        path.unlink()
+    capsys.readouterr()
+    if older:
+        assert begin("run") == "finished"
+        assert "checkpoint step_000012.pt is of other seeds; the one before it is used" in capsys.readouterr().out
+        assert_same("whole", "run")
+    else:
+        before = sorted(path.name for path in checkpoints.iterdir())
+        with pytest.raises(ConfigError, match="its checkpoint is of other seeds; start a new run for these"):
+            begin("run")
+        assert sorted(path.name for path in checkpoints.iterdir()) == before
+
+
 @pytest.mark.parametrize("how", ["bit", "torn", "empty", "text"])
 def test_a_damaged_checkpoint_is_told_and_the_one_before_used(how, monkeypatch, capsys):
     whole()

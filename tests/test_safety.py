@@ -233,6 +233,12 @@ def user_files(here, files):
 
 
 HYDRA = "{}: a file may not set {}; type it on the command line instead"
+CALLBACK, ENV_SET = (
+    f"{name}; type +{name}=VALUE on the command line instead"
+    for name in ("hydra.callbacks.x._target_", "hydra.job.env_set.A")
+)
+UNKNOWN = "{}; prefrl takes no such option of Hydra's; leave it out"
+LOGGING = UNKNOWN.format("hydra.job_logging.version")
 TARGET = "_target_: prefrl_cli.cli.train.main\n"
 
 
@@ -240,10 +246,13 @@ TARGET = "_target_: prefrl_cli.cli.train.main\n"
 @pytest.mark.parametrize(
     ("files", "line"),
     [
-        ({"experiment/mine.yaml": MINE + "hydra:\n  callbacks:\n    x: {_target_: os.system}\n"}, "hydra.callbacks"),
-        ({"experiment/mine.yaml": MINE + "hydra:\n  job: {env_set: {PATH: /evil}}\n"}, "hydra.job"),
-        ({"experiment/mine.yaml": MINE + "hydra:\n  job_logging: {version: 1}\n"}, "hydra.job_logging"),
-        ({"experiment/mine.yaml": "# @package hydra.launcher\n" + TARGET}, "hydra.launcher"),
+        ({"experiment/mine.yaml": MINE + "hydra:\n  callbacks:\n    x: {_target_: os.system}\n"}, CALLBACK),
+        ({"experiment/mine.yaml": MINE + "hydra:\n  job: {env_set: {A: b}}\n"}, ENV_SET),
+        ({"experiment/mine.yaml": MINE + "hydra:\n  job: {env_copy: [A]}\n"}, "hydra.job.env_copy"),
+        ({"experiment/mine.yaml": MINE + "hydra:\n  job_logging: {version: 1}\n"}, LOGGING),
+        ({"experiment/mine.yaml": MINE + "hydra:\n  sweep: {dir: x}\n"}, UNKNOWN.format("hydra.sweep.dir")),
+        ({"experiment/mine.yaml": MINE + "hydra: 3\n"}, UNKNOWN.format("hydra")),
+        ({"experiment/mine.yaml": "# @package hydra.launcher\n" + TARGET}, "hydra.launcher._target_"),
         ({"experiment/mine.yaml": MINE + "hydra:\n  sweeper: {sampler: {_target_: a.b}}\n"}, "hydra.sweeper.sampler"),
         ({"experiment/mine.yaml": MINE + "hydra:\n  sweeper: {params: {allow_targets: '[os]'}}\n"}, "allow_targets"),
         ({"experiment/mine.yaml": MINE + "hydra:\n  sweeper: {params: {+hydra.x: 3}}\n"}, "+hydra.x"),
@@ -261,21 +270,21 @@ TARGET = "_target_: prefrl_cli.cli.train.main\n"
                 "experiment/mine.yaml": MINE.replace("  - _self_", "  - override /hydra/launcher: evil"),
                 "hydra/launcher/evil.yaml": TARGET,
             },
-            "hydra.launcher",
+            "hydra.launcher._target_",
         ),
         (
             {
                 "experiment/mine.yaml": MINE.replace("  - _self_", "  - /more@_global_.hydra.callbacks.x: evil"),
                 "more/evil.yaml": TARGET,
             },
-            "hydra.callbacks",
+            CALLBACK,
         ),
     ],
 )
 def test_a_file_of_someones_sets_nothing_of_hydras(files, line, sweep, here, capsys):
     arguments = user_files(here, files)
     said = refused((["-m"] if sweep else []) + arguments, capsys)
-    assert f": a file may not set {line}; type it on the command line instead" in said
+    assert f": a file may not set {line if ';' in line else f'{line}; type it on the command line instead'}\n" in said
     assert [path.name for path in here.iterdir()] == ["c"]
 
 

@@ -1,6 +1,5 @@
 """A study from end to end: its rows are ordinary runs, its table says what they found, and it always goes on."""
 
-import contextlib
 import csv
 import fcntl
 import os
@@ -14,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy.stats import ttest_rel
 
 from prefrl_cli.charts.draw import style
-from prefrl_cli.cli import train
 from prefrl_cli.cli.study import main
 from prefrl_cli.report.runs import Run
 from prefrl_cli.run import runner
@@ -24,8 +23,9 @@ from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.outputs import metric_of
 from prefrl_cli.stats.summary import summarise
 from prefrl_cli.study import chart as study_chart
-from prefrl_cli.study import jobs as study_jobs
-from prefrl_cli.study.study import Result, Row, Study, place
+from prefrl_cli.study.study import Result, Row, Study
+from prefrl_cli.study.table import place
+from prefrl_cli.sweep import job as sweep_job
 
 TINY = {
     "title": "Two learning rates",
@@ -41,18 +41,7 @@ STUDY = Path("outputs/studies/tiny")
 DRAW = study_chart.draw
 
 
-class InThisProcess:
-    """Stands for a process of its own: importing torch anew takes seconds."""
-
-    started: list[list[str]] = []
-
-    def __init__(self, arguments, said):
-        InThisProcess.started.append(arguments)
-        with open(said.fileno(), "w", closefd=False) as file, contextlib.redirect_stderr(file):
-            self.code = train.main(arguments)
-
-    def poll(self):
-        return self.code
+HERE = "hydra/launcher=basic"  # in this process: importing torch anew takes seconds
 
 
 def not_drawn(_, __, path):
@@ -65,16 +54,23 @@ def not_drawn(_, __, path):
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "draw", lambda *_: None)
-    monkeypatch.setattr(study_jobs, "_LOOK", 0.0)
     monkeypatch.setattr(study_chart, "draw", not_drawn)
-    InThisProcess.started.clear()
     write()
     return tmp_path
 
 
 @pytest.fixture
-def here_only(monkeypatch):
-    monkeypatch.setattr(study_jobs, "_train", InThisProcess)
+def started(monkeypatch):
+    """The folders of the jobs that were started in this process."""
+    folders = []
+
+    def run(compose, overrides, folder, *others):
+        folders.append(folder.name)
+        return original(compose, overrides, folder, *others)
+
+    original = sweep_job.run_sweep_job
+    monkeypatch.setattr(sweep_job, "run_sweep_job", run)
+    return folders
 
 
 def write(**changes):
@@ -93,76 +89,83 @@ def final(row, metric):
     return np.array([float(line[metric]) for line in lines if line["step"] == lines[-1]["step"]])
 
 
-def test_the_tables_say_what_the_runs_found(here_only, monkeypatch, capsys):
+def test_the_tables_say_what_the_runs_found(started, monkeypatch, capsys):
     monkeypatch.setattr(study_chart, "draw", DRAW)
-    assert main(["tiny.yaml", "--jobs", "2"]) == 0
+    assert main(["tiny.yaml", HERE]) == 0
     said = capsys.readouterr()
     assert said.out == f"table: {STUDY}/table.md\nchart: {STUDY}/chart.png\n"
-    assert "tiny: 2 of 2 done, rate 0.3: finished" in said.err
-    assert InThisProcess.started[0] == [
+    assert "tiny: 2 done, 0 running, 0 failed of 2" in said.err
+    assert started == ["rate-0-15", "rate-0-3"]
+    assert yaml.safe_load((STUDY / "rate-0-15" / "overrides.yaml").read_text()) == [
         "experiment=addition_linear", "num_seeds=3", "evaluation.every=0", "steps=4",
-        f"output_dir='{STUDY}/rate-0-15'", "quiet=true", "threads=1",
+        f"output_dir='{STUDY}/rate-0-15'",
     ]  # fmt: skip
     first, second = rows()
     slow, fast = final("rate-0-15", "answer_error"), final("rate-0-3", "answer_error")
     assert len(set(slow)) == 3, "a comparison of equal seeds would show nothing"
     assert float(first["answer_error"]) == pytest.approx(slow.mean())
     assert float(second["difference"]) == pytest.approx(np.mean(fast - slow))
-    # One in 27 draws with replacement is three times the worst seed: more than the 2.5 % that are cut off.
     ends = [float(second[f"difference_{end}"]) for end in ("low", "high")]
-    assert ends == pytest.approx([min(fast - slow), max(fast - slow)])
+    assert ends == pytest.approx(ttest_rel(fast, slow).confidence_interval(), rel=1e-6)
+    assert (float(first["answer_error_median"]), float(first["answer_error_worst_tenth"])) == (
+        sorted(slow)[1],
+        max(slow),
+    )
     # The smaller error is the better one.
     wins = np.mean([(one < other) + 0.5 * (one == other) for one in fast for other in slow])
     assert float(second["improvement"]) == pytest.approx(wins)
+    assert float(second["seeds_better"]) == pytest.approx(np.mean(fast < slow))
+    assert float(second["p"]) == float(second["p_holm"]) >= 0.25, "three seeds cannot show more"
     assert (first["baseline"], first["difference"], second["baseline"]) == ("", "", "rate 0.15")
     command = "prefrl-train experiment=addition_linear num_seeds=3 evaluation.every=0 steps=4"
     assert (first["command"], second["command"]) == (command, f"{command} optimizer.lr=0.3")
     text = (STUDY / "table.md").read_text()
-    assert "| | seeds | answer error | theta 1 | against rate 0.15 | P(improvement) | training |" in re.sub(
-        " +", " ", text
+    heading = (
+        "| | seeds | answer error | median | worst tenth | theta 1 | against rate 0.15 | seeds better | p | training |"
     )
+    assert heading in re.sub(" +", " ", text) and "With fewer than 16 seeds" in text
     cell = next(line for line in text.splitlines() if line.startswith("| rate 0.3 |")).split(" | ")[2]
     assert float(cell.split()[0]) == pytest.approx(fast.mean(), abs=0.01)
     assert (STUDY / "chart.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (STUDY / "chart.svg").read_text()
 
 
-def test_finished_rows_are_left_alone_and_changed_ones_run_again(here_only, capsys):
-    assert main(["tiny.yaml"]) == 0
+def test_finished_rows_are_left_alone_and_changed_ones_run_again(started, capsys):
+    assert main(["tiny.yaml", HERE]) == 0
     before = (STUDY / "rate-0-15" / "status.json").stat().st_mtime_ns
-    assert main(["tiny.yaml"]) == 0
-    assert len(InThisProcess.started) == 2
+    assert main(["tiny.yaml", HERE]) == 0
+    assert len(started) == 2
     capsys.readouterr()
     changed = [TINY["rows"][0], {**TINY["rows"][1], "overrides": ["steps=4", "optimizer.lr=0.2"]}]
     write(rows=changed)
-    assert main(["tiny.yaml"]) == 0
+    assert main(["tiny.yaml", HERE]) == 0
     assert "rate 0.3: runs again, its options have changed (config differs: optimizer.lr 0.3 -> 0.2)" in (
         capsys.readouterr().err
     )
-    assert len(InThisProcess.started) == 3
+    assert len(started) == 3
     assert (STUDY / "rate-0-15" / "status.json").stat().st_mtime_ns == before
     assert yaml.safe_load((STUDY / ".failed/rate-0-3.1/config.yaml").read_text())["optimizer"]["lr"] == 0.3
 
 
-def test_a_failing_row_leaves_the_others_running_and_is_in_the_table(here_only, capsys):
+def test_a_failing_row_leaves_the_others_running_and_is_in_the_table(started, capsys):
     bad = {"name": "bad", "overrides": ["experiment=rewardnet_mse", "optimizer=sgd", "optimizer.lr=1e30", "steps=9"]}
     write(rows=[bad, *TINY["rows"]])
     Path("README.md").write_text("<!-- study tiny -->\nbefore\n<!-- /study tiny -->\n")
-    assert main(["tiny.yaml", "--readme", "README.md"]) == 1
+    assert main(["tiny.yaml", HERE, "--readme", "README.md"]) == 1
     said = capsys.readouterr().err
     assert re.search(r"^  bad\n      step \d+: the loss is not a number any more", said, re.MULTILINE)
     assert [row["status"] for row in rows()] == ["failed", "finished", "finished"]
     assert "not a number" in rows()[0]["reason"]
     assert re.search(r"^\| bad \| failed: step .*not a number", (STUDY / "table.md").read_text(), re.MULTILINE)
     assert "before" in Path("README.md").read_text(), "a page gets whole tables only"
-    assert main(["tiny.yaml"]) == 1
+    assert main(["tiny.yaml", HERE]) == 1
     assert "bad: runs again, it had failed" in capsys.readouterr().err
     assert (STUDY / ".failed" / "bad.1" / "status.json").is_file()
 
 
-def test_a_row_that_another_process_trains_is_waited_for(here_only, monkeypatch, capsys):
+def test_a_row_that_another_process_trains_is_waited_for(started, monkeypatch, capsys):
     folder = STUDY / "rate-0-3"
-    assert main(["tiny.yaml"]) == 0
+    assert main(["tiny.yaml", HERE]) == 0
     (folder / "status.json").write_text('{"status": "running", "step": 2}')
     looks = []
     with (folder / ".lock").open() as file:
@@ -174,22 +177,22 @@ def test_a_row_that_another_process_trains_is_waited_for(here_only, monkeypatch,
                 (folder / "status.json").write_text('{"status": "finished", "step": 4}')
                 fcntl.flock(file, fcntl.LOCK_UN)
 
-        monkeypatch.setattr(study_jobs.time, "sleep", later)
-        assert main(["tiny.yaml"]) == 0
+        monkeypatch.setattr(sweep_job.time, "sleep", later)
+        assert main(["tiny.yaml", HERE]) == 0
     assert "rate 0.3: another process trains it; it is waited for" in capsys.readouterr().err
-    assert len(InThisProcess.started) == 2 and len(looks) >= 3
+    assert len(looks) >= 3 and read_status(folder)["step"] == 4
 
 
-def test_two_commands_do_not_run_one_study(here_only, capsys):
+def test_two_commands_do_not_run_one_study(started, capsys):
     STUDY.mkdir(parents=True)
     with (STUDY / ".lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert main(["tiny.yaml"]) == 2
+        assert main(["tiny.yaml", HERE]) == 2
     assert "tiny: is running in another process" in capsys.readouterr().err
-    assert not InThisProcess.started
+    assert not started
 
 
-def test_stopped_it_stops_its_rows_and_goes_on_where_they_stood(monkeypatch, capsys):
+def test_stopped_it_stops_its_rows_and_goes_on_where_they_stood():
     write(rows=[{"name": "long", "overrides": ["steps=300", "checkpoint.every=10"]}], metrics=["answer_error"])
     code = "import sys; from prefrl_cli.cli.study import main; sys.exit(main())"
     begun = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -204,9 +207,7 @@ def test_stopped_it_stops_its_rows_and_goes_on_where_they_stood(monkeypatch, cap
     assert said.splitlines()[-1] == "prefrl-study: stopped; the same command goes on"
     status = read_status(STUDY / "long")
     assert (status["status"], 0 < status["step"] < 300) == ("interrupted", True)
-    monkeypatch.setattr(study_jobs, "_train", InThisProcess)
-    assert main(["tiny.yaml"]) == 0
-    assert InThisProcess.started == [[f"resume={STUDY}/long", "quiet=true"]]
+    assert main(["tiny.yaml", HERE]) == 0
     assert read_status(STUDY / "long")["step"] == 300
     assert f"going on from step {status['step']}" in (STUDY / "long" / "train.log").read_text()
 
@@ -230,19 +231,19 @@ def test_a_page_without_its_markers_is_refused(page):
         place(page, "a", "new")
 
 
-def test_a_page_gets_the_table_and_the_chart(here_only, capsys):
+def test_a_page_gets_the_table_and_the_chart(started, capsys):
     Path("page").mkdir()
     page = Path("page/README.md")
     page.write_text("Before.\n<!-- study tiny -->\n<!-- /study tiny -->\nAfter.\n")
-    assert main(["tiny.yaml", "--readme", str(page)]) == 0
+    assert main(["tiny.yaml", HERE, "--readme", str(page)]) == 0
     text = page.read_text()
     assert text.startswith("Before.\n<!-- study tiny -->\nWhich is better?\n") and text.endswith("-->\nAfter.\n")
     assert "![Two learning rates](study_tiny.png)" in text and "| rate 0.3 | 3 |" in text
     assert Path("page/study_tiny.png").read_bytes() == (STUDY / "chart.png").read_bytes()
     page.write_text("<!-- study tiny -->")
-    assert main(["tiny.yaml", "--readme", str(page)]) == 2
+    assert main(["tiny.yaml", HERE, "--readme", str(page)]) == 2
     page.write_text("Nothing of that.")
-    assert main(["tiny.yaml", "--readme", str(page)]) == 0
+    assert main(["tiny.yaml", HERE, "--readme", str(page)]) == 0
     assert "has no line <!-- study tiny -->: it gets no table" in capsys.readouterr().out
     assert page.read_text() == "Nothing of that."
 

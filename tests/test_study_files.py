@@ -12,7 +12,7 @@ import yaml
 from prefrl_cli.cli.study import main
 from prefrl_cli.config.choices import choices, conf_folder
 from prefrl_cli.study.file import load
-from prefrl_cli.study.jobs import composed
+from prefrl_cli.study.rows import composed
 
 STUDIES = choices("study")
 TINY = {
@@ -187,6 +187,11 @@ def test_a_study_as_an_editor_of_windows_saves_it(tmp_path):
         (["nowhere.yaml"], "nowhere.yaml: cannot be read (No such file or directory)"),
         (["ties", "--jobs", "0"], "--jobs 0: must be 1 or more"),
         (["ties", "--jobs", "x"], "argument --jobs: invalid int value: 'x'; see prefrl-study --help"),
+        (["ties", "steps=3"], "steps=3: a study sets the options of its rows; type it with prefrl-train instead"),
+        (
+            ["ties", "hydra/launcher=slurm", "--jobs", "2"],
+            "--jobs 2: is for this machine, and hydra/launcher=slurm says",
+        ),
         (["all", "--output-dir", "x"], "--output-dir: is the folder of one study"),
         (["ties", "--quick", "--readme", "README.md"], "--readme: a quick study says nothing; leave --quick out"),
         (["ties", "--readme", "README.md"], "README.md: cannot be read (No such file or directory)"),

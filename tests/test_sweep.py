@@ -19,8 +19,9 @@ from prefrl_cli.config import messages
 from prefrl_cli.config.overrides import what
 from prefrl_cli.logger import mlflow, tensorboard
 from prefrl_cli.run import runner
-from prefrl_cli.sweep.directory import Sweep, read_json
+from prefrl_cli.sweep.directory import Sweep
 from prefrl_cli.sweep.record import find, goes_on, job_name, read_record
+from prefrl_cli.sweep.results import read_json
 
 ADDITION = ["-m", "experiment=addition_linear", "quiet=true"]
 # The larger learning rate ends as a number that is none.
@@ -161,6 +162,35 @@ def test_what_is_told_does_not_stand_behind_the_line_of_a_running_sweep(here, ca
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert main([*ADDITION, "steps=0,1", "seed=1"]) == 1
     assert "\r\033[Kprefrl-train: job seed=1,steps=0: steps=0: must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("-m", "experiment is not set; type experiment="),
+        ("-m seed=0,1,2", "experiment is not set; type experiment="),
+        ("-m experiment=addition_linear seed=0,1,2 optimizer.lr=-1", "optimizer.lr=-1: must be a number above 0"),
+        ("-m experiment=addition_linear seed=range(40) steps=0", "steps=0: must be"),
+    ],
+)
+def test_what_is_wrong_with_every_job_is_one_line(typed, line, check, here, capsys):
+    assert main([*typed.split(), *(["--check"] if check else [])]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"prefrl-train: {line}") and said.err.count("\n") == 1 and said.out == ""
+    assert list(here.iterdir()) == []
+
+
+def test_what_is_wrong_with_several_jobs_is_told_once(here, capsys):
+    typed = [*ADDITION, "steps=1", "optimizer.lr=-1,0.1", "seed=0,1,2"]
+    assert main([*typed, "--check"]) == 2
+    told = r"prefrl-train: job optimizer\.lr=-1,seed=0,steps=1 and 2 more: optimizer\.lr=-1: must be a number above 0"
+    checked = capsys.readouterr().err.splitlines()
+    assert re.match(told, checked[0]) and len(checked) == 2 and "3 of 6 jobs cannot run" in checked[1]
+    assert main([*typed, "output_dir=sweep"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert re.match(told, lines[0]) and lines[1] == "3 failed:"
+    assert sorted(row["status"] for row in table(here / "sweep").values()) == ["failed"] * 3 + ["finished"] * 3
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])

@@ -308,5 +308,5 @@ def test_the_six_teachers_over_either_criterion(name: str, criterion: str) -> No
 
 
 def test_teachers_and_criteria_in_conf() -> None:
-    assert set(choices("teacher")) == {*B_PREF, "human", "recorded"}
-    assert set(choices("criterion")) == {"return", "discounted_return", "progress", "closest"}
+    assert set(choices("teacher")) == {*B_PREF, "coin", "human", "recorded"}
+    assert set(choices("criterion")) == {"return", "discounted_return", "progress", "farthest", "closest"}

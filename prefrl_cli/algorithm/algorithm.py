@@ -5,7 +5,9 @@ The metrics of ours are declared here, without torch, for those who read the rec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prefrl_cli.core.metric import Metric, by_name, from_declaration
@@ -139,8 +141,54 @@ REWARD_METRICS = (
     Metric("theta_2", note="Second weight of the linear reward."),
 )
 
+FILE_METRICS = (
+    REWARD_METRICS[0],
+    *(
+        metric
+        for metric in OPRL_METRICS
+        if metric.name in ("calibration_error", "epic_distance", "distance_correlation")
+    ),
+    Metric("held_out_loss", "nats", "lower", low=0.0, note="Bradley and Terry's, of answers kept out of training."),
+    Metric(
+        "return_correlation",
+        "rank correlation",
+        "higher",
+        low=-1.0,
+        high=1.0,
+        note="Between learned and true returns of segments kept out of training.",
+    ),
+    Metric("reward_correlation", "rank correlation", "higher", low=-1.0, high=1.0, note="Learned and true reward."),
+    Metric("loss", "nats", "lower"),
+)
+
+
+def oprl_metrics(return_range: tuple[float, float] | None) -> tuple[Metric, ...]:
+    """What OPRL measures.
+
+    Args:
+        return_range: the least and the greatest return of an episode, where returns tell more than success does: the
+            mean return of the last tenth of the updates comes first then. None where they do not.
+    """
+    if return_range is None:
+        return OPRL_METRICS
+    low, high = (value if math.isfinite(value) else None for value in return_range)
+
+    def metric(name: str, label: str, **more: Any) -> Metric:
+        return Metric(name, "reward of an episode", "higher", label=label, low=low, high=high, failed=low, **more)
+
+    returns = (
+        metric("return_last", "return over the last tenth", headline=True),
+        metric("return_mean", "return over all episodes"),
+        metric("return", "return"),
+        metric("greedy_return", "return of a greedy episode"),
+        Metric("reward_correlation", "rank correlation", "higher", low=-1.0, high=1.0, note="Learned and true reward."),
+    )
+    others = (replace(one, headline=False) for one in OPRL_METRICS if one.name != "return")
+    return (*returns, *others)
+
+
 _NEW_NAMES = {"label_accuracy": "preference_accuracy"}  # one quantity had two names
-_OF_OLD_RUNS = by_name((*OPRL_METRICS, *REWARD_METRICS))
+_OF_OLD_RUNS = by_name((*FILE_METRICS, *OPRL_METRICS, *REWARD_METRICS))
 
 
 def axis_of_old_runs(options: Mapping[str, Any]) -> tuple[str, int] | None:

@@ -14,7 +14,14 @@ from prefrl_cli.stats.aggregates import seed_words, with_failures
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
 
-Failed = dict[str, dict[str, Any]]  # a seed as text -> its `step` and the `reason`, as JSON files have them
+# A seed as text -> its `step`, the `reason`, and `evaluated` where only the evaluation after that step has shown it, as
+# JSON files have them.
+Failed = dict[str, dict[str, Any]]
+
+
+def ends(failed: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """The step from which on each failed seed has no row: its training was sound where only an evaluation failed."""
+    return {seed: int(one["step"]) + bool(one.get("evaluated")) for seed, one in failed.items()}
 
 
 class Living:
@@ -22,7 +29,7 @@ class Living:
 
     A seed has failed when after a step a loss or a parameter of it is not finite, or a metric is infinite. NaN alone
     is no failure: a metric may have no value, such as a loss before any answer. An evaluation counts where training
-    ends: before, it changes nothing that training depends on.
+    ends: before, it changes nothing that training depends on. A run that goes on from there goes on with that seed.
 
     Args:
         seeds: R seeds.
@@ -45,8 +52,6 @@ class Living:
     def look(self, algorithm: Algorithm, step: int, metrics: Mapping[str, np.ndarray]) -> list[str]:
         """Find the seeds that have failed now, and keep what all failed ones have learned at zero.
 
-        NaN would be harmless to the others' numbers, but not to what goes over all seeds, such as a chart's range.
-
         Args:
             algorithm: was just updated.
             step: that it is at.
@@ -55,17 +60,32 @@ class Living:
         Returns:
             A line for each reason, that names the seeds.
         """
+        said = self._fail(step, _reasons(algorithm, metrics))
+        self.clear(algorithm)
+        return said
+
+    def look_at_the_end(self, step: int, evaluation: Mapping[str, np.ndarray]) -> list[str]:
+        """Find the seeds that the last evaluation `[R]` shows to have failed; a line for each reason."""
+        return self._fail(step, _infinite(evaluation), evaluated=True)
+
+    def _fail(self, step: int, reasons: Iterable[tuple[str, np.ndarray]], **more: Any) -> list[str]:
         said = []
-        for reason, lost in _reasons(algorithm, metrics):
+        for reason, lost in reasons:
             now = [seed for seed, gone in zip(self._seeds, lost & self.mask, strict=True) if gone]
             if now:
-                self.failed |= {str(seed): {"step": step, "reason": reason} for seed in now}
+                self.failed |= {str(seed): {"step": step, "reason": reason, **more} for seed in now}
                 said.append(f"step {step}: {reason} for {seed_words(now)}; {self._cure}")
+        return said
+
+    def clear(self, algorithm: Algorithm) -> None:
+        """Set what the failed seeds have learned to zero.
+
+        NaN would be harmless to the others' numbers, but not to what goes over all seeds, such as a chart's range.
+        """
         if self.failed:
             failed = torch.from_numpy(~self.mask)
             for optimizer in algorithm.optimizers:
                 optimizer.clear(failed)
-        return said
 
     def only(self, metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The metrics `[R]`, NaN for a failed seed."""
@@ -92,5 +112,9 @@ def _reasons(algorithm: Algorithm, metrics: Mapping[str, np.ndarray]) -> Iterabl
     for reason, finite in looks:
         found = [finite(optimizer).cpu().numpy() for optimizer in algorithm.optimizers]
         yield reason, ~np.logical_and.reduce(found)
+    yield from _infinite(metrics)
+
+
+def _infinite(metrics: Mapping[str, np.ndarray]) -> Iterable[tuple[str, np.ndarray]]:
     for name, values in metrics.items():
         yield f"{name} is infinite", np.isinf(values)

@@ -6,46 +6,47 @@ tutorial's version and one that solves the maze are its parts, not this file.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
-from prefrl_cli.algorithm.algorithm import OPRL_METRICS
+from prefrl_cli.algorithm.algorithm import oprl_metrics
 from prefrl_cli.algorithm.oprl_parts import check_parts, take_answers, teacher_state, updated_state
 from prefrl_cli.algorithm.oprl_snapshots import Snapshots
 from prefrl_cli.charts.figures import Figure, History, Learned
-from prefrl_cli.core.environment import Discrete, FiniteEnvironment
+from prefrl_cli.core.environment import Discrete, Environment, is_finite
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
 from prefrl_cli.core.option_types import CountOrZero, Given, Items
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.core.trajectories import Trajectories, trajectory_fields
-from prefrl_cli.env.rollout import rollout
+from prefrl_cli.core.trajectories import Trajectories, standardise, trajectory_fields
+from prefrl_cli.env.rollout import play, play_greedily, probabilities
 from prefrl_cli.policy.actor_critic import ActorCritic
 from prefrl_cli.policy.exploration import Exploration
-from prefrl_cli.policy_update.advantages import standardise
+from prefrl_cli.policy.separate_actor_critic import SeparateActorCritic
 from prefrl_cli.policy_update.group_baseline import GroupBaseline
 from prefrl_cli.policy_update.ppo import PPO
 from prefrl_cli.policy_update.replay import Replay
-from prefrl_cli.preference.criterion import Progress, Return
+from prefrl_cli.preference.criterion import Farthest, Progress, Return
 from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies
 from prefrl_cli.preference.person import Person
-from prefrl_cli.preference.queries import Disagreement, Entropy, KCenter, UniformTrajectories
+from prefrl_cli.preference.queries import Disagreement, EarlyQuestions, Entropy, KCenter, UniformTrajectories
 from prefrl_cli.preference.recorded import Recorded
-from prefrl_cli.preference.teacher import Teacher
+from prefrl_cli.preference.teacher import Coin, Teacher
+from prefrl_cli.reward_model.constant import ConstantReward
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions
 from prefrl_cli.reward_model.reward_update import RewardUpdate
-from prefrl_cli.reward_model.shaping import AdditiveShaping, NoShaping, PotentialShaping, StepAdvantage
+from prefrl_cli.reward_model.shaping import Shaping
 
 
 class OPRL:
@@ -66,15 +67,15 @@ class OPRL:
     def __init__(
         self,
         *,
-        env: Given[FiniteEnvironment],
+        env: Given[Environment],
         streams: Given[Streams],
-        policy: Given[ActorCritic],
-        reward_model: Given[ProcessReward | ImplicitReward],
-        criterion: Given[Return | Progress],
-        teacher: Given[Teacher | Person | Recorded],
-        queries: Given[UniformTrajectories | Disagreement | Entropy | KCenter],
+        policy: Given[ActorCritic | SeparateActorCritic],
+        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward],
+        criterion: Given[Return | Progress | Farthest],
+        teacher: Given[Teacher | Coin | Person | Recorded],
+        queries: Given[UniformTrajectories | EarlyQuestions | Disagreement | Entropy | KCenter],
         reward_update: Given[RewardUpdate],
-        shaping: Given[NoShaping | AdditiveShaping | PotentialShaping | StepAdvantage],
+        shaping: Given[Shaping],
         policy_update: Given[Replay | PPO | GroupBaseline],
         exploration: Given[Exploration],
         policy_optimizer: Given[Optimizer],
@@ -86,6 +87,7 @@ class OPRL:
         greedy_episode_every: CountOrZero = 0,
         evaluation_episodes: Items = 16,
         loss: Given[SoftTies | SkipTies | RaoKupper | Davidson | None] = None,
+        record: Given[bool] = False,
     ) -> None:
         sizes = (episodes, replay_capacity, evaluation_episodes)
         check_parts(env, reward_model, queries, reward_update, shaping, policy_update, *sizes)
@@ -94,7 +96,7 @@ class OPRL:
         self._criterion, self.teacher, self._queries, self._reward_update = criterion, teacher, queries, reward_update
         self._shaping, self._policy_update, self._exploration = shaping, policy_update, exploration
         self.optimizers = self.policy_optimizer, self.reward_optimizer = policy_optimizer, reward_optimizer
-        self.metrics = (*OPRL_METRICS, *policy_update.metrics)
+        self.metrics = (*oprl_metrics(getattr(env, "return_range", None)), *policy_update.metrics)
         self._episodes, self._policy_start, self._greedy_episode_every = episodes, policy_start, greedy_episode_every
         self._evaluation_episodes, self._loss = evaluation_episodes, loss or SoftTies()
         self._trajectories = Store(replay_capacity, len(streams.seeds), trajectory_fields(env))
@@ -104,10 +106,12 @@ class OPRL:
             queries.segment or env.horizon,
             reward_update.dataset_capacity,
             queries.budget,
-            reopens=getattr(teacher, "takes_back", False),
+            record,
+            getattr(teacher, "takes_back", False),
         )
         self._held_out: Predictions | None = None
         self.step, self._success = 0, torch.zeros(len(streams.seeds), 0, device=streams.device)
+        self._returns = self._success  # of every episode so far; of a maze's, success says it all
         self._env_steps = torch.zeros(len(streams.seeds), dtype=torch.float64, device=streams.device)
         self._snapshots = Snapshots(env, len(streams.seeds), queries.segment or env.horizon)
         self.examples: dict[str, Tensor] = {}
@@ -128,7 +132,8 @@ class OPRL:
         fits = self._reward_update.due(step, self.preferences.asked) and self._reward_update.updates
         if fits and len(self.preferences.count):  # empty before the first answer
             count, fit = self.preferences.count, self._reward_update.fit
-            metrics["reward_loss"] = fit(self.streams, count, self._reward_loss, self.reward_optimizer)
+            first = not self.reward_optimizer.taken
+            metrics["reward_loss"] = fit(self.streams, count, self._reward_loss, self.reward_optimizer, first=first)
         self._snapshots.add(step + 1, new, self.reward_model)
         if step >= self._policy_start and getattr(self.teacher, "ready", True):
             batch = self._policy_update.batch(new, self._trajectories, self.streams)
@@ -137,30 +142,22 @@ class OPRL:
         if self._greedy_episode_every and step and step % self._greedy_episode_every == 0:
             self._trajectories.add(self._play(1, 0.0, "policy").fields())
         self._success = torch.cat([self._success, success], 1)
+        if not is_finite(self.env):
+            self._returns = torch.cat([self._returns, new.returns], 1)
         self.step += 1
         return metrics | {"labels_used": self.preferences.used.float()}
 
     def _play(self, episodes: int, epsilon: float, purpose: str) -> Trajectories:
-        drawn = self.streams.uniform(purpose, episodes, self.env.horizon)
-        return rollout(self.env, self.probabilities(epsilon), drawn)
-
-    def probabilities(self, epsilon: float = 0.0) -> Tensor:
-        """The chance of each action in every state, `[R, S, A]`, with a share `epsilon` of uniform actions."""
-        return epsilon / self.env.num_actions + (1 - epsilon) * self._log_probabilities().exp()
-
-    @torch.no_grad()
-    def _log_probabilities(self) -> Tensor:
-        states = torch.arange(self.env.num_states, device=self.streams.device)
-        return self.policy(states.expand(len(self.streams.seeds), -1))[0].log_probabilities
+        return play(self.env, self.policy, self.streams, purpose, episodes, epsilon)
 
     def _ask(self, step: int) -> None:
         """Ask where it is time, and take the answers that are there now."""
-        if self._queries.due(step):
-            if self.preferences.spent:
-                self.preferences.pass_over(self._queries.questions)
-            else:
-                asked = self._queries.draw(self._trajectories, self.reward_model, self.preferences, self.streams)
-                self.preferences.ask(asked, step)
+        number = self._queries.number(step)
+        if number and self.preferences.spent:
+            self.preferences.pass_over(number)
+        elif number:
+            asked = self._queries.draw(number, self._trajectories, self.reward_model, self.preferences, self.streams)
+            self.preferences.ask(asked, step)
         take_answers(self.teacher, self.preferences, self._trajectories, self.streams, step)
 
     def _reward_loss(self, indices: Tensor, mask: Tensor) -> Tensor:
@@ -183,15 +180,16 @@ class OPRL:
 
     def evaluate(self) -> dict[str, Tensor]:
         """What is known now, `[R]` each; success over the episodes so far."""
-        greedy = self.greedy_episode()
-        self._held_out = self._predicted()
+        greedy, fresh = play_greedily(self.env, self.policy, self.streams), self._fresh()
+        self._held_out = self._predicted(fresh)
         return {
             "greedy_success": self.env.success(greedy).float().squeeze(1),
             "greedy_steps": greedy.lengths.float().squeeze(1),
             **oprl_evaluation.predicted_answers(self._held_out),
-            **oprl_evaluation.reward_quality(self.env, self.reward_model, self.streams, self._policy_update.discount),
+            **oprl_evaluation.reward_quality(self.env, self.reward_model, fresh, self._policy_update.discount),
             "labels_used": self.preferences.used.float(),
             **oprl_evaluation.success(self._success),
+            **oprl_evaluation.returns(greedy, self._returns),
         }
 
     def play(self, episodes: int) -> dict[str, Tensor]:
@@ -210,41 +208,56 @@ class OPRL:
         self.reward_optimizer.restore(state["reward_model"])
         self.reward_model.restore(state["reference"])
 
-    def greedy_episode(self) -> Trajectories:
-        """One episode a seed that takes the most probable action; the lowest index wins a tie."""
-        best = one_hot(self.probabilities().argmax(-1), self.env.num_actions)
-        return rollout(self.env, best, torch.zeros(len(best), 1, self.env.horizon))
-
-    def _predicted(self) -> Predictions:
-        """What the model says of pairs of fresh episodes, half of them of random actions, and the answers."""
+    def _fresh(self) -> Trajectories:
+        """Episodes that nothing is learned from, half of them of random actions."""
         self.streams.restart("evaluation")
-        half = self._evaluation_episodes // 2
-        fresh = Trajectories.join([self._play(half, share, "evaluation") for share in (0.0, 1.0)])
-        number = 8 * self._evaluation_episodes
-        return oprl_evaluation.predictions(fresh, self._criterion, self.reward_model, self.streams, number)
+        return Trajectories.join([self._play(self._evaluation_episodes // 2, e, "evaluation") for e in (0.0, 1.0)])
+
+    def _predicted(self, fresh: Trajectories) -> Predictions:
+        """What the model says of pairs of fresh episodes, or parts of them as they are asked about, and the answers."""
+        number, queries = 8 * self._evaluation_episodes, self._queries
+        return oprl_evaluation.predictions(fresh, self._criterion, self.reward_model, self.streams, number, queries)
 
     @torch.no_grad()
     def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
         """The charts of this experiment, by file name; see `Algorithm.figures`."""
-        seed = oprl_figures.median_seed(history, living)
-        greedy, goal_steps = self.greedy_episode(), self._snapshots.goal_steps(self.step)
+        outcome = oprl_figures.outcome(self.metrics)
+        seed = oprl_figures.median_seed(history, living, outcome)
+        greedy, goal_steps = play_greedily(self.env, self.policy, self.streams), self._snapshots.goal_steps(self.step)
+        chances = np.zeros((0, 0))
+        if is_finite(self.env):
+            chances = probabilities(self.env, self.policy, self.streams)[seed].cpu().numpy()
         learned = Learned(
             seed=oprl_figures.seed_words(self.streams.seeds[seed], living),
             success=self._success[seed].cpu().numpy(),
             labels=int(self.preferences.used[seed]),
-            policy=self.probabilities()[seed].cpu().numpy(),
+            policy=chances,
             rewards=self._snapshots.rewards(seed, self.step, self.reward_model),
             states=torch.cat([greedy.states[seed, 0, : greedy.lengths[seed, 0]], greedy.last[seed]]).cpu().numpy(),
             questions=self._snapshots.questions(seed),
+            returns=self._returns[seed].cpu().numpy(),
+            reward_of=partial(self._reward_of, seed),
         )
-        charts = oprl_figures.figures(history, living, goal_steps, self._held_out, self._episodes)
+        charts = oprl_figures.figures(history, living, goal_steps, self._held_out, self._episodes, outcome)
         return charts | self.env.figures(learned)
+
+    @torch.no_grad()
+    def _reward_of(self, seed: int, states: NDArray[Any], actions: NDArray[Any]) -> NDArray[np.floating]:
+        """One seed's rewards `[K]` of steps."""
+        given = (
+            torch.from_numpy(values).expand(len(self.streams.seeds), *values.shape) for values in (states, actions)
+        )
+        return np.asarray(self.reward_model.step_rewards(*given)[seed].cpu().numpy())
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
         policy, reward = self._rows()
+        critic = (
+            {"value": (self.policy.critic, self.policy_optimizer, policy)} if hasattr(self.policy, "critic") else {}
+        )
         return trained(
             policy=(self.policy, self.policy_optimizer, policy),
+            **critic,
             reward_model=(self.reward_model, self.reward_optimizer, reward),
         )
 
@@ -252,7 +265,7 @@ class OPRL:
         """Rows of the batches of features that the policy and the reward model see; none where states are numbers."""
         if isinstance(self.env.observation_space, Discrete):
             return (), ()
-        every, steps = self.env.num_states, self.env.horizon
+        every, steps = self.env.num_states if is_finite(self.env) else self._episodes, self.env.horizon
         part = -(-self._episodes * steps // getattr(self._policy_update, "minibatches", 1))
         return (every, steps, part), (every, 2 * self._reward_update.batch * (self._queries.segment or steps))
 
@@ -270,6 +283,7 @@ class OPRL:
             "held_out": {} if self._held_out is None else self._held_out._asdict(),
             "snapshots": self._snapshots.state(),
             "streams": self.streams.state(),
+            **({} if is_finite(self.env) else {"returns": self._returns}),
             **teacher_state(self.teacher),
         }
 
@@ -281,9 +295,10 @@ class OPRL:
         pairs = Field((replicas, None), torch.float32)
         held_out = dict.fromkeys(Predictions._fields, pairs) if state.get("held_out") else {}
         checked = {"step": int, "success": Field((replicas, None), self._success.dtype), "held_out": held_out}
-        checked["env_steps"] = self._env_steps
-        check_state(dict.fromkeys(self.state().keys() - {"teacher"}, object) | checked, state)
+        checked |= {"env_steps": self._env_steps, "returns": Field((replicas, None), self._returns.dtype)}
+        check_state({name: checked.get(name, object) for name in self.state().keys() - {"teacher"}}, state)
         self.step, self._success, self._env_steps = state["step"], state["success"], state["env_steps"]
+        self._returns = state.get("returns", self._returns)
         self._held_out = Predictions(**state["held_out"]) if held_out else None
         self.policy_optimizer.restore(state["policy"])
         self.reward_optimizer.restore(state["reward_model"])

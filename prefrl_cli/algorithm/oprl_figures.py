@@ -8,17 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl_cli.charts.figures import Array, Curves, Figure, History, Line, Panel
+from prefrl_cli.core.metric import by_name
 from prefrl_cli.reward_model.reliability_figure import reliability_figure
 from prefrl_cli.stats.aggregates import moving_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from prefrl_cli.core.metric import Metric
     from prefrl_cli.reward_model.quality import Predictions
 
 _SMOOTHED_EPISODES = 20  # as the tutorial's charts
 
 
 def figures(
-    history: History, living: NDArray[np.bool_], goal_steps: Array, held_out: Predictions | None, episodes: int
+    history: History,
+    living: NDArray[np.bool_],
+    goal_steps: Array,
+    held_out: Predictions | None,
+    episodes: int,
+    result: Metric,
 ) -> dict[str, Figure]:
     """Charts of OPRL over all seeds.
 
@@ -29,20 +38,27 @@ def figures(
         goal_steps: mean steps of the successful episodes of an update, `[N, R]`; NaN where none was.
         held_out: what the model said at the last evaluation; none before the first.
         episodes: played by each seed an update.
+        result: what counts, see `outcome`.
 
     Returns:
         Charts by file name: `training`, and `reliability` where it was measured.
     """
-    charts: dict[str, Figure] = {"training": _training(history, goal_steps, episodes)}
+    charts: dict[str, Figure] = {"training": _training(history, goal_steps, episodes, result)}
     if held_out is not None:
         chances, labels, weights = held_out.arrays()
         charts |= reliability_figure(chances, labels, weights * living[:, None])
     return charts
 
 
-def median_seed(history: History, living: NDArray[np.bool_]) -> int:
-    """The living replica of median success over all episodes (of two the lower); the lowest index wins a tie."""
-    success = history.get("success", np.zeros((0, len(living))))
+def outcome(metrics: Sequence[Metric]) -> Metric:
+    """What of each update is drawn as the result: the return where it is a headline, else the success."""
+    known = by_name(metrics)
+    return known["return" if "return_last" in known else "success"]
+
+
+def median_seed(history: History, living: NDArray[np.bool_], result: Metric) -> int:
+    """The living replica of median result over all episodes (of two the lower); the lowest index wins a tie."""
+    success = history.get(result.name, np.zeros((0, len(living))))
     share = np.where(np.isnan(success), 0.0, success).sum(0)
     order = np.argsort(np.where(living, share, np.inf), kind="stable")  # those that failed come last
     return int(order[(int(living.sum()) - 1) // 2])
@@ -56,12 +72,14 @@ def seed_words(seed: int, living: NDArray[np.bool_]) -> str:
     return f"seed {seed}, the median of {number} by success" + (" that did not fail" if number < len(living) else "")
 
 
-def _training(history: History, goal_steps: Array, episodes: int) -> Curves:
+def _training(history: History, goal_steps: Array, episodes: int, result: Metric) -> Curves:
     window = max(1, -(-_SMOOTHED_EPISODES // episodes))
-    success = history["success"]
+    success, of_success = history[result.name], result.name == "success"
     none = np.full_like(success, np.nan)
     played = episodes * np.arange(len(success) + 1)
     whole, share = (0.0, float(played[-1])), (-0.03, 1.05)
+    title, unit = ("Success", "share that reach the goal") if of_success else ("Return", result.unit)
+    limits = share if of_success else None
 
     def smooth(values: Array) -> tuple[Line]:
         return (Line(played[1:], values, style="smooth", window=window),)
@@ -71,8 +89,8 @@ def _training(history: History, goal_steps: Array, episodes: int) -> Curves:
     chance = Line(played[[0, -1]], np.full((2, 1), 0.5), "chance", "dashed")
     by_labels = _by_labels(moving_mean(success, window), history.get("labels_used", np.zeros_like(success)))
     panels = (
-        Panel("Success", "episodes", "share that reach the goal", smooth(success), share, x_range=whole),
-        Panel("Success by labels used", "labels", "share that reach the goal", (by_labels,), share, x_scale="log"),
+        Panel(title, "episodes", unit, smooth(success), limits, x_range=whole),
+        Panel(f"{title} by labels used", "labels", unit, (by_labels,), limits, x_scale="log"),
         Panel("Way to the goal", "episodes", "steps, where reached", smooth(steps), x_range=whole),
         Panel("Reward model", "episodes", "loss (nats)", smooth(history.get("reward_loss", none)), x_range=whole),
         Panel("Preferences predicted", "episodes", "share of held-out pairs", (Line(played, accuracy), chance), share),

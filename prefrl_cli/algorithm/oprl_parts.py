@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.environment import Environment, FiniteEnvironment, VectorEnvironment, is_finite
 from prefrl_cli.core.option_types import OptionError
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
@@ -16,7 +16,7 @@ from prefrl_cli.reward_model.reward_update import RewardUpdate
 
 
 def check_parts(
-    env: FiniteEnvironment,
+    env: Environment,
     reward_model: Any,
     queries: UniformTrajectories,
     reward_update: RewardUpdate,
@@ -35,7 +35,8 @@ def check_parts(
     Raises:
         OptionError: naming the option and what to type.
     """
-    for name in ("observation_space", "action_space", *FiniteEnvironment.__annotations__):
+    kind = FiniteEnvironment if is_finite(env) else VectorEnvironment
+    for name in ("observation_space", "action_space", *Environment.__annotations__, *kind.__annotations__):
         if not hasattr(env, name):
             raise OptionError("env", type(env).__name__, f"has no {name}, which oprl needs; see docs/extending.md")
     capacity = reward_update.dataset_capacity
@@ -58,6 +59,8 @@ def check_parts(
         raise OptionError("queries.start", queries.start, "no two trajectories are kept then", 1)
     if getattr(reward_model, "rewards_actions", False) and getattr(shaping, "needs_state_rewards", False):
         raise OptionError("reward_model", "implicit", "rewards steps, not states", "process")
+    if not is_finite(env) and queries.centres:
+        raise OptionError("queries", "centres", "needs states that are numbered", "uniform_trajectories")
     if queries.needs_members and reward_model.members < 2:
         raise OptionError("reward_model.members", 1, "no two disagree", 3)
     if (queries.segment or 0) > env.horizon:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from prefrl_cli.charts.figures import Question
-from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.environment import Environment, is_finite
 from prefrl_cli.core.saved_state import Field, check_state
-from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.core.trajectories import Trajectories, action_field, state_field
 from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.questions import Model
 
@@ -28,21 +28,23 @@ class RewardModel(Model, Protocol):
 class Snapshots:
     """The rewards after the updates 1, 2, 4, 8, ..., and the first answered question of each seed from each of them on.
 
+    Rewards are kept where states are numbered.
+
     Nothing depends on how many updates there will be, nor on other seeds: a run that is stopped and resumed, or
     extended, has the snapshots of a run that never stopped. Nothing random is drawn.
 
     Args:
-        env: gives the numbers of states and actions.
+        env: gives the spaces of states and actions.
         replicas: R.
         steps: T, most steps of a path that is asked about.
     """
 
-    def __init__(self, env: FiniteEnvironment, replicas: int, steps: int) -> None:
-        self._replicas = replicas
+    def __init__(self, env: Environment, replicas: int, steps: int) -> None:
+        self._env, self._replicas, self._tables = env, replicas, is_finite(env)
         self._fields = {
             "update": Field((replicas,), torch.int64),
-            "states": Field((replicas, 2, steps), torch.int64, env.num_states),
-            "actions": Field((replicas, 2, steps), torch.int64, env.num_actions),
+            "states": state_field(env, (replicas, 2, steps)),
+            "actions": action_field(env, (replicas, 2, steps)),
             "lengths": Field((replicas, 2), torch.int64, steps + 1),
             "label": Field((replicas,), torch.float32),
             "chance": Field((replicas,), torch.float32),  # NaN where there is no question yet
@@ -87,16 +89,17 @@ class Snapshots:
     @torch.no_grad()
     def add(self, update: int, new: Trajectories, reward_model: RewardModel) -> None:
         """Note how long an update's episodes took that reached the goal, and keep the learned reward as it is then."""
-        reached = new.returns > 0
+        reached = self._env.success(new)
         steps = torch.where(reached, new.lengths, 0).sum(1) / reached.sum(1)  # NaN where none did
         self._goal_steps = torch.cat([self._goal_steps, steps[:, None]], 1)
-        if _due(update, self._rewards):
+        if self._tables and _due(update, self._rewards):
             self._rewards[str(update)] = reward_model.reward_table()
 
     @torch.no_grad()
     def rewards(self, seed: int, update: int, reward_model: RewardModel) -> dict[int, NDArray[np.floating]]:
         """Update -> the table of rewards of one replica, `[S, A]`; the last is that of now, after this `update`."""
-        tables = {int(taken): table for taken, table in self._rewards.items()} | {update: reward_model.reward_table()}
+        tables = {int(taken): table for taken, table in self._rewards.items()}
+        tables |= {update: reward_model.reward_table()} if self._tables else {}
         return {taken: table[seed].cpu().numpy() for taken, table in tables.items()}
 
     def questions(self, seed: int) -> tuple[Question, ...]:
@@ -141,10 +144,10 @@ class Snapshots:
             return
         check_state({"rewards": object, "questions": object, "goal_steps": object}, state, "snapshots")
         check_state(Field((self._replicas, None), self._goal_steps.dtype), state["goal_steps"], "snapshots.goal_steps")
-        table, taken = reward_model.reward_table(), dict[str, Tensor]()
+        taken = dict[str, Tensor]()
         for update in range(updates - state["goal_steps"].shape[1] + 1, updates + 1):  # all since the first was noted
-            if _due(update, taken):
-                taken[str(update)] = table
+            if self._tables and _due(update, taken):
+                taken[str(update)] = reward_model.reward_table()
         questions = dict.fromkeys(state["questions"], self._fields)
         check_state({"rewards": taken, "questions": questions, "goal_steps": object}, state, "snapshots")
         self._rewards = {update: state["rewards"][update] for update in taken}

@@ -101,3 +101,15 @@ def _palette() -> Image.Image:
     image = Image.new("P", (1, 1))
     image.putpalette(np.stack([*colours, *mixed]).round().astype(np.uint8).tobytes())
     return image
+
+
+def text_picture(shapes: Sequence[Shape], columns: int = 48) -> str:
+    """Shapes in letters, half as many rows as columns; a letter is the colour that most of its place has."""
+    wide, high = 6, 12  # pixels of a letter
+    pixels = np.asarray(picture(shapes, wide * columns), dtype=np.int64)
+    known = np.array([ImageColor.getrgb(colour) for colour in COLOURS.values()])
+    nearest = np.abs(pixels[:, :, None] - known).sum(-1).argmin(-1).reshape(-1, high, columns, wide)
+    share = (nearest[..., None] == np.arange(len(known))).mean((1, 3))  # [rows, columns, colours]
+    share[..., :2] = 0.08
+    letters = np.array(list("  .#=|o@"))  # in the order of COLOURS
+    return "".join("".join(row).rstrip() + "\n" for row in letters[share.argmax(-1)])

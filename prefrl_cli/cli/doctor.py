@@ -19,7 +19,11 @@ from prefrl_cli.cli.command import FAILED, REFUSED, run_command, version
 USAGE = """\
 prefrl-doctor: whether prefrl works on this machine, and a seed is a seed.
 
-usage: prefrl-doctor
+usage: prefrl-doctor [env=ID [OPTION=VALUE ...]]
+
+With env=ID it tries an environment of Gymnasium, such as env=Acrobot-v1, and
+names what is wrong with it; env.kwargs=... and the other options of env work
+as in prefrl-train, and so does allow_targets.
 
 Prints a line for each thing that runs need: packages, Python, threads, the
 library of matrix products, whether one seed alone gives bit for bit what it
@@ -83,11 +87,13 @@ def _examine(arguments: Sequence[str]) -> int:
     if "--version" in arguments:
         print(version())
         return 0
-    if arguments:
-        print(f"prefrl-doctor: {arguments[0]!r}: takes no argument; see prefrl-doctor --help", file=sys.stderr)
+    typed = [text for text in arguments if re.match(r"env=|env\.\w+=|allow_targets=", text)]
+    if len(typed) < len(arguments) or (typed and not any(text.startswith("env=") for text in typed)):
+        wrong = next(iter([text for text in arguments if text not in typed] or typed))
+        print(f"prefrl-doctor: {wrong!r}: type env=ID, or nothing; see prefrl-doctor --help", file=sys.stderr)
         return REFUSED
     well = True
-    for finding in findings():
+    for finding in environment(typed) if typed else findings():
         print(finding, flush=True)
         well = well and finding.mark != "!!"
     print("all is well" if well else "what is marked !! needs a cure")
@@ -106,6 +112,28 @@ def findings() -> Iterator[Finding]:
     yield disk(Path("outputs") if Path("outputs").is_dir() else Path())
     yield memory()
     yield from extras()
+
+
+def environment(typed: Sequence[str]) -> Iterator[Finding]:
+    """What is wrong with an environment of Gymnasium.
+
+    Raises:
+        ConfigError: where there is no such environment, or it cannot be used.
+    """
+    from prefrl_cli.config.build import build
+    from prefrl_cli.config.compose import composed
+    from prefrl_cli.env.gymnasium_check import defects
+
+    options = [text.replace("env=", "env.id=", 1) if text.startswith("env=") else text for text in typed]
+    env: Any = build(composed(["experiment=gymnasium", *options])).env  # type: ignore[attr-defined]
+    name = next(text for text in typed if text.startswith("env=")).removeprefix("env=")
+    features, actions = env.observation_space.shape[0], env.action_space
+    acts = f"{actions.n} actions" if hasattr(actions, "n") else f"actions of {actions.shape[0]} numbers"
+    yield Finding(name, f"{features} numbers are observed, {acts}, at most {env.horizon} steps")
+    found = list(defects(env))
+    yield from (Finding(name, defect.what, "!!", defect.cure) for defect in found)
+    if not found:
+        yield Finding(name, "repeats, alone and beside others; its observations lie in their space; its episodes end")
 
 
 def packages() -> Iterator[Finding]:

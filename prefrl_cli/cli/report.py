@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefrl_cli.cli.command import FAILED, REFUSED, Parser, run_command
+from prefrl_cli.cli.command import Parser, run_command
+from prefrl_cli.core.option_types import ConfigError, Failed
 from prefrl_cli.files.texts import shown, typed_path
 
 PAGE, TABLE = "report.html", "report.csv"
@@ -65,11 +66,7 @@ def _foreign(output: Path) -> str | None:
 def _report(paths: list[Path], output: Path) -> int:
     for path in paths:
         if not path.is_dir():
-            print(
-                f"prefrl-report: {shown(path)}: there is no such folder; type a run directory or a folder",
-                file=sys.stderr,
-            )
-            return REFUSED
+            raise ConfigError(f"{path}: there is no such folder; type a run directory or a folder")
     # Matrices of a report are small: threads would only wait for each other. Before numpy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from prefrl_cli.files.write import clear_parts, write_whole
@@ -82,19 +79,13 @@ def _report(paths: list[Path], output: Path) -> int:
     if links:
         print(f"prefrl-report: links not followed: {links}; type a linked folder's path to include it", file=sys.stderr)
     if len(runs) == links:
-        print(f"prefrl-report: no run in {', '.join(map(shown, paths))}; a run has a status.json", file=sys.stderr)
-        return FAILED
+        raise Failed(f"no run in {', '.join(map(str, paths))}; a run has a status.json")
     own = [run.path for run in runs if run.status not in ("linked", "missing")]  # a folder that is not there is empty
     inside = [path for path in own if output.resolve().is_relative_to(path.resolve())]
     if inside:
-        print(
-            f"prefrl-report: --output {shown(output)} lies in the run {shown(inside[0])}; type another folder",
-            file=sys.stderr,
-        )
-        return REFUSED
+        raise ConfigError(f"--output {output} lies in the run {inside[0]}; type another folder")
     if (foreign := _foreign(output)) is not None:
-        print(f"prefrl-report: --output {output}: holds {foreign}; type -o DIR", file=sys.stderr)
-        return REFUSED
+        raise ConfigError(f"--output {output}: holds {foreign}; type -o DIR")
     if len(runs) > _MANY and sys.stderr.isatty():
         print(f"{len(runs)} runs read; now their statistics and charts", file=sys.stderr)
     found = results(runs)
@@ -104,8 +95,7 @@ def _report(paths: list[Path], output: Path) -> int:
             clear_parts(output, of=name)
             write_whole(output / name, text)
     except OSError as problem:
-        print(f"prefrl-report: {shown(output)}: cannot be written ({problem.strerror}); type -o DIR", file=sys.stderr)
-        return FAILED
+        raise Failed(f"{output}: cannot be written ({problem.strerror}); type -o DIR") from None
     counts = Counter(run.status for run in runs if run.status != "linked")
     told = ", ".join(f"{counts[status]} {status}" for status in sorted(counts, key=lambda one: one != "finished"))
     number = counts.total()

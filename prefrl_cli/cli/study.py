@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
+import signal
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefrl_cli.cli.command import FAILED, Parser, run_command
 from prefrl_cli.core.option_types import ConfigError, show
-from prefrl_cli.files.lock import LOCK, hold
-from prefrl_cli.files.read import not_plain
 from prefrl_cli.files.texts import read_text, shown, typed_path
-from prefrl_cli.files.write import clear_parts, write_whole
+from prefrl_cli.files.write import write_whole
 
 if TYPE_CHECKING:
-    from prefrl_cli.study.jobs import Job
+    from prefrl_cli.study.rows import Rows
     from prefrl_cli.study.study import Result, Study
 
 _WIDTH = 80
@@ -28,7 +25,8 @@ _TEXT = """Runs that answer one question together, as a table with intervals and
 
 NAME is a file of conf/study/, a YAML file of your own, or `all`. Each row of a
 study is an ordinary run below the output folder. Stopped or killed, the same
-command goes on: finished rows are left as they are."""
+command goes on: finished rows are left as they are. Rows are run as the jobs of
+a sweep are: hydra/launcher=slurm and its options choose where."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="maze_size, my/study.yaml, all, ...")
     parser.add_argument("--list", action="store_true", help="say which studies there are, and how long each takes")
     parser.add_argument("--quick", action="store_true", help="few seeds and steps: to see that it runs")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="rows at once, a thread each; default: 1")
+    parser.add_argument("--jobs", type=int, metavar="N", help="rows at once on this machine; default: 1")
     parser.add_argument(
         "--output-dir", type=typed_path, metavar="DIR", help="of one study; default: outputs/studies/NAME"
     )
@@ -62,13 +60,10 @@ def _studies(typed: argparse.Namespace) -> int:
         for name in choices("study"):
             print(_listed(load(name)))
         return 0
-    from prefrl_cli.study.jobs import jobs
-
-    names = choices("study") if "all" in typed.names else list(dict.fromkeys(typed.names))
+    how, named = _launcher(typed)
+    names = choices("study") if "all" in named else list(dict.fromkeys(named))
     if not names:
         raise ConfigError("which study? type prefrl-study NAME, or --list")
-    if typed.jobs < 1:
-        raise ConfigError(f"--jobs {typed.jobs}: must be 1 or more")
     if typed.output_dir and len(names) > 1:
         raise ConfigError("--output-dir: is the folder of one study; leave it out, or type one NAME")
     studies = [load(name, quick=typed.quick) for name in names]
@@ -79,8 +74,27 @@ def _studies(typed: argparse.Namespace) -> int:
         print(f"some {sum(known):g} minutes with --jobs 2 on two cores{more}; what is finished already is skipped")
     top = Path("outputs", "studies-quick" if typed.quick else "studies")
     folders = [typed.output_dir or top / study.name for study in studies]
-    plans = [(study, folder, jobs(study, folder)) for study, folder in zip(studies, folders, strict=True)]
-    return max(_run(*plan, typed.jobs, typed.readme) for plan in plans)
+    from prefrl_cli.study.rows import Rows, composed
+
+    plans = [Rows(one, at, [composed(row) for row in one.rows]) for one, at in zip(studies, folders, strict=True)]
+    return max(_run(rows, how, typed.readme) for rows in plans)
+
+
+def _launcher(typed: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The overrides that say how rows are run, and the other words, which are names of studies.
+
+    Raises:
+        ConfigError: for both ways to say it at once, and for other options.
+    """
+    how = [text for text in typed.names if text.startswith(("hydra/launcher=", "hydra.launcher."))]
+    names = [text for text in typed.names if text not in how]
+    if wrong := [text for text in names if "=" in text and not Path(text).exists()]:
+        raise ConfigError(f"{show(wrong[0])}: a study sets the options of its rows; type it with prefrl-train instead")
+    if how and typed.jobs is not None:
+        raise ConfigError(f"--jobs {typed.jobs}: is for this machine, and {how[0]} says where; type one of them")
+    if typed.jobs is not None and typed.jobs < 1:
+        raise ConfigError(f"--jobs {typed.jobs}: must be 1 or more")
+    return how or ["hydra/launcher=processes", f"hydra.launcher.jobs={typed.jobs or 1}"], names
 
 
 def _listed(study: Study) -> str:
@@ -89,37 +103,42 @@ def _listed(study: Study) -> str:
     return textwrap.fill(text, _WIDTH, initial_indent=f"{study.name:<17} ", subsequent_indent=" " * 18)
 
 
-def _run(study: Study, folder: Path, rows: list[Job], at_once: int, readme: Path | None) -> int:
+def _run(rows: Rows, how: Sequence[str], readme: Path | None) -> int:
     """One study to its end; 1 where a row failed."""
-    from prefrl_cli.study.jobs import train_rows
+    from prefrl_cli.run.signals import Interrupted
     from prefrl_cli.study.study import measure
+    from prefrl_cli.sweep.progress import Watch, table_of_failures
+    from prefrl_cli.sweep.start import run_rows
 
-    with _held(folder, study.name):
-        line, began = _Line(study, rows), time.monotonic()
+    study, folder, began = rows.study, rows.path, time.monotonic()
+    with rows:
+        for news in rows.prepare():
+            print(shown(news), file=sys.stderr)
         try:
-            train_rows(rows, at_once, line.tell)
-        finally:
-            line.close()
-        if ran := sum(job.before < 1.0 for job in rows):
-            print(f"{study.name}: {ran} rows in {(time.monotonic() - began) / 60:.1f} min", file=sys.stderr)
-        failed = [job for job in rows if job.state != "finished"]
-        for job in failed:
-            print(f"  {shown(job.row.name)}\n      {shown(job.reason)}", file=sys.stderr)
+            failures = run_rows(rows, rows.overrides(), how, Watch(rows, study.name)) if rows.left else []
+        except KeyboardInterrupt as problem:
+            number = getattr(problem, "exit_code", 128 + signal.SIGINT) - 128
+            raise Interrupted(number, "stopped; the same command goes on") from None
+        if rows.left:
+            print(f"{study.name}: {len(rows.left)} rows in {(time.monotonic() - began) / 60:.1f} min", file=sys.stderr)
+        names = {row.folder: row.name for row in study.rows}
+        if failures:
+            print(*table_of_failures([(names[name], why) for name, why in failures]), sep="\n", file=sys.stderr)
         results = measure(study, folder)
         try:
             _write(study, results, folder)
-            if readme and not failed:
+            if readme and not failures:
                 _write_readme(readme, study, results, folder)
         except OSError as problem:
             where = shown(problem.filename or folder)
             print(f"prefrl-study: {where}: {problem.strerror or problem}", file=sys.stderr)
             return FAILED
-    return FAILED if failed else 0
+    return FAILED if failures else 0
 
 
 def _write(study: Study, results: list[Result], folder: Path) -> None:
     from prefrl_cli.run.directory import RunDirectory
-    from prefrl_cli.study.study import markdown, table
+    from prefrl_cli.study.table import markdown, table
 
     picture = None
     if any(one.finished for one in results):
@@ -138,7 +157,7 @@ def _named(page: str, study: Study) -> bool:
 
 def _write_readme(page: Path, study: Study, results: list[Result], folder: Path) -> None:
     """The table between the page's markers, and the chart beside the page."""
-    from prefrl_cli.study.study import markdown, place
+    from prefrl_cli.study.table import markdown, place
 
     before = read_text(page)
     if not _named(before, study):
@@ -152,7 +171,7 @@ def _write_readme(page: Path, study: Study, results: list[Result], folder: Path)
 
 def _check_readme(typed: argparse.Namespace, studies: list[Study]) -> None:
     """Refuse what would only be found out after hours."""
-    from prefrl_cli.study.study import place
+    from prefrl_cli.study.table import place
 
     if typed.quick:
         raise ConfigError("--readme: a quick study says nothing; leave --quick out")
@@ -167,77 +186,6 @@ def _check_readme(typed: argparse.Namespace, studies: list[Study]) -> None:
                 )
     except ValueError as problem:
         raise ConfigError(f"{typed.readme}: {problem}") from None
-
-
-@contextlib.contextmanager
-def _held(folder: Path, name: str) -> Iterator[None]:
-    """Keep another command from running the same study at the same time."""
-    with contextlib.ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if (wrong := not_plain(folder)) is not None:
-                raise ConfigError(wrong)
-            if (others := sorted(entry.name for entry in folder.iterdir())) and LOCK not in others:
-                raise ConfigError(
-                    f"--output-dir {show(str(folder))}: is not empty (it holds {show(others[0])}) and no study's;"
-                    " type another folder"
-                )
-            stack.callback(os.close, hold(folder / LOCK))
-            clear_parts(folder)
-        except BlockingIOError:
-            raise ConfigError(f"{name}: is running in another process, in {folder}; wait until it ends") from None
-        except OSError as problem:
-            reason = problem.strerror or problem
-            raise ConfigError(f"{folder}: cannot be written ({reason}); type --output-dir DIR") from None
-        yield
-
-
-def _show(text: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal has been closed: the rows are stopped, or go on without it
-        print(text, end="", file=sys.stderr, flush=True)
-
-
-class _Line:
-    """How a study stands: one line that is written over in a terminal, else a line for each piece of news."""
-
-    def __init__(self, study: Study, rows: list[Job]) -> None:
-        self._name, self._rows, self._began = study.name, rows, time.monotonic()
-        self._terminal = sys.stderr.isatty()
-        self._shown = False
-
-    def tell(self, news: str | None) -> None:
-        """Show how the rows stand, after the news if there are some."""
-        if not self._terminal:
-            if news is not None:
-                _show(f"{self._counts()}, {shown(news)}\n")
-            return
-        if news is not None:
-            _show(f"\r{shown(news)}\033[K\n")
-        running = [f"{job.row.name} {100 * job.share():.0f} %" for job in self._rows if job.state == "running"]
-        text = ", ".join([self._counts(), *running])
-        cut = text if len(text) < _WIDTH else f"{text[: _WIDTH - 2]}â¦"
-        _show(f"\r{shown(cut)}\033[K")
-        self._shown = True
-
-    def close(self) -> None:
-        """End the line."""
-        if self._shown:
-            _show("\n")
-
-    def _counts(self) -> str:
-        states = [job.state for job in self._rows]
-        failed = f", {states.count('failed')} failed" if "failed" in states else ""
-        return f"{self._name}: {states.count('finished')} of {len(states)} done{failed}{self._left()}"
-
-    def _left(self) -> str:
-        """The time that the rest takes at the speed so far."""
-        shares = [(job.work, job.before, job.share()) for job in self._rows]
-        done = sum(work * max(now - before, 0.0) for work, before, now in shares)
-        left = sum(work * (1.0 - now) for work, _, now in shares)
-        if not done or not left:
-            return ""
-        seconds = (time.monotonic() - self._began) * left / done
-        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
 
 
 if __name__ == "__main__":

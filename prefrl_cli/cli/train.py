@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from prefrl_cli.cli.command import REFUSED, exit_code, run_command, version
 from prefrl_cli.config.overrides import Typed
-from prefrl_cli.core.option_types import ConfigError, as_typed, show
+from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.files.texts import typed_path
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(arguments: list[str]) -> int:
-    from prefrl_cli.cli import help as text
+    from prefrl_cli.cli.typed import help as text
 
     if not arguments:
         print("prefrl-train: which experiment? type prefrl-train experiment=NAME, or --help", file=sys.stderr)
@@ -60,7 +60,7 @@ def train(typed: Typed) -> int:
     Raises:
         ConfigError: for a wrong option.
     """
-    from prefrl_cli.cli import hydra_options
+    from prefrl_cli.cli.typed import hydra_options
     from prefrl_cli.config import trust
     from prefrl_cli.run.directory import RECORD
 
@@ -74,7 +74,7 @@ def train(typed: Typed) -> int:
         return resume(typed)
     from prefrl_cli.config.compose import call_hydra, one_line_errors, only_check
     from prefrl_cli.run.lifecycle import run_job
-    from prefrl_cli.sweep.start import resume_sweep, run_sweep
+    from prefrl_cli.sweep.start import resume_sweep, run, sweep_of
 
     flags = typed.flags
     with one_line_errors(typed):
@@ -89,7 +89,7 @@ def train(typed: Typed) -> int:
             return resume_sweep(typed_path(folder), typed)
         if not flags.multirun:
             return call_hydra(typed, lambda config, overrides: exit_code(run_job(config, overrides, page=label_page)))
-        return run_sweep(typed)
+        return run(typed, sweep_of(typed))
 
 
 @contextlib.contextmanager
@@ -141,47 +141,14 @@ def resume(typed: Typed) -> int:
         ConfigError: for a folder that holds no run, a finished one, or an option that is not allowed.
         Interrupted: as for any run.
     """
-    from prefrl_cli.cli.hydra_options import COMMANDS
-    from prefrl_cli.config.options import Configuration, Run, change, check_value, signature
-    from prefrl_cli.config.overrides import overrides
-    from prefrl_cli.config.trust import check_trackers
-    from prefrl_cli.run.directory import STATUS, half_begun
-    from prefrl_cli.run.lifecycle import branch, named_checkpoint, not_in_place, resume_run
-    from prefrl_cli.run.outputs import LATEST, latest
-    from prefrl_cli.run.provenance import chosen_trackers, stored_config
+    from prefrl_cli.cli.typed.hydra_options import COMMANDS
+    from prefrl_cli.run.lifecycle import go_on
+    from prefrl_cli.run.outputs import going_on
 
-    wanted = typed.value("resume")
     for name, flag in {**COMMANDS, "config_dir": "--config-dir", "package": "--package"}.items():
         if getattr(typed.flags, name) not in (None, False):
             raise ConfigError(f"{flag}: beside a run type only NAME=VALUE, such as steps=200")
-    values = overrides(typed.without("resume"))
-    experiment = values.pop("experiment", None)
-    if not wanted:
-        raise ConfigError("resume='': which run? type resume=RUN_DIR, or resume=latest")
-    named = named_checkpoint(str(typed_path(wanted)))
-    new = check_value("output_dir", signature(Run)["output_dir"], values.pop("output_dir", None))
-    folder = latest(experiment) if wanted == LATEST else named[0] if named else typed_path(wanted)
-    if folder.is_dir() and half_begun(folder):
-        raise ConfigError(
-            f"resume={show(wanted)}: this run was stopped before it had begun; type its own command again,"
-            f" with output_dir={as_typed(wanted)}"
-        )
-    if not (folder / STATUS).exists():
-        raise ConfigError(f"resume={show(wanted)}: holds no run; type the folder that prefrl-train printed")
-    stored = stored_config(folder)
-    if experiment not in (None, stored["experiment"]):
-        raise ConfigError(f"experiment={show(experiment)}: {folder} is a run of {stored['experiment']}")
-    if "logger" in values:
-        stored["logger"] = chosen_trackers(stored.get("logger"), values.pop("logger"))
-    check_trackers(folder, stored, values)
-    changed = change(stored, values)
-    options = [f"experiment={stored['experiment']}", *typed.without("resume", "experiment")]
-    if new is not None and (named or Path(new).resolve() != folder.resolve()):
-        config = Configuration.of({**changed, "output_dir": new})
-        return exit_code(branch(folder, named and named[1], Path(new), config, options, page=label_page))
-    if named:
-        raise not_in_place(*named)
-    return exit_code(resume_run(folder, Configuration.of(changed), options, extend="steps" in values, page=label_page))
+    return exit_code(go_on(going_on(typed), label_page))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.config.choices import GROUPS, PARTS, not_set
-from prefrl_cli.config.group import Group, is_optimizer, is_part
+from prefrl_cli.config.group import Group, is_optimizer, is_part, preferences_for
 from prefrl_cli.config.options import Configuration, Option, Run, check_value, mapping, signature
 from prefrl_cli.config.overrides import option
 from prefrl_cli.core.option_types import ConfigError, show, suggest
@@ -56,9 +56,11 @@ def build(config: Configuration | Mapping[str, Any]) -> Algorithm:
         raise not_set("algorithm", "every experiment")
     _check_use(nodes, groups)
     nodes |= {group: Group(group, node, run.allow_targets) for group, node in groups.items() if group not in nodes}
+    handed = preferences_for(run, nodes["algorithm"], nodes.get("env"))
     for node in sorted(nodes.values(), key=lambda node: node.group != "algorithm"):  # whose name a person knows
         node.check_parts(nodes)
-    ready: dict[str, Any] = {"seeds": run.seeds, "device": None, "steps": run.steps}
+    ready: dict[str, Any] = {"seeds": run.seeds, "device": None, "steps": run.steps, **handed}
+    ready["allow_targets"] = run.allow_targets
     late = {group: None for group in GROUPS if group in nodes}
     optimizers = [name for name in nodes["algorithm"].allowed if is_optimizer(name) and "optimizer" in nodes]
     late |= {name: None for name in optimizers}
@@ -124,7 +126,7 @@ def _sizes(run: Run, nodes: Mapping[str, Group]) -> dict[str, Any]:
     """Every option by its dotted name, defaults included."""
     from prefrl_cli.config.memory import all_options
 
-    root = {"num_seeds": run.num_seeds, "steps": run.steps}
+    root = {"num_seeds": run.num_seeds, "steps": run.steps, "record": run.preferences.save is not None}
     return all_options(root, {group: (node.target, node.given) for group, node in nodes.items()})
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefrl_cli.config.choices import GROUPS, choice_error, choices, conf_folder, not_set, of_any_group, target
-from prefrl_cli.config.options import MISSING, Option, check, mapping, signature
+from prefrl_cli.config.options import MISSING, Option, Run, check, mapping, signature
 from prefrl_cli.core.option_types import GIVEN, ConfigError, OptionError, show
 
 
@@ -175,6 +175,25 @@ def _find(group: str, wanted: Any, allow_targets: Sequence[str]) -> type:
 def is_optimizer(name: str) -> bool:
     """Whether a parameter is the group `optimizer` on some model's parameters."""
     return name == "optimizer" or name.endswith("_optimizer")
+
+
+def preferences_for(run: Run, algorithm: Group, env: Group | None) -> dict[str, Any]:
+    """What an algorithm is handed of the options `preferences`; refused where it has no use for them.
+
+    Raises:
+        ConfigError: for a name of no file of ours, and where the algorithm has no use for it.
+    """
+    from prefrl_cli.preference_files.formats import check_name
+
+    save, file = run.preferences.save, run.preferences.file
+    if save is not None:
+        check_name("preferences.save", save)
+    for option, value, taken in (("save", save, "record"), ("file", file, "preferences_file")):
+        if value is not None and taken not in algorithm.allowed:
+            cure = {"save": "asks no teacher", "file": "learns from no file"}[option]
+            raise ConfigError(f"preferences.{option}={show(value)}: {algorithm.name} {cure}; leave that out")
+    options = {} if env is None else {f"env.{name}": value for name, value in {"choice": env.name, **env.given}.items()}
+    return {"record": save is not None, "preferences_file": file, "env_options": options}
 
 
 def make(name: str, /, *, seeds: Sequence[int] | None = None, **options: Any) -> Any:

@@ -124,9 +124,12 @@ def _maze(options: Options) -> float:
     judges = members * _parameters(states, of("reward_model.hidden"), of("reward_model.layers"), _ACTIONS + 1)
     parameters = 4 * (acts + judges) * (1 + of("optimizer.slots"))
     success = 4 * steps * episodes
+    recorded = max(0, steps - of("queries.start")) / (of("queries.every") or 1) * of("queries.questions")
+    recorded = min(recorded, of("queries.budget") + of("queries.questions")) if of("queries.budget") else recorded
+    recorded *= of("record") * (150 * width + 300)  # kept, copied for a checkpoint, and made into a file
     stored = kept * (20 * horizon + 28) + answers * (32 * width + 40)
     packed = kept * 7 * horizon + answers * 6 * width  # a checkpoint has smaller numbers, and is copied three times
-    persistent = parameters + stored + 2 * success + 3 * (parameters + packed + success) + steps * _METRIC
+    persistent = parameters + stored + 2 * success + 3 * (parameters + packed + success) + steps * _METRIC + recorded
     see = 12 * states if of("env.observation") == "one_hot" else 0
     act_rows = episodes * horizon if see else states
     judge_rows = members * (2 * max(batch, 16 * tests, asked) * width if see and state_reward else states)

@@ -1,13 +1,13 @@
-"""What Hydra, OmegaConf and YAML complain of, each in one line of ours."""
+"""What Hydra, OmegaConf and YAML complain of, and slips of people who know other programs, each in one line of ours."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.config.choices import GROUPS, choice_error, choices
 from prefrl_cli.config.options import Run, signature
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prefrl_cli.logger.logger import Tracker
 
 _GROUPS = ("experiment", "hparams_search", *GROUPS)
+_OF_PYTHON = r"hydra[./](launcher|sweeper)([./]|$)"  # what a sweep takes of Hydra's
 _LATEST = ("last", "newest", "recent", "true", "auto")  # what people type for `latest`
 _TYPED = "{}: options are typed NAME=VALUE, such as env.size=12; lists as 'optimizer.betas=[0.9,0.99]'"
 
@@ -142,6 +143,27 @@ def _seeds(first: int, last: int, several: bool) -> str:
     return f"type seed={listed or f'range({first},{last + 1})'}, or without -m, together in one process, {together}"
 
 
+def check_in_python(text: Any, *, several: bool) -> None:
+    """Refuse what only the command takes: flags, Hydra's own options, sweeps and runs that go on.
+
+    Args:
+        text: given to a function of the Python API as it would be typed.
+        several: whether it is a sweep.
+
+    Raises:
+        ConfigError: with the function, or what to type.
+    """
+    name = text.partition("=")[0].strip().lstrip("+~").strip() if isinstance(text, str) else ""
+    if not isinstance(text, str) or not name.isprintable():
+        raise ConfigError(f"{show(text)}: options are typed NAME=VALUE, such as 'env.size=12'")
+    if text.startswith("-"):
+        raise ConfigError(f"{show(text)}: is a flag of the command; for many runs there is prefrl_cli.train_sweep")
+    if re.match(r"hydra([./@]|$)", name) and not (several and re.match(_OF_PYTHON, name)):
+        raise ConfigError(f"{show(text)}: Hydra's own options are for the command; leave it out")
+    if name == "resume":
+        raise ConfigError(f"{show(text)}: to go on with a run there is prefrl_cli.resume")
+
+
 def yaml_line(problem: yaml.YAMLError) -> str:
     """Where a file is not YAML, and why."""
     mark = getattr(problem, "problem_mark", None)
@@ -197,3 +219,29 @@ def require(tracker: type[Tracker]) -> None:
     missing = [name for name in getattr(tracker, "needs", ()) if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"logger={extra}: {missing[0]} is not installed; type pip install 'prefrl[{extra}]'")
+
+
+# What other programs call it: the name here, or the whole text where it has a value of its own.
+_ELSEWHERE = {
+    "seeds": "num_seeds", "n_seeds": "num_seeds", "nseeds": "num_seeds", "random_seed": "seed",
+    "learning_rate": "optimizer.lr", "epochs": "steps", "iterations": "steps", "num_steps": "steps",
+    "max_steps": "steps", "total_steps": "steps", "output": "output_dir", "out": "output_dir", "outdir": "output_dir",
+    "exp": "experiment", "config": "experiment", "task": "experiment", "environment": "env", "agent": "policy_update",
+    "algo": "algorithm", "load": "resume", "restart": "resume", "gpu": "device=cuda", "cuda": "device=cuda",
+    "use_gpu": "device=cuda", "verbose": "quiet=false", "silent": "quiet=true", "num_threads": "threads",
+    "wandb": "logger=wandb", "mlflow": "logger=mlflow", "tensorboard": "logger=tensorboard",
+}  # fmt: skip
+
+
+def slip(name: str, config: Mapping[str, Any]) -> ConfigError | None:
+    """The error for a name that is another program's, or an option's without its group; none for any other."""
+    value = show(config[name])
+    known = _ELSEWHERE.get(name.lower().replace("-", "_"))
+    if known is not None:
+        cures = [known if "=" in known else f"{known}={value}"]
+    else:
+        groups = [group for group in GROUPS if isinstance(config.get(group), Mapping) and name in config[group]]
+        cures = [f"{group}.{name}={value}" for group in groups]
+    if not cures:
+        return None
+    return ConfigError(f"{name}={value}: there is no such option; type {' or '.join(cures)}")

@@ -137,6 +137,14 @@ class Evaluations:
 
 
 @dataclass(frozen=True)
+class Preferences:
+    """Options under `preferences`."""
+
+    save: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True)
 class Run:
     """The root options; `conf/config.yaml` says what each means and holds the same defaults."""
 
@@ -153,6 +161,7 @@ class Run:
     allow_targets: Sequence[str] = ()
     checkpoint: Checkpoints = field(default_factory=Checkpoints)
     evaluation: Evaluations = field(default_factory=Evaluations)
+    preferences: Preferences = field(default_factory=Preferences)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -170,7 +179,9 @@ def check_run(config: Mapping[str, Any]) -> Run:
     allowed = signature(Run)
     for name in given:
         if name not in allowed:
-            raise _slip(str(name), config) or unknown(str(name), str(name), [*allowed, *GROUPS], "option")
+            from prefrl_cli.config.messages import slip  # which knows the root options
+
+            raise slip(str(name), config) or unknown(str(name), str(name), [*allowed, *GROUPS], "option")
     values: dict[str, Any] = {}
     for one in fields(Run):
         if one.name not in given:
@@ -189,32 +200,6 @@ def check_run(config: Mapping[str, Any]) -> Run:
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", run.device):
         raise ConfigError(f"device={show(run.device)}: must be cpu, cuda or cuda:N; try device=cpu")
     return run
-
-
-# What other programs call it: the name here, or the whole text where it has a value of its own.
-_ELSEWHERE = {
-    "seeds": "num_seeds", "n_seeds": "num_seeds", "nseeds": "num_seeds", "random_seed": "seed",
-    "learning_rate": "optimizer.lr", "epochs": "steps", "iterations": "steps", "num_steps": "steps",
-    "max_steps": "steps", "total_steps": "steps", "output": "output_dir", "out": "output_dir", "outdir": "output_dir",
-    "exp": "experiment", "config": "experiment", "task": "experiment", "environment": "env", "agent": "policy_update",
-    "algo": "algorithm", "load": "resume", "restart": "resume", "gpu": "device=cuda", "cuda": "device=cuda",
-    "use_gpu": "device=cuda", "verbose": "quiet=false", "silent": "quiet=true", "num_threads": "threads",
-    "wandb": "logger=wandb", "mlflow": "logger=mlflow", "tensorboard": "logger=tensorboard",
-}  # fmt: skip
-
-
-def _slip(name: str, config: Mapping[str, Any]) -> ConfigError | None:
-    """The error for a name that is another program's, or an option's without its group; none for any other."""
-    value = show(config[name])
-    known = _ELSEWHERE.get(name.lower().replace("-", "_"))
-    if known is not None:
-        cures = [known if "=" in known else f"{known}={value}"]
-    else:
-        groups = [group for group in GROUPS if isinstance(config.get(group), Mapping) and name in config[group]]
-        cures = [f"{group}.{name}={value}" for group in groups]
-    if not cures:
-        return None
-    return ConfigError(f"{name}={value}: there is no such option; type {' or '.join(cures)}")
 
 
 @dataclass(frozen=True)
@@ -293,6 +278,6 @@ def mapping(where: str, node: Any) -> Mapping[str, Any]:
         elif where.startswith("logger."):
             cure = f"type logger={where.removeprefix('logger.')}"
         else:
-            cure = f"try {where}.every=10"
+            cure = f"try {where}.save=preferences.npz" if where == "preferences" else f"try {where}.every=10"
         raise ConfigError(f"{where}={show(node)}: must be a group of options; {cure}")
     return node

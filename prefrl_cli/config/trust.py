@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _FLAGS = {"config_path": "--config-path", "config_name": "--config-name", "experimental_rerun": "--experimental-rerun"}
 _OF_A_SEARCH = {"params", "n_trials", "direction", "study_name", "max_failure_rate"}
+# What of Hydra's a person may type; what lies in the first two is added by that.
+_ADDED = ("hydra.job.env_set.", "hydra.callbacks.")
+_TYPED = ("hydra.launcher", "hydra.sweeper", "hydra.searchpath", "hydra.job.env_copy")
 _NEVER_BY_FILE = ("hydra", "allow_targets", "output_dir")
 # A name, nothing that is put in another place of the configuration (@), and of Hydra only what describes a search.
 _OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./]*=|~[A-Za-z_][\w./]*=?).*", re.DOTALL)
@@ -121,7 +124,7 @@ def check_file(file: str, content: Any) -> None:
     if given is None:
         return
     search = given.get("sweeper") if isinstance(given, Mapping) else None
-    others = [f"hydra.{name}" for name in given if name != "sweeper"] if isinstance(given, Mapping) else ["hydra"]
+    others = [name for name in _leaves(given, "hydra") if not name.startswith("hydra.sweeper")]
     if isinstance(search, Mapping):
         others += [f"hydra.sweeper.{name}" for name in search if name not in _OF_A_SEARCH]
         params = search.get("params")
@@ -132,7 +135,25 @@ def check_file(file: str, content: Any) -> None:
     elif not others:
         others.append("hydra.sweeper")
     if others:
-        raise ConfigError(f"{file}: a file may not set {show(others[0])}; type it on the command line instead")
+        raise ConfigError(f"{file}: a file may not set {show(others[0])}; {_instead(others[0])}")
+
+
+def _leaves(given: Any, name: str) -> Iterator[str]:
+    """The dotted names of what a file gives an option."""
+    if not isinstance(given, Mapping) or not given:
+        yield name
+        return
+    for key, inner in given.items():
+        yield from _leaves(inner, f"{name}.{key}")
+
+
+def _instead(name: str) -> str:
+    """What to do about an option that a file may not set."""
+    if name.startswith(_ADDED):
+        return f"type +{show(name)}=VALUE on the command line instead"
+    if name.startswith("hydra") and not name.startswith(_TYPED):
+        return "prefrl takes no such option of Hydra's; leave it out"
+    return "type it on the command line instead"
 
 
 def asks_outside(text: str) -> bool:

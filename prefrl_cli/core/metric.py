@@ -56,6 +56,11 @@ class Metric:
         """Whether it lies between 0 and 1."""
         return (self.low, self.high) == (0.0, 1.0)
 
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """Its range, where it has a least and a largest value."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
     def declaration(self) -> dict[str, Any]:
         """Every attribute but the name, as a record holds it."""
         return {one.name: getattr(self, one.name) for one in fields(self)[1:]}

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, leaky_relu
@@ -21,10 +22,25 @@ from prefrl_cli.core.streams import Streams
 Activation = Literal["relu", "leaky_relu", "tanh"]
 Initialisation = Literal["uniform", "normal"]
 
+
+class _Tanh(torch.autograd.Function):
+    """NumPy's takes a fifth of the time of torch's; a part of a tensor gives the numbers of the whole."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        outputs = torch.from_numpy(np.tanh(inputs.detach().numpy())) if inputs.device.type == "cpu" else inputs.tanh()
+        ctx.save_for_backward(outputs)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return torch.ops.aten.tanh_backward(gradient, *ctx.saved_tensors)  # type: ignore[no-any-return]
+
+
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "leaky_relu": leaky_relu,
-    "tanh": torch.tanh,
+    "tanh": _Tanh.apply,
 }
 _LANE = 16
 # Named overloads: resolving one at every call costs more than the arithmetic of a small layer.
@@ -65,7 +81,7 @@ class Parameters:
 
 
 class Network:
-    """R multilayer perceptrons with the same shape and their own parameters.
+    """R multilayer perceptrons of one shape, each with its own parameters.
 
     Args:
         streams: where the initial parameters are drawn.
@@ -108,13 +124,16 @@ class Network:
         initial: list[Tensor] = []
         draws = streams if members == 1 else _Members(streams, members)
         for number, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-            zero = zero_head and number == len(hidden)
-            initial += _initial_layer(draws, purpose, fan_in, fan_out, initialisation, zero=zero)
+            last = zero_head and number == len(hidden)
+            initial += _initial_layer(draws, purpose, fan_in, fan_out, initialisation, zero=last)
             if normalise and number < len(hidden):
                 initial += [torch.ones_like(initial[-1]), torch.zeros_like(initial[-1])]
-        self.parameters = Parameters(initial, members)
-        step = 4 if normalise else 2
-        self._layers = [self.parameters.views[start : start + step] for start in range(0, len(initial), step)]
+        self._look_into(Parameters(initial, members), 0, len(initial))
+
+    def _look_into(self, parameters: Parameters, first: int, count: int) -> None:
+        """Take `count` of the views as the layers' parameters, from the first on."""
+        self.parameters, step = parameters, 4 if self._normalise else 2
+        self._layers = [parameters.views[start : start + step] for start in range(first, first + count, step)]
 
     def __call__(self, features: Tensor) -> Tensor:
         """Outputs `[R, B, outputs]` of features `[R, B, inputs]`."""
@@ -129,7 +148,7 @@ class Network:
     @property
     def has_slope(self) -> bool:
         """Whether `slope` knows its layers: one output after (leaky) ReLU."""
-        known = not self._normalise and self._activation is not torch.tanh
+        known = not self._normalise and self._activation is not _ACTIVATIONS["tanh"]
         return known and len(self._layers) > 1 and self._layers[-1][0].shape[2] == 1
 
     def slope(self, fixed: Tensor, direction: Tensor) -> Callable[[Tensor], Tensor]:
@@ -154,9 +173,8 @@ class Network:
         head = last.transpose(1, 2)  # [R, 1, H]
         rows = start.shape[1]
         # Every step writes into the same buffers: values in the upper half of a layer's rows, tangents in the lower.
-        value = torch.empty_like(start)
+        value, layers = torch.empty_like(start), [_SlopeLayer(weight, bias, rows) for weight, bias in middle]
         tangent, weighted = (start.new_empty(*start.shape[:2], head.shape[2]) for _ in range(2))
-        layers = [_SlopeLayer(weight, bias, rows) for weight, bias in middle]
 
         @torch.no_grad()
         def derivative(moving: Tensor) -> Tensor:
@@ -184,6 +202,15 @@ class Network:
         return hidden
 
 
+def share(networks: Sequence[Network], *more: Tensor) -> Parameters:
+    """Put parameters of several networks, then `more` tensors `[R, *shape]`, into one."""
+    of_each = [[view.detach() for view in network.parameters.views] for network in networks]
+    parameters = Parameters([*(view for views in of_each for view in views), *more])
+    for number, network in enumerate(networks):
+        network._look_into(parameters, sum(map(len, of_each[:number])), len(of_each[number]))
+    return parameters
+
+
 class _Members:
     """Draws for every member of every seed, `[R * members, *shape]`, a member's own from a purpose of its own."""
 
@@ -199,14 +226,13 @@ class _Members:
         return torch.stack(drawn, 1).flatten(0, 1)
 
     def _names(self, purpose: str) -> list[str]:
-        return [purpose, *(f"{purpose}/{member}" for member in range(1, self._members))]
+        return [purpose, *(f"{purpose}/{number}" for number in range(1, self._members))]
 
 
 def _affine(bias: Tensor, features: Tensor, weight: Tensor) -> Tensor:
     """`features @ weight + bias` for each replica, `[R, B, out]`.
 
-    Where a matrix has one column or one row, `baddbmm` sums in another order for R = 1 than for more: a seed alone goes
-    to another function of the library.
+    With one column or row, `baddbmm` of one seed alone sums in another order.
     """
     if weight.shape[2] == 1:
         return (features * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
@@ -248,12 +274,12 @@ def forward(network: Network, observations: Tensor, space: Discrete | Box) -> Te
     """Outputs of a network for observations of either kind; the only place that tells the two apart.
 
     Args:
-        network: its outputs are wanted.
+        network: takes them.
         observations: of a `Discrete` space state numbers `[R, ...]`; of a `Box` vectors `[R, ..., *shape]` of any type.
         space: of the observations.
 
     Returns:
-        `[R, ..., outputs]`. State numbers are looked up in the table of all states, which is evaluated once.
+        `[R, ..., outputs]`; those of state numbers from the table of all states, which is evaluated once.
     """
     if isinstance(space, Discrete):
         return look_up(network.table(), observations)
@@ -269,6 +295,6 @@ def inputs_of(space: Discrete | Box) -> int:
 
 def look_up(table: Tensor, states: Tensor) -> Tensor:
     """Rows of a table `[R, S, K]` for state numbers `[R, ...]`: `[R, ..., K]`."""
-    replicas, _, width = table.shape
-    index = states.reshape(replicas, -1, 1).expand(-1, -1, width)
+    width = table.shape[2]
+    index = states.reshape(len(table), -1, 1).expand(-1, -1, width)
     return table.gather(1, index).view(*states.shape, width)

@@ -47,8 +47,13 @@ class Optimizer:
         return other
 
     @property
+    def taken(self) -> int:
+        """Steps so far."""
+        return int(self._count)
+
+    @property
     def finite_losses(self) -> Tensor:
-        """Whether every loss so far was finite, `[R]`; a sum of losses is finite only if each of them is."""
+        """Whether every loss so far was finite, `[R]`."""
         return self._losses.isfinite()
 
     @property
@@ -67,10 +72,12 @@ class Optimizer:
         """Move each replica's parameters against the gradient of its own loss `[R]`."""
         gradient = self.parameters.gradient(loss)
         with torch.no_grad():
-            self._losses += loss
+            self._losses.add_(loss, alpha=0.0)  # 0 of a number, NaN of what is none; their sum could overflow
             if self._clip is not None:
                 gradient.renorm_(p=2, dim=0, maxnorm=self._clip)  # each row has a norm of its own
-            self._apply(gradient, self._rate())
+            rate = self._rate()
+            self._count += 1
+            self._apply(gradient, rate)
 
     def state(self) -> dict[str, Any]:
         """The parameters, the moments and the count of steps."""
@@ -118,7 +125,6 @@ class Adam(Optimizer):
 
     def _apply(self, gradient: Tensor, lr: float) -> None:
         # The kernel of torch.optim.adam(fused=True); through torch.optim a small network's step takes twice as long.
-        self._count += 1
         kernel = torch.ops.aten._fused_adamw_.default if self._decay else torch.ops.aten._fused_adam_.default
         kernel(
             [self.parameters.flat], [gradient], [self._slots[0]], [self._slots[1]], [], [self._count],
@@ -168,7 +174,6 @@ class SGD(Optimizer):
         self._momentum = momentum
 
     def _apply(self, gradient: Tensor, lr: float) -> None:
-        self._count += 1
         sgd(
             [self.parameters.flat], [gradient], [self._slots[0] if self._momentum else None],
             lr=lr, momentum=self._momentum, weight_decay=0.0, dampening=0.0, nesterov=False, maximize=False,

@@ -50,6 +50,8 @@ def _shown(number: float) -> str:
     return str(int(number)) if number == int(number) else f"{number:g}"
 
 
+Plain = Any  # of an option that holds names and values: a number, a word, true, false, null, or a list of these
+
 _Part = TypeVar("_Part")
 GIVEN = object()
 # What a constructor is handed by what builds it, and no person types: `env: Given[FiniteEnvironment]`, or `env: Given`.
@@ -141,6 +143,8 @@ def show(value: Any) -> str:
     """A value as it is typed."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{show(one)}" for name, one in value.items()) + "}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(show, value))}]" if len(value) <= _MOST_SHOWN else f"a list of {len(value)}"
     try:
@@ -170,6 +174,8 @@ def describe(annotation: Any) -> str:
         return "one of " + ", ".join(map(show, typing.get_args(base)))
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(describe, typing.get_args(base)))
+    if origin is not None and issubclass(origin, Mapping):
+        return "names and values, such as {size: 8}"
     if origin is not None and issubclass(origin, Sequence):
         return f"a list, each {describe(typing.get_args(base)[0])}"
     words = _WORDS.get(base, "a value")
@@ -201,6 +207,12 @@ def convert(annotation: Any, value: Any) -> Any:
             except Unfit:
                 continue
         raise Unfit
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping) or not all(
+            isinstance(name, str) and _is_plain(value[name]) for name in value
+        ):
+            raise Unfit
+        return dict(value)
     if origin is not None and issubclass(origin, Sequence):
         if not isinstance(value, list | tuple):
             raise Unfit
@@ -212,6 +224,13 @@ def convert(annotation: Any, value: Any) -> Any:
     if limits is not None and value not in limits:
         raise Unfit
     return value
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value holds nothing but numbers, words, true, false, null, and lists of these."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float) or (type(value) is str and _is_text(value))
 
 
 def _is_text(value: str) -> bool:
@@ -242,6 +261,8 @@ def is_value(annotation: Any) -> bool:
         return True
     if origin in (typing.Union, types.UnionType):
         return all(map(is_value, typing.get_args(base)))
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        return True
     if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
         return all(map(is_value, typing.get_args(base)))
     return base in _WORDS

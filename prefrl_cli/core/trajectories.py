@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.environment import Box, Environment, is_finite
 from prefrl_cli.core.saved_state import Field
 from prefrl_cli.core.streams import Streams
 
@@ -18,11 +18,11 @@ class Trajectories:
     """B episodes for each of R seeds, padded to T steps.
 
     Attributes:
-        states: `[R, B, T]`, the state before each step.
-        actions: `[R, B, T]`.
+        states: the state before each step, its number `[R, B, T]` or what is observed of it `[R, B, T, *shape]`.
+        actions: numbers `[R, B, T]` or vectors `[R, B, T, A]`.
         rewards: `[R, B, T]`, zero past the end.
         lengths: `[R, B]`, steps taken.
-        last: `[R, B]`, the state after the last step.
+        last: the state after the last step, `[R, B]` or `[R, B, *shape]`.
         terminated: `[R, B]`, whether an end was reached, and not only a time limit; all where it is not said.
     """
 
@@ -41,7 +41,7 @@ class Trajectories:
     @property
     def mask(self) -> Tensor:
         """1 for the steps taken, 0 past the end, `[R, B, T]`."""
-        steps = torch.arange(self.states.shape[-1], device=self.states.device)
+        steps = torch.arange(self.rewards.shape[-1], device=self.rewards.device)
         return (steps < self.lengths[..., None]).float()
 
     @property
@@ -64,17 +64,68 @@ class Trajectories:
         return cls(**{field.name: items[field.name] for field in fields(cls)})
 
 
-def trajectory_fields(env: FiniteEnvironment) -> dict[str, Field]:
+def trajectory_fields(env: Environment) -> dict[str, Field]:
     """What trajectories of an environment are made of, the shapes without `[R, B]`."""
     steps = (env.horizon,)
     return {
-        "states": Field(steps, torch.int64, env.num_states),
-        "actions": Field(steps, torch.int64, env.num_actions),
+        "states": state_field(env, steps),
+        "actions": action_field(env, steps),
         "rewards": Field(steps, torch.float32),
         "lengths": Field((), torch.int64, env.horizon + 1),
-        "last": Field((), torch.int64, env.num_states),
+        "last": state_field(env, ()),
         "terminated": Field((), torch.bool),
     }
+
+
+def state_field(env: Environment, shape: tuple[int, ...]) -> Field:
+    """States of trajectories, so many of them: numbers, or what is observed."""
+    if is_finite(env):
+        return Field(shape, torch.int64, env.num_states)
+    space = env.observation_space
+    return Field((*shape, *space.shape) if isinstance(space, Box) else shape, torch.float32)
+
+
+def action_field(env: Environment, shape: tuple[int, ...]) -> Field:
+    """Actions, so many of them: numbers, or vectors."""
+    space = env.action_space
+    if isinstance(space, Box):
+        return Field((*shape, *space.shape), torch.float32)
+    return Field(shape, torch.int64, space.n)
+
+
+def take_steps(values: Tensor, places: Tensor) -> Tensor:
+    """Some steps of each trajectory: of values `[..., T, *shape]` those at places `[..., W]`, `[..., W, *shape]`."""
+    axis = places.ndim - 1
+    shape = values.shape[places.ndim :]
+    index = places.view(*places.shape, *[1] * len(shape)).expand(*places.shape, *shape)
+    return values.gather(axis, index)
+
+
+def take_rows(values: Tensor, places: Tensor) -> Tensor:
+    """Some items of each seed: of values `[R, N, *shape]` those at places `[R, K]`, `[R, K, *shape]`."""
+    if values.ndim == 2:
+        return values.gather(1, places)
+    first = values.shape[1] * torch.arange(len(values), device=values.device)[:, None]
+    return values.flatten(0, 1).index_select(0, (places + first).flatten()).view(*places.shape, *values.shape[2:])
+
+
+def standardise(values: Tensor, mask: Tensor, smallest: float, *, floor: bool = False) -> Tensor:
+    """Subtract the mean and divide by the (unbiased) standard deviation over the last axis, where `mask` is 1.
+
+    Args:
+        values: `[..., N]`.
+        mask: `[..., N]`.
+        smallest: added to the standard deviation, or, with `floor`, its lowest value. Without a floor a
+            batch in which nothing happened has its noise blown up to full size.
+        floor: see `smallest`.
+
+    Returns:
+        `[..., N]`, zero where the mask is.
+    """
+    count = mask.sum(-1, keepdim=True)
+    centred = (values - (values * mask).sum(-1, keepdim=True) / count.clamp(min=1)) * mask
+    deviation = (centred.square().sum(-1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
+    return centred / (deviation.clamp(min=smallest) if floor else deviation + smallest)
 
 
 def draw_places(streams: Streams, purpose: str, count: Tensor, draws: int, recent: int | None = None) -> Tensor:

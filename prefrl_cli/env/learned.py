@@ -10,9 +10,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from prefrl_cli.core.environment import is_finite
 from prefrl_cli.core.option_types import show
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.env.rollout import rollout
+from prefrl_cli.env.rollout import play as play_all
+from prefrl_cli.env.rollout import probabilities, rollout, simulate
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,9 @@ class Episodes:
     """E episodes of one policy, padded to T steps.
 
     Attributes:
-        states: `[E, T]` numbers, or `[E, T, 2]` of the addition task; the state before each step.
-        actions: `[E, T]`.
+        states: `[E, T]` numbers, or `[E, T, features]` of what is observed (of the addition task, 2); the state before
+            each step.
+        actions: `[E, T]`, or `[E, T, A]` where they are vectors.
         rewards: `[E, T]`, the environment's, zero past the end.
         lengths: `[E]`, steps taken.
     """
@@ -64,8 +67,10 @@ class LearnedPolicy:
         self._algorithm, self._row = algorithm, algorithm.streams.seeds.index(seed)
         self._random = np.random.default_rng(seed)
         self._table: NDArray[Any] | None = None  # [S, A]
-        if hasattr(algorithm, "probabilities"):
-            self._table = algorithm.probabilities()[self._row].double().cpu().numpy()
+        self._acts = hasattr(algorithm.policy, "act")
+        if self._acts and is_finite(algorithm.env):
+            chances = probabilities(algorithm.env, algorithm.policy, algorithm.streams)
+            self._table = chances[self._row].double().cpu().numpy()
 
     def __call__(self, states: ArrayLike, *, greedy: bool = True) -> NDArray[Any]:
         """The action in each state.
@@ -77,13 +82,16 @@ class LearnedPolicy:
                 is a number on a line, the policy searches the best one and draws none.
 
         Returns:
-            `[...]`.
+            `[...]`, or `[..., A]` where actions are vectors.
 
         Raises:
             ValueError: for what is no state.
         """
-        if self._table is None:
+        if not self._acts:
             return np.asarray(_answers(self._algorithm, _pairs(states))[self._row])
+        if self._table is None and not hasattr(chosen := self._chosen(states), "log_probabilities"):
+            noise = torch.from_numpy(self._random.standard_normal(chosen.mean.shape))
+            return np.asarray((chosen.mode() if greedy else chosen.sample(noise)).numpy())
         chances = self.probabilities(states)
         if greedy:
             return np.asarray(chances.argmax(-1))
@@ -96,10 +104,19 @@ class LearnedPolicy:
         Raises:
             ValueError: for what is no state, and where an action is a number on a line.
         """
-        if self._table is None:
-            raise ValueError("this policy searches one action, a number, and has no chances of several")
-        chances: NDArray[Any] = self._table[_numbers(self._algorithm.env, states)]
-        return chances
+        if self._table is not None:
+            chances: NDArray[Any] = self._table[_numbers(self._algorithm.env, states)]
+            return chances
+        if not self._acts or not hasattr(chosen := self._chosen(states), "log_probabilities"):
+            raise ValueError("an action of this policy is a number on a line, and has no chance")
+        return np.asarray(chosen.log_probabilities.double().exp().numpy())
+
+    @torch.no_grad()
+    def _chosen(self, states: ArrayLike) -> Any:
+        """What this seed's policy would do in observed states `[..., features]`: a distribution of the policy's."""
+        observed = _observed(self._algorithm.env, states)
+        every = self._algorithm.policy.act(_for_each(self._algorithm, observed))
+        return type(every)(*(each[self._row].cpu() if len(each) > 1 else each[0].cpu() for each in every))
 
     def __repr__(self) -> str:
         """Whose it is."""
@@ -134,7 +151,7 @@ class LearnedReward:
             ValueError: for what is no state or action.
         """
         model, env = self._algorithm.reward_model, self._algorithm.env
-        if not hasattr(self._algorithm, "probabilities"):
+        if not hasattr(self._algorithm.policy, "act"):
             if actions is None:
                 raise ValueError("actions: this reward is one of states and actions; give both")
             pairs = _pairs(states)
@@ -142,6 +159,10 @@ class LearnedReward:
             pairs = np.broadcast_to(pairs, (*shape, 2))
             given = np.broadcast_to(np.asarray(actions, np.float64), shape)
             found = model(self._each(pairs.reshape(-1, 2)), self._each(given.reshape(-1)))
+        elif not is_finite(env):
+            observed = _observed(env, states)
+            shape = observed.shape[: observed.ndim - len(env.observation_space.shape)]
+            found = model(self._each(observed.reshape(-1, *observed.shape[len(shape) :])))
         else:
             numbers = _numbers(env, states)
             if actions is not None:
@@ -175,17 +196,23 @@ def play(algorithm: Any, policy: LearnedPolicy, episodes: int, streams: Streams,
     streams.restart("evaluation")
     row = algorithm.streams.seeds.index(policy.seed)
     env = algorithm.env
-    if not hasattr(algorithm, "probabilities"):  # an episode is one answer
+    if not hasattr(algorithm.policy, "act"):  # an episode is one answer
         states = env.draw_states(streams, "evaluation/states", episodes)[row]
         actions = torch.from_numpy(policy(states.cpu().numpy()))
         rewards = env.reward(states.cpu()[None], actions[None])[0]
         one = np.ones(episodes, np.int64)
         return Episodes(states.cpu().numpy()[:, None], actions.numpy()[:, None], rewards.numpy()[:, None], one)
-    chances = algorithm.probabilities()[row : row + 1]
-    if greedy:
-        chances = torch.nn.functional.one_hot(chances.argmax(-1), env.num_actions)
-    found = rollout(env, chances, streams.uniform("evaluation", episodes, env.horizon)[row : row + 1])
-    return Episodes(*(each[0].cpu().numpy() for each in (found.states, found.actions, found.rewards, found.lengths)))
+    if is_finite(env):
+        chances = probabilities(env, algorithm.policy, algorithm.streams)[row : row + 1]
+        if greedy:
+            chances = torch.nn.functional.one_hot(chances.argmax(-1), env.num_actions)
+        found, row = rollout(env, chances, streams.uniform("evaluation", episodes, env.horizon)[row : row + 1]), 0
+    elif greedy:
+        starts = streams.uniform("evaluation/env", episodes, env.reset_draws)
+        found = simulate(env, lambda observed, _: algorithm.policy.act(observed).mode(), starts)
+    else:
+        found = play_all(env, algorithm.policy, streams, "evaluation", episodes)
+    return Episodes(*(each[row].cpu().numpy() for each in (found.states, found.actions, found.rewards, found.lengths)))
 
 
 def _answers(algorithm: Any, states: NDArray[Any]) -> NDArray[Any]:
@@ -206,6 +233,14 @@ def _pairs(states: ArrayLike) -> NDArray[Any]:
     if pairs.ndim == 0 or pairs.shape[-1] != 2:
         raise ValueError(f"states have the shape {list(pairs.shape)}: the last axis must be the 2 numbers of a sum")
     return pairs
+
+
+def _observed(env: Any, states: ArrayLike) -> NDArray[np.float32]:
+    """What is observed of states, `[..., *shape]`."""
+    given, shape = np.asarray(states, np.float32), env.observation_space.shape
+    if given.shape[given.ndim - len(shape) :] != shape:
+        raise ValueError(f"states have the shape {list(given.shape)}: the last axes must be {list(shape)}, as observed")
+    return given
 
 
 def _numbers(env: Any, states: ArrayLike) -> NDArray[np.int64]:

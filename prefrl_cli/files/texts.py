@@ -131,18 +131,21 @@ _WORD = re.compile(r"[A-Za-z_][\w/.-]*")  # what Hydra takes for a text without 
 _NO_WORDS = ("null", "true", "false", "nan", "inf")
 
 
-def as_overrides(name: str, value: Any) -> list[str]:
+def as_overrides(name: str, value: Any, *, several: bool = False) -> list[str]:
     """An option given in Python as it would be typed; several for a mapping, as `env={"size": 8}` is.
 
     Args:
         name: of the option or group.
         value: a number, a text or a path, a truth value, None, a list of these, or a mapping by the names within.
+        several: whether a list holds the values that an option takes one after another, as in a sweep.
 
     Raises:
         ConfigError: for any other value.
     """
     if isinstance(value, Mapping):
-        return [text for key, inner in value.items() for text in as_overrides(f"{name}.{key}", inner)]
+        return [text for key, inner in value.items() for text in as_overrides(f"{name}.{key}", inner, several=several)]
+    if several and isinstance(value, list | tuple | range):
+        return [f"{name}={','.join(_as_value(name, one) for one in value)}"]
     return [f"{name}={_as_value(name, value)}"]
 
 

@@ -1,12 +1,12 @@
-"""The actor-critic of the maze: action probabilities and a value."""
+"""An actor and a critic in one network: action probabilities and a value."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.environment import Discrete, Environment, observer
 from prefrl_cli.core.networks import Network, forward, inputs_of
-from prefrl_cli.core.option_types import Given, Layers, Units
+from prefrl_cli.core.option_types import Given, Layers, OptionError, Units
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.policy.distributions import Categorical
 
@@ -20,17 +20,22 @@ class ActorCritic:
         hidden: units of each hidden layer.
         layers: hidden layers.
         zero_head: start with equal probabilities and values of zero.
+
+    Raises:
+        OptionError: where actions are vectors.
     """
 
     def __init__(
         self,
-        env: Given[FiniteEnvironment],
+        env: Given[Environment],
         streams: Given[Streams],
         hidden: Units = 128,
         layers: Layers = 2,
         zero_head: bool = False,
     ) -> None:
-        self._observe, self._space = env.observe, env.observation_space
+        self._observe, self._space = observer(env), env.observation_space
+        if not isinstance(env.action_space, Discrete):
+            raise OptionError("policy", "actor_critic", "chooses among numbers", "separate_actor_critic")
         inputs, outputs = inputs_of(self._space), env.action_space.n + 1
         self._network = Network(streams, "init/policy", inputs, [hidden] * layers, outputs, zero_head=zero_head)
         self.parameters, self.sizes = self._network.parameters, self._network.sizes
@@ -39,3 +44,7 @@ class ActorCritic:
         """The distribution over actions and the values `[R, ...]` of states `[R, ...]`."""
         outputs = forward(self._network, self._observe(states), self._space)
         return Categorical(outputs[..., :-1].log_softmax(-1)), outputs[..., -1]
+
+    def act(self, states: Tensor) -> Categorical:
+        """The distribution over actions in states `[R, ...]`."""
+        return self(states)[0]

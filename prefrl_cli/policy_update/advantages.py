@@ -95,25 +95,6 @@ def bootstrapped(rewards: Tensor, played: Trajectories, policy: Policy, discount
     return rewards.scatter_add(-1, played.lengths[..., None] - 1, value[..., None])
 
 
-def standardise(values: Tensor, mask: Tensor, smallest: float, *, floor: bool = False) -> Tensor:
-    """Subtract the mean and divide by the (unbiased) standard deviation over the last axis, where `mask` is 1.
-
-    Args:
-        values: `[..., N]`.
-        mask: `[..., N]`.
-        smallest: added to the standard deviation, or, with `floor`, its lowest value. Without a floor a
-            batch in which nothing happened has its noise blown up to full size.
-        floor: see `smallest`.
-
-    Returns:
-        `[..., N]`, zero where the mask is.
-    """
-    count = mask.sum(-1, keepdim=True)
-    centred = (values - (values * mask).sum(-1, keepdim=True) / count.clamp(min=1)) * mask
-    deviation = (centred.square().sum(-1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
-    return centred / (deviation.clamp(min=smallest) if floor else deviation + smallest)
-
-
 def approximate_kl(change: Tensor) -> Tensor:
     """An unbiased estimate at each step of the divergence from the old policy to the new, never below zero.
 

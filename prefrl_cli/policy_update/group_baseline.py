@@ -11,7 +11,7 @@ from prefrl_cli.core.optimizer import Optimizer
 from prefrl_cli.core.option_types import Fraction, NotNegative, Positive, Repeats
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.core.trajectories import Trajectories, standardise
 from prefrl_cli.policy_update.advantages import (
     APPROXIMATE_KL,
     ENTROPY,
@@ -20,7 +20,6 @@ from prefrl_cli.policy_update.advantages import (
     approximate_kl,
     clipped_gain,
     discounted_returns,
-    standardise,
 )
 
 Baseline = Literal["leave_one_out", "standardised"]

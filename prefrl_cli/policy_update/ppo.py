@@ -12,7 +12,7 @@ from prefrl_cli.core.optimizer import Optimizer
 from prefrl_cli.core.option_types import Fraction, NotNegative, Positive, Repeats
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.core.trajectories import Trajectories, standardise, take_rows
 from prefrl_cli.policy_update.advantages import (
     APPROXIMATE_KL,
     ENTROPY,
@@ -23,7 +23,6 @@ from prefrl_cli.policy_update.advantages import (
     bootstrapped,
     clipped_gain,
     generalised_advantages,
-    standardise,
 )
 
 
@@ -94,7 +93,7 @@ class PPO:
             scaled = bootstrapped(rewards / self._unit, batch, policy, self.discount)
             advantages = generalised_advantages(scaled, values, mask, self.discount, self.trace)
             targets = (advantages + values).flatten(1)
-            mask, states, actions = mask.flatten(1), batch.states.flatten(1), batch.actions.flatten(1)
+            mask, states, actions = mask.flatten(1), batch.states.flatten(1, 2), batch.actions.flatten(1, 2)
             advantages = standardise(advantages.flatten(1), mask, self._least_deviation, floor=True)
             if step_advantages is not None:
                 advantages = advantages + step_advantages.flatten(1)
@@ -120,7 +119,7 @@ class PPO:
         return {POLICY_LOSS.name: total / steps, **{name: value / self.minibatches for name, value in last.items()}}
 
     def _parts(self, streams: Streams, batch: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
-        """What each step learns from: tensors `[R, N]`, cut into parts of N / minibatches.
+        """What each step learns from: tensors `[R, N, *shape]`, cut into parts of N / minibatches.
 
         The last of them goes in as the mask and comes out as each step's share of the mean over its part. The steps
         taken are spread evenly over the parts, whatever share of N they are.
@@ -134,7 +133,7 @@ class PPO:
             order = drawn.argsort(dim=1, stable=True)  # the steps taken come first
             for part in range(self.minibatches):
                 index = order[:, part :: self.minibatches]
-                yield *(values.gather(1, index) for values in others), _shares(mask.gather(1, index))
+                yield *(take_rows(values, index) for values in others), _shares(mask.gather(1, index))
 
 
 def _shares(mask: Tensor) -> Tensor:

@@ -9,14 +9,13 @@ from prefrl_cli.core.optimizer import Optimizer
 from prefrl_cli.core.option_types import Fraction, NotNegative, Repeats
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.core.trajectories import Trajectories, draw_places
+from prefrl_cli.core.trajectories import Trajectories, draw_places, standardise
 from prefrl_cli.policy_update.advantages import (
     ENTROPY,
     POLICY_LOSS,
     VALUE_LOSS,
     Policy,
     discounted_returns,
-    standardise,
 )
 
 

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.environment import Box, Environment
 from prefrl_cli.core.option_types import Fraction, Given, OptionError
 
 Ties = Literal["first", "second", "equal", "skip"]
@@ -77,11 +77,9 @@ class Return:
         score_scale: the unit of a score, by which a teacher's beta is divided: the reward of a success (1 without env).
     """
 
-    def __init__(
-        self, discount: Fraction = 1.0, ties: Ties = "skip", env: Given[FiniteEnvironment | None] = None
-    ) -> None:
+    def __init__(self, discount: Fraction = 1.0, ties: Ties = "skip", env: Given[Environment | None] = None) -> None:
         self.discount, self.ties = discount, ties
-        self.score_scale = 1.0 if env is None else float(env.goal_reward)
+        self.score_scale = float(getattr(env, "goal_reward", 1.0))
 
     def __call__(self, played: Played) -> Tensor:
         """Scores `[...]` in units of the reward."""
@@ -107,8 +105,8 @@ class Progress:
 
     score_scale = 1.0
 
-    def __init__(self, env: Given[FiniteEnvironment], ties: Ties = "skip") -> None:
-        if "distance" not in env.diagnostics(torch.tensor([env.start])):
+    def __init__(self, env: Given[Environment], ties: Ties = "skip") -> None:
+        if not hasattr(env, "start") or "distance" not in env.diagnostics(torch.tensor([env.start])):
             raise OptionError("criterion", "progress", "the environment tells no distance to a goal", "return")
         self.ties, self._env = ties, env
 
@@ -125,6 +123,39 @@ class Progress:
 
     def _distance(self, states: Tensor) -> Tensor:
         return self._env.diagnostics(states)["distance"]
+
+
+class Farthest:
+    """How far something got: the largest number that an environment tells of the states, such as a car's position.
+
+    Args:
+        env: tells it of each state.
+        of: its name among the environment's diagnostics.
+        ties: what an exact tie becomes, see `Return`.
+
+    Raises:
+        OptionError: where the environment tells no such thing.
+    """
+
+    score_scale = 1.0
+
+    def __init__(self, env: Given[Environment], of: str = "position", ties: Ties = "skip") -> None:
+        space = env.observation_space
+        state = torch.zeros((1, *space.shape)) if isinstance(space, Box) else torch.zeros(1, dtype=torch.int64)
+        if of not in (told := env.diagnostics(state)):
+            instead = next(iter(told), None)
+            reason = "the environment tells no such thing of a state"
+            raise OptionError("of", of, reason, {"criterion": "return"} if instead is None else instead)
+        self.ties, self._of, self._env = ties, of, env
+
+    def __call__(self, played: Played) -> Tensor:
+        """Scores `[...]`, in the unit of what is told."""
+        steps = torch.arange(played.rewards.shape[-1], device=played.rewards.device)
+        before = torch.where(steps < played.lengths[..., None], self._told(played.states), -torch.inf).amax(-1)
+        return torch.maximum(before, self._told(played.last))
+
+    def _told(self, states: Tensor) -> Tensor:
+        return self._env.diagnostics(states)[self._of].to(torch.float32)
 
 
 class Closest:

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.environment import Environment, is_finite
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
+from prefrl_cli.core.trajectories import action_field, state_field
 from prefrl_cli.preference.questions import Preferences, Questions
+from prefrl_cli.preference_files.record import Record
 
 
 class Answers(NamedTuple):
@@ -71,31 +73,35 @@ class PreferenceDataset:
         steps: T, the most steps of each of a pair.
         capacity: answers kept, and questions that wait.
         budget: answers in all for each seed; none is without end.
+        record: whether every question is kept for a file.
         reopens: whether answered questions stay with those that wait, so that an answer can be taken back and given
             anew; one to a question that was dropped can only be taken back.
 
     Attributes:
         used: answers so far, `[R]`.
         asked: questions so far; a seed whose budget is spent counts on, whatever the seeds beside it do.
-        num_actions: of the environment.
+        num_actions: of an environment whose states are numbered.
+        record: every question so far; none where they are not kept.
         steps: as given.
         budget: as given.
     """
 
     def __init__(
         self,
-        env: FiniteEnvironment,
+        env: Environment,
         streams: Streams,
         steps: int,
         capacity: int,
         budget: int | None = None,
+        record: bool = False,
         reopens: bool = False,
     ) -> None:
-        self.num_actions, self._capacity, self.budget, self._reopens = env.num_actions, capacity, budget, reopens
+        self.num_actions = env.num_actions if is_finite(env) else None
+        self._capacity, self.budget, self._reopens = capacity, budget, reopens
         self.steps, self._shape = steps, (len(streams.seeds), 2, steps)
         pair = {
-            "states": Field((2, steps), torch.int64, env.num_states),
-            "actions": Field((2, steps), torch.int64, env.num_actions),
+            "states": state_field(env, (2, steps)),
+            "actions": action_field(env, (2, steps)),
             "lengths": Field((2,), torch.int64, steps + 1),
         }
         whole = Field((), torch.int64)
@@ -103,13 +109,14 @@ class PreferenceDataset:
         answer = {"label": value, "weight": value, "number": whole, "asked": whole, "answered": whole}
         played = {
             "rewards": Field((2, steps), torch.float32),
-            "last": Field((2,), torch.int64, env.num_states),
+            "last": state_field(env, (2,)),
         }
         self._question_fields = pair | played
         self._answered = Store(capacity, len(streams.seeds), pair | answer)
         self._pending: list[_Batch] = []
         self.used = torch.zeros(len(streams.seeds), dtype=torch.int64, device=streams.device)
         self.asked = 0
+        self.record = Record(streams.seeds, self._question_fields, streams.device) if record else None
 
     @property
     def count(self) -> Tensor:
@@ -126,6 +133,9 @@ class PreferenceDataset:
         shape = questions.lengths.shape[:2]
         everywhere = torch.ones(shape, dtype=torch.bool, device=questions.lengths.device)
         self._pending.append(_Batch(questions, self.asked, step, everywhere))
+        if self.record is not None:
+            wanted = torch.ones_like(self.used, dtype=torch.bool) if self.budget is None else self.used < self.budget
+            self.record.ask(questions.tensors(), self.asked, step, wanted)
         self.asked += shape[1]
         while sum(batch.open.shape[1] for batch in self._pending) > self._capacity and len(self._pending) > 1:
             del self._pending[0]
@@ -169,7 +179,9 @@ class PreferenceDataset:
             )
             given = torch.zeros_like(empty, dtype=torch.bool).scatter(1, place, True)[:, :size] & batch.open
             batch.open = batch.open & ~given
-            self._keep(batch, given & (weight > 0), label, weight, step)
+            kept = self._keep(batch, given & (weight > 0), label, weight, step)
+            if self.record is not None:
+                self.record.answer(batch.first, kept | (given & (weight <= 0)), label, weight, step)
         self._pending = [batch for batch in self._pending if self._reopens or bool(batch.open.any())]
 
     def take_back(self, numbers: Tensor) -> None:
@@ -180,7 +192,11 @@ class PreferenceDataset:
         """
         for batch in self._pending:
             number = torch.arange(batch.first, batch.first + batch.open.shape[1], device=numbers.device)
-            batch.open = batch.open | (numbers[:, None, :] == number[:, None]).any(-1)
+            again = (numbers[:, None, :] == number[:, None]).any(-1)
+            batch.open = batch.open | again
+            if self.record is not None:
+                nothing = torch.full_like(again, torch.nan, dtype=torch.float32)
+                self.record.answer(batch.first, again, nothing, torch.zeros_like(nothing), -1)
         if not len(self.count):
             return
         (number, there), (label, _), (weight, _) = map(self._answered.column, ("number", "label", "weight"))
@@ -189,7 +205,8 @@ class PreferenceDataset:
         label.masked_fill_(gone, 0.5)  # the columns are the store's own
         weight.masked_fill_(gone, 0.0)
 
-    def _keep(self, batch: _Batch, given: Tensor, label: Tensor, weight: Tensor, step: int) -> None:
+    def _keep(self, batch: _Batch, given: Tensor, label: Tensor, weight: Tensor, step: int) -> Tensor:
+        """Keep what the budget allows; which that was, `[R, Q]`."""
         if self.budget is not None:
             given = given & (given.cumsum(1) <= (self.budget - self.used)[:, None])
         number = torch.arange(batch.first, batch.first + given.shape[1], device=given.device).expand(len(given), -1)
@@ -205,6 +222,7 @@ class PreferenceDataset:
         )
         self._answered.add(kept.tensors(), given)
         self.used = self.used + given.sum(1)
+        return given
 
     def get(self, indices: Tensor) -> Preferences:
         """The answers `[R, K]` at indices counted from the oldest that is kept."""
@@ -232,18 +250,22 @@ class PreferenceDataset:
             {"first": batch.first, "asked": batch.asked, "open": batch.open, **batch.questions.tensors()}
             for batch in self._pending
         ]
-        return {"asked": self.asked, "used": self.used, "answered": self._answered.state(), "pending": pending}
+        state = {"asked": self.asked, "used": self.used, "answered": self._answered.state(), "pending": pending}
+        return state if self.record is None else {**state, "record": self.record.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is of other sizes."""
         replicas = self._shape[0]
-        check_state({"asked": int, "used": self.used, "answered": object, "pending": object}, state, "preferences")
+        parts = dict.fromkeys(["answered", "pending"] + ["record"] * (self.record is not None), object)
+        check_state({"asked": int, "used": self.used, **parts}, state, "preferences")
         fields = {
             name: field._replace(shape=(replicas, None, *field.shape)) for name, field in self._question_fields.items()
         }
         batch = {"first": int, "asked": int, "open": Field((replicas, None), torch.bool), **fields}
         check_state([batch] * len(state["pending"]), state["pending"], "pending")
         self._answered.restore(state["answered"])
+        if self.record is not None:
+            self.record.restore(state["record"])
         self.asked, self.used = state["asked"], state["used"]
         self._pending = [
             _Batch(Questions(**{name: one[name] for name in fields}), one["first"], one["asked"], one["open"])

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from prefrl_cli.core.option_types import Count, CountOrZero, Items, Limits, NotNegative, Number, Positive
+from prefrl_cli.core.option_types import Count, CountOrZero, Fraction, Items, Limits, NotNegative, Number, Positive
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories, draw_pairs
 from prefrl_cli.preference.dataset import PreferenceDataset
-from prefrl_cli.preference.questions import Model, Questions
+from prefrl_cli.preference.questions import Model, Questions, segments
 
 Asked = tuple[Tensor, Tensor]  # questions `[R, N, K]` as `steps` below, and how many of them each seed has `[R]`
 
@@ -55,16 +55,23 @@ class UniformTrajectories:
         """Whether questions are asked at this update (the first is 0)."""
         return step % self.every == 0 and step >= self.start
 
-    def draw(self, kept: Store, reward_model: Model, preferences: PreferenceDataset, streams: Streams) -> Questions:
-        """What is asked about kept trajectories, `[R, questions, 2, T]`.
+    def number(self, step: int) -> int:
+        """How many questions are asked at this update."""
+        return self.questions if self.due(step) else 0
+
+    def draw(
+        self, number: int, kept: Store, reward_model: Model, preferences: PreferenceDataset, streams: Streams
+    ) -> Questions:
+        """What is asked about kept trajectories, `[R, number, 2, T]`.
 
         Args:
+            number: of questions, at most `questions`.
             kept: the trajectories.
             reward_model: for queries that go by what it expects of the answer.
             preferences: what was answered before, for those that stay away from it.
             streams: random numbers.
         """
-        whole = Trajectories.of(kept.get(self(streams, kept.count).flatten(1)))
+        whole = Trajectories.of(kept.get(self(streams, kept.count, number).flatten(1)))
         if self.segment is not None:
             whole = segments(whole, *self.cut(streams, whole.lengths), self.segment)
         candidates = Questions.of(whole)
@@ -76,16 +83,16 @@ class UniformTrajectories:
         asked = None if before is None else (before[0].numbered(preferences.num_actions), before[1].sum(1))
         return candidates.take(self.choose(chances, candidates.numbered(preferences.num_actions), asked))
 
-    def __call__(self, streams: Streams, count: Tensor) -> Tensor:
-        """Candidates: places `[R, C, 2]` among `count` `[R]` kept trajectories."""
-        return draw_pairs(streams, "queries", count, self.questions * self.candidates, self.from_newest)
+    def __call__(self, streams: Streams, count: Tensor, number: int) -> Tensor:
+        """Candidates for so many questions: places `[R, C, 2]` among `count` `[R]` kept trajectories."""
+        return draw_pairs(streams, "queries", count, number * self.candidates, self.from_newest)
 
-    def cut(self, streams: Streams, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def cut(self, streams: Streams, lengths: Tensor, purpose: str = "queries/segments") -> tuple[Tensor, Tensor]:
         """First steps and lengths `[R, K]` of the segments that are asked about, of trajectories of `lengths` steps."""
         if self.segment is None:
             return torch.zeros_like(lengths), lengths
         places = (lengths - self.segment).clamp(min=0) + 1
-        drawn = streams.uniform("queries/segments", lengths.shape[1])
+        drawn = streams.uniform(purpose, lengths.shape[1])
         return (drawn * places).floor().long(), lengths.clamp(max=self.segment)
 
     def choose(self, chances: Tensor, steps: Tensor, asked: Asked | None = None) -> Tensor:
@@ -100,6 +107,43 @@ class UniformTrajectories:
             Numbers `[R, questions]` of candidates.
         """
         return torch.arange(self.questions, device=steps.device).expand(len(steps), -1)
+
+
+class EarlyQuestions(UniformTrajectories):
+    """Random pairs, a share of them at the first update, when answers teach most, the others evenly until an update.
+
+    Args:
+        budget: questions in all; each seed may use as many answers.
+        first: the share of the first update.
+        until: the update (the first is 1) by which all are asked.
+        from_newest, segment: see `UniformTrajectories`.
+    """
+
+    def __init__(
+        self,
+        budget: Items = 100,
+        first: Fraction = 0.25,
+        until: Count = 20,
+        from_newest: Annotated[int, Limits(2, 10**9)] | None = None,
+        segment: Count | None = None,
+    ) -> None:
+        super().__init__(from_newest=from_newest, segment=segment, budget=budget)
+        self.first, self.until, self.total = first, until, budget
+        self.questions = max(self._by(0), self._by(1) - self._by(0) + 1)  # the most at one time
+
+    def due(self, step: int) -> bool:
+        """Whether questions are asked at this update (the first is 0)."""
+        return self.number(step) > 0
+
+    def number(self, step: int) -> int:
+        """How many questions are asked at this update."""
+        return self._by(step) - (self._by(step - 1) if step else 0)
+
+    def _by(self, step: int) -> int:
+        """Questions asked by the end of an update."""
+        if step + 1 >= self.until:
+            return self.total
+        return int(self.total * (self.first + (1 - self.first) * step / (self.until - 1)))
 
 
 class Disagreement(UniformTrajectories):
@@ -156,29 +200,6 @@ class KCenter(UniformTrajectories):
     def choose(self, chances: Tensor, steps: Tensor, asked: Asked | None = None) -> Tensor:
         """Numbers `[R, questions]` of candidates, see `UniformTrajectories.choose`."""
         return k_centers(steps, self.questions, asked)
-
-
-def segments(whole: Trajectories, first: Tensor, lengths: Tensor, width: int) -> Trajectories:
-    """Parts of trajectories `[R, B, T]`, padded to `width` steps.
-
-    Args:
-        whole: the trajectories.
-        first: the number of each part's first step, `[R, B]`.
-        lengths: steps of each part, `[R, B]`, at most `width`; none may pass its trajectory's end.
-        width: T of what comes back.
-    """
-    steps = torch.arange(width, device=first.device)
-    places = (first[..., None] + steps).clamp(max=whole.states.shape[-1] - 1)
-    end = first + lengths
-    after = whole.states.gather(-1, end.clamp(max=whole.states.shape[-1] - 1)[..., None]).squeeze(-1)
-    return Trajectories(
-        states=whole.states.gather(-1, places),
-        actions=whole.actions.gather(-1, places),
-        rewards=torch.where(steps < lengths[..., None], whole.rewards.gather(-1, places), 0.0),
-        lengths=lengths,
-        last=torch.where(end < whole.lengths, after, whole.last),
-        terminated=(end == whole.lengths) & whole.terminated,
-    )
 
 
 def k_centers(points: Tensor, centers: int, asked: Asked | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prefrl_cli.core.environment import Discrete
-from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.core.trajectories import Trajectories, take_steps
 
 
 class Model(Protocol):
@@ -30,8 +30,8 @@ class Pairs:
     """Q pairs for each of R seeds, padded to T steps: what a reward model sees of a question.
 
     Attributes:
-        states: `[R, Q, 2, T]`, the state before each step.
-        actions: `[R, Q, 2, T]`.
+        states: `[R, Q, 2, T]`, the state before each step; vectors `[R, Q, 2, T, *shape]` where there are no numbers.
+        actions: `[R, Q, 2, T]`, or vectors `[R, Q, 2, T, A]`.
         lengths: `[R, Q, 2]`, steps taken.
     """
 
@@ -43,8 +43,13 @@ class Pairs:
         """Each member's sum of rewards of the first less that of the second, `[R, M, Q]`."""
         return differences(reward_model.member_rewards(self.states, self.actions), self.lengths[:, None])
 
-    def numbered(self, num_actions: int) -> Tensor:
-        """Pairs as numbers `[R, Q, 2 T]`: the steps of the first, then of the second, -1 past their ends."""
+    def numbered(self, num_actions: int | None) -> Tensor:
+        """Pairs as numbers `[R, Q, 2 T]`: the steps of the first, then of the second, -1 past their ends.
+
+        Vectors have no numbers: of them, without `num_actions`, there are only the lengths `[R, Q, 2]`.
+        """
+        if num_actions is None:
+            return self.lengths
         steps = self.states * num_actions + self.actions
         past = torch.arange(steps.shape[-1], device=steps.device) >= self.lengths[..., None]
         return torch.where(past, -1, steps).flatten(2)
@@ -60,7 +65,7 @@ class Questions(Pairs):
 
     Attributes:
         rewards: `[R, Q, 2, T]`, zero past the end.
-        last: `[R, Q, 2]`, the state after the last step.
+        last: `[R, Q, 2]` or `[R, Q, 2, *shape]`, the state after the last step.
     """
 
     rewards: Tensor
@@ -111,6 +116,30 @@ def differences(rewards: Tensor, lengths: Tensor) -> Tensor:
     signs = torch.tensor([[1.0], [-1.0]], device=rewards.device)
     signed = torch.where(steps < lengths[..., None], signs, 0.0)
     return (rewards * signed).flatten(-2).sum(-1)
+
+
+def segments(whole: Trajectories, first: Tensor, lengths: Tensor, width: int) -> Trajectories:
+    """Parts of trajectories `[R, B, T]`, padded to `width` steps.
+
+    Args:
+        whole: the trajectories.
+        first: the number of each part's first step, `[R, B]`.
+        lengths: steps of each part, `[R, B]`, at most `width`; none may pass its trajectory's end.
+        width: T of what comes back.
+    """
+    steps = torch.arange(width, device=first.device)
+    places = (first[..., None] + steps).clamp(max=whole.rewards.shape[-1] - 1)
+    end = first + lengths
+    after = take_steps(whole.states, end.clamp(max=whole.rewards.shape[-1] - 1)[..., None]).squeeze(2)
+    inside = (end < whole.lengths).view(*end.shape, *[1] * (after.ndim - 2))
+    return Trajectories(
+        states=take_steps(whole.states, places),
+        actions=take_steps(whole.actions, places),
+        rewards=torch.where(steps < lengths[..., None], whole.rewards.gather(-1, places), 0.0),
+        lengths=lengths,
+        last=torch.where(inside, after, whole.last),
+        terminated=(end == whole.lengths) & whole.terminated,
+    )
 
 
 def fingerprint(env: Any) -> bytes:

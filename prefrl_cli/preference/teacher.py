@@ -74,7 +74,7 @@ class Teacher:
         start, typical = torch.zeros_like(scores), torch.zeros(len(scores), device=scores.device)
         if self.skip or self.equal:
             start = self.criterion(first_steps(questions, 0))
-            typical = typical_gain(self.criterion, recent, questions.states.shape[-1])
+            typical = typical_gain(self.criterion, recent, questions.rewards.shape[-1])
         label, weight = self.labels(streams, scores, seen, start, typical)
         return Answers(pending.number.expand(len(label), -1), label, weight)
 
@@ -110,6 +110,23 @@ class Teacher:
         return label, weight
 
 
+class Coin:
+    """Tosses a fair coin, whatever it is asked: what is learned from it was not in the labels.
+
+    Args:
+        criterion: what others judge by; it is looked at for the held-out pairs alone.
+    """
+
+    def __init__(self, criterion: Given[Criterion]) -> None:
+        self.criterion = criterion
+
+    def answer(self, pending: Pending, recent: Store, streams: Streams) -> Answers | None:
+        """Answer all that is pending; the purpose `teacher` is drawn from."""
+        number = pending.number.expand(len(pending.open), -1)
+        label = (streams.uniform("teacher", number.shape[1]) < 0.5).float()
+        return Answers(number, label, torch.ones_like(label))
+
+
 def typical_gain(criterion: Criterion, recent: Store, steps: int) -> Tensor:
     """What kept trajectories typically gained over standing still, the mean of absolute values `[R]`.
 
@@ -123,7 +140,7 @@ def typical_gain(criterion: Criterion, recent: Store, steps: int) -> Tensor:
     mask = indices < count[:, None]
     kept = Trajectories.of(recent.get(torch.where(mask, indices, 0)))
     gained = torch.where(mask, (criterion(kept) - criterion(first_steps(kept, 0))).abs(), 0.0)
-    return steps / kept.states.shape[-1] * gained.sum(-1) / mask.sum(-1).clamp(min=1)
+    return steps / kept.rewards.shape[-1] * gained.sum(-1) / mask.sum(-1).clamp(min=1)
 
 
 def myopic_scores(criterion: Criterion, played: Played, gamma: float) -> Tensor:
@@ -134,7 +151,7 @@ def myopic_scores(criterion: Criterion, played: Played, gamma: float) -> Tensor:
         played: `[..., T]`.
         gamma: in [0, 1]; 1 gives the criterion's own scores.
     """
-    width = played.states.shape[-1]
+    width = played.rewards.shape[-1]
     after = torch.stack([criterion(first_steps(played, count)) for count in range(width + 1)], -1)  # [..., T + 1]
     before_last = played.lengths[..., None] - 1 - torch.arange(width, device=after.device)
     powers = gamma ** torch.arange(width, dtype=after.dtype, device=after.device)
@@ -144,12 +161,14 @@ def myopic_scores(criterion: Criterion, played: Played, gamma: float) -> Tensor:
 
 def first_steps(played: Played, count: int) -> Trajectories:
     """What was played `[..., T]`, as it stood after its first `count` steps; of a shorter one, all."""
-    width = played.states.shape[-1]
+    width = played.rewards.shape[-1]
     ended = played.lengths <= count
+    then = played.states.select(ended.ndim, min(count, width - 1))
+    over = ended.view(*ended.shape, *[1] * (then.ndim - ended.ndim))
     return Trajectories(
         states=played.states,
         actions=played.actions,
         rewards=torch.where(torch.arange(width, device=ended.device) < count, played.rewards, 0.0),
         lengths=played.lengths.clamp(max=count),
-        last=torch.where(ended, played.last, played.states[..., min(count, width - 1)]),
+        last=torch.where(over, played.last, then),
     )

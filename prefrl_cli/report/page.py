@@ -15,6 +15,7 @@ from prefrl_cli.report.method import METHOD
 from prefrl_cli.report.results import MOST_IN_PAIRS, Comparison, Experiment, Results
 from prefrl_cli.report.sections import evaluation_charts, main_charts, training_charts
 from prefrl_cli.stats.aggregates import few_seeds
+from prefrl_cli.stats.families import chance_text
 from prefrl_cli.stats.summary import Estimate, brackets, digits, value_text
 
 _ORDER = ("failed", "unreadable", "missing", "interrupted", "running", "linked")
@@ -230,9 +231,11 @@ def _evaluation(experiment: Experiment) -> str:
                 f"{swatch(place)}<b>{several[place].name}</b>",
                 _over(metric.seeds, several[place]),
             ]
-            rows.append([*row, _interval(metric.iqm), _interval(metric.mean)])
-    head = [("metric", "k"), ("", "k"), ("seeds", "n"), ("IQM", "n"), ("mean", "n")]
-    said = "Final evaluation: interquartile mean and mean over the seeds, with 95 % bootstrap intervals."
+            alone = [value_text(metric.mean._replace(value=value)) for value in (metric.median, metric.worst_tenth)]
+            rows.append([*row, _interval(metric.mean), *alone, _interval(metric.iqm)])
+    head = [("metric", "k"), ("", "k"), ("seeds", "n"), ("mean", "n"), ("median", "n"), ("worst tenth", "n")]
+    head.append(("IQM", "n"))
+    said = "Final evaluation over the seeds, with 95 % intervals of the mean and the interquartile mean."
     return f"<h3>Evaluation</h3>{_table(head, rows, said)}" if rows else ""
 
 
@@ -262,17 +265,20 @@ def _comparisons(experiment: Experiment) -> str:
 
 def _pairs(metric: Metric, pairs: Sequence[Comparison]) -> str:
     chance = f"P(first is {metric.direction})"
-    head = [("first", "k"), ("second", "k"), ("seeds", "n"), (chance, "n"), ("first − second", "n")]
+    head = [("first", "k"), ("second", "k"), ("seeds", "n"), ("first − second", "n"), ("seeds better", "n")]
+    head += [(chance, "n"), (f"p of {len(pairs)}" if len(pairs) > 1 else "p", "n")]
     rows = [
         [
             *(f"<b>{side.name}</b>" for side in (one.first, one.second)),
             one.seeds,
-            *map(_interval, (one.better, one.difference)),
+            *map(_interval, (one.difference, one.improved, one.better)),
+            _text(chance_text(one.corrected)),
         ]
         for one in pairs
     ]
     said = (
-        f"{_words(metric)}: probability of improvement and difference of the means; pairs that are the same left out."
+        f"{_words(metric)}: difference of the means, share of the shared seeds that are better, and probability of"
+        " improvement; pairs that are the same left out."
     )
     return _table(head, rows, said[:1].upper() + said[1:])
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from prefrl_cli.report.configurations import Configuration, code_differences, co
 from prefrl_cli.report.runs import Run
 from prefrl_cli.run.outputs import metric_of
 from prefrl_cli.stats.aggregates import mean
-from prefrl_cli.stats.intervals import difference_interval, improvement
+from prefrl_cli.stats.families import chance_of_difference, holm
+from prefrl_cli.stats.intervals import difference_interval, improvement, share_of_seeds_that_improve
 from prefrl_cli.stats.summary import NOTHING, Estimate, Summary, summarise
 
 MOST_IN_PAIRS = 8  # configurations that are compared each with each: 28 pairs
@@ -31,19 +33,23 @@ class Comparison:
         seeds: in words.
         better: chance that a seed of the first is better than one of the second; one that failed is the worse.
             Nothing where the metric has no direction.
+        improved: share of the shared seeds that are better in the first, ties half; nothing where no seeds are shared,
+            or the metric has no direction.
         difference: of the means, first minus second; where a failed seed has no value, of the others.
+        chance: p value of that difference.
+        same: whether the two do not differ in a single seed, as far as can be seen.
+        corrected: the same for a family of comparisons, see `as_family`.
     """
 
     first: Configuration
     second: Configuration
     seeds: str
     better: Estimate
+    improved: Estimate
     difference: Estimate
-
-    @property
-    def same(self) -> bool:
-        """Whether the two do not differ in a single seed, as far as can be seen."""
-        return np.allclose(self.better, 0.5, rtol=0, atol=1e-9) and not np.any(self.difference)
+    chance: float
+    same: bool
+    corrected: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,8 @@ def _experiment(name: str, several: list[Configuration]) -> Experiment:
         metric: [pair for a, b in pairs if (pair := compare(a, b, declared[metric])) is not None]
         for metric in compared[: 1 if len(several) > MOST_IN_PAIRS else None]
     }
-    comparisons = {metric: left for metric, every in found.items() if (left := [one for one in every if not one.same])}
+    different = {metric: [one for one in every if not one.same] for metric, every in found.items()}
+    comparisons = {metric: as_family(left) for metric, left in different.items() if left}
     same = [metric for metric, every in found.items() if every and metric not in comparisons]
     return Experiment(name, several, varying(several), declared, metrics, headline, comparisons, same)
 
@@ -154,6 +161,10 @@ def compare(first: Configuration, second: Configuration, metric: Metric) -> Comp
         if max(map(len, sides)) > len(shared):
             words += f" of {len(sides[0])} and {len(sides[1])}"
     better = Estimate(*improvement(sign * left, sign * right, paired)) if metric.sign else NOTHING
+    improved = NOTHING
+    if metric.sign and paired:
+        improved = Estimate(*share_of_seeds_that_improve(sign * left, sign * right))
+    same = np.array_equal(left, right) if paired else len(set([*left, *right])) == 1
     fine = [side != -sign * np.inf for side in (left, right)]  # a failed seed has a rank, but no distance from others
     if paired:
         fine = [fine[0] & fine[1]] * 2
@@ -161,8 +172,15 @@ def compare(first: Configuration, second: Configuration, metric: Metric) -> Comp
     if any(lost):
         words += f"; difference without {lost[0] if paired else sum(lost)} failed"
     left, right = left[fine[0]], right[fine[1]]
-    difference = Estimate(float(mean(left) - mean(right)), *difference_interval(left, right, paired))
-    return Comparison(first, second, words, better, difference)
+    difference = Estimate(float(mean(left) - mean(right)), *difference_interval(left, right, paired, metric.span))
+    chance = chance_of_difference(left, right, paired)
+    return Comparison(first, second, words, better, improved, difference, chance, same)
+
+
+def as_family(several: Sequence[Comparison]) -> list[Comparison]:
+    """Comparisons that are looked at together, their p values corrected for that."""
+    corrected = holm([one.chance for one in several])
+    return [replace(one, corrected=chance) for one, chance in zip(several, corrected, strict=True)]
 
 
 def table(found: Results) -> str:
@@ -171,7 +189,7 @@ def table(found: Results) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     ends = ("", "_low", "_high")
-    numbers = [f"{name}{end}" for name in ("iqm", "mean") for end in ends]
+    numbers = [f"{name}{end}" for name in ("iqm", "mean") for end in ends] + ["median", "worst_tenth"]
     writer.writerow(
         ["experiment", "configuration", *map(table_cell, options)]
         + ["metric", "seeds", "failed_seeds", "unfinished_seeds", *numbers]
@@ -186,7 +204,8 @@ def table(found: Results) -> str:
                 continue
             for name, several in experiment.metrics.items():
                 metric = several[place]
-                estimates = ["" if np.isnan(value) else repr(value) for value in (*metric.iqm, *metric.mean)]
+                found_numbers = (*metric.iqm, *metric.mean, metric.median, metric.worst_tenth)
+                estimates = ["" if np.isnan(value) else repr(value) for value in found_numbers]
                 writer.writerow([*begin, table_cell(name), metric.seeds, *left, *estimates])
     return text.getvalue()
 

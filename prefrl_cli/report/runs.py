@@ -174,7 +174,7 @@ def _failed_seeds(run: Run, status: dict[str, Any]) -> dict[int, int]:
         )
         if type(step) is not int or seed is None:
             raise UnreadableError("status.json: failed_seeds are not seeds of config.yaml, each with a step")
-        ends[seed] = step
+        ends[seed] = step + bool(one.get("evaluated"))  # that step itself was sound
         run.failed[seed] = f"step {step}: {' '.join(str(one.get('reason')).split())[:200]}"
     if status["status"] != "finished" and len(ends) < len(run.seeds):
         run.failed = {}  # what the others come to is not known

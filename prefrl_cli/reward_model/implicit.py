@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefrl_cli.core.environment import FiniteEnvironment
+from prefrl_cli.core.environment import FiniteEnvironment, is_finite
 from prefrl_cli.core.networks import Network, forward, inputs_of, look_up
-from prefrl_cli.core.option_types import Given, Layers, Members, Positive, Units
+from prefrl_cli.core.option_types import Given, Layers, Members, OptionError, Positive, Units
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.reward_model.ensemble import Asks, Combine, combine, default_members
@@ -52,10 +52,12 @@ class ImplicitReward:
         combine: Combine = "mean",
         queries: Given[Asks | None] = None,
     ) -> None:
+        if not is_finite(env):
+            raise OptionError("reward_model", "implicit", "needs states that are numbered", "state")
         members, self._space = default_members(members, queries), env.observation_space
         streams.restart("init/policy")
         self._network = Network(
-            streams, "init/policy", inputs_of(self._space), [hidden] * layers, env.action_space.n + 1,
+            streams, "init/policy", inputs_of(self._space), [hidden] * layers, env.num_actions + 1,
             zero_head=zero_head, members=members,
         )  # fmt: skip
         streams.restart("init/policy")

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from prefrl_cli.core.option_types import Fraction, NotNegative
-from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.core.trajectories import Trajectories, standardise
 
-ProcessReward = Callable[[Tensor], Tensor]
+
+class ProcessReward(Protocol):
+    """A learned reward, as a shaping needs it."""
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """Of states `[R, ...]`: `[R, ...]`."""
+
+    def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Each member's rewards `[R, M, ...]` of steps."""
 
 
 class NoShaping:
@@ -29,10 +37,15 @@ class StepAdvantage(NoShaping):
 
     Args:
         weight: alpha, of the step advantage.
+        alone: whether the environment's reward is left out, so that the answers alone teach the policy.
     """
 
-    def __init__(self, weight: NotNegative = 0.1) -> None:
-        self.step_weight = weight
+    def __init__(self, weight: NotNegative = 0.1, alone: bool = False) -> None:
+        self.step_weight, self._alone = weight, alone
+
+    def __call__(self, trajectories: Trajectories, process: ProcessReward) -> Tensor:
+        """The rewards `[R, B, T]`, unchanged, or zero."""
+        return torch.zeros_like(trajectories.rewards) if self._alone else trajectories.rewards
 
 
 class AdditiveShaping:
@@ -78,3 +91,39 @@ class PotentialShaping:
             last = torch.where(trajectories.terminated, 0.0, process(trajectories.last))
             following = following.scatter(-1, trajectories.lengths[..., None] - 1, last[..., None])
         return trajectories.rewards + self.weight * (self.discount * following - potential)
+
+
+class LearnedReward:
+    """The learned reward alone: nothing of the environment's reaches the policy.
+
+    Each member's rewards are standardised over the batch, then averaged: no answer tells their scale or their origin
+    (Christiano et al. 2017, 2.2.1).
+    """
+
+    step_weight = 0.0
+    needs_state_rewards = False
+
+    def __call__(self, trajectories: Trajectories, process: ProcessReward) -> Tensor:
+        """The members' mean rewards `[R, B, T]` of steps, in standard deviations, zero past the end."""
+        each = process.member_rewards(trajectories.states, trajectories.actions)  # [R, M, B, T]
+        return _standardised(each, trajectories.mask[:, None]).mean(1)
+
+
+class EnvironmentReward:
+    """The environment's reward alone, handled as the learned one is: what labels are measured against."""
+
+    step_weight = 0.0
+    needs_state_rewards = False
+
+    def __call__(self, trajectories: Trajectories, process: ProcessReward) -> Tensor:
+        """The environment's rewards `[R, B, T]`, standardised over the batch."""
+        return _standardised(trajectories.rewards, trajectories.mask)
+
+
+def _standardised(rewards: Tensor, mask: Tensor) -> Tensor:
+    """Rewards `[..., B, T]` in standard deviations of their batch; zero where all are the same."""
+    mask = mask.expand_as(rewards)
+    return standardise(rewards.flatten(-2), mask.flatten(-2), 1e-6, floor=True).view_as(rewards)
+
+
+Shaping = NoShaping | AdditiveShaping | PotentialShaping | StepAdvantage | LearnedReward | EnvironmentReward

@@ -14,11 +14,12 @@ from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.run import training
 from prefrl_cli.run.directory import STATUS, RunDirectory, Status, read_status
-from prefrl_cli.run.outputs import note_start
+from prefrl_cli.run.outputs import GoingOn, note_start
 from prefrl_cli.run.training import ready_for, schedule_over, take_up, train
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
+    from prefrl_cli.config.options import Run
     from prefrl_cli.preference.asking import Page
     from prefrl_cli.run.metrics_csv import MetricsLog
     from prefrl_cli.run.runner import Record
@@ -249,7 +250,7 @@ def resume_run(
         if undrawn:
             if resumed is None or algorithm.step != step:
                 raise ConfigError(f"resume={show(str(folder))}: {said[-1]}; its charts cannot be drawn without it")
-            return _draw(algorithm, directory, resumed, config.run.quiet)
+            return _draw(algorithm, directory, resumed, config.run)
         if resumed is not None:
             said += schedule_over(config.options, found.state) if extend else []
         else:
@@ -270,15 +271,24 @@ def resume_run(
         )
 
 
-def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, MetricsLog], quiet: bool) -> Status:
+def go_on(found: GoingOn, page: Page | None = None) -> Status:
+    """Do what was typed beside a run: go on with it, or begin one of its own where a checkpoint of it stands."""
+    if found.new is not None:
+        return branch(found.folder, found.checkpoint, found.new, found.config, found.overrides, page)
+    return resume_run(found.folder, found.config, found.overrides, extend=found.longer, page=page)
+
+
+def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, MetricsLog], run: Run) -> Status:
     """Draw the charts of a finished run."""
+    from prefrl_cli.algorithm.living import Living
     from prefrl_cli.run import runner
     from prefrl_cli.run.progress import Console, drawn
 
-    console = Console(directory.path / "train.log", quiet=quiet)
+    console = Console(directory.path / "train.log", quiet=run.quiet)
     directory.failed_seeds = trained[0].failed
+    living = Living(run.seeds, trained[0].failed, {})
     with trained[1] as log:
-        runner.draw_or_tell(algorithm, log, directory, partial(console.line, error=True))
+        runner.draw_or_tell(algorithm, log, directory, living, partial(console.line, error=True))
     if not directory.drawn:
         return "failed"
     for line in drawn(directory.charts):

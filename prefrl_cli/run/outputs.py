@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prefrl_cli.algorithm.algorithm import axis_of_old_runs as axis_of_old_runs
 from prefrl_cli.algorithm.algorithm import in_order, recorded
-from prefrl_cli.config.options import Configuration
-from prefrl_cli.config.overrides import MOST_STARTED
+from prefrl_cli.config.options import Configuration, Run, change, check_value, signature
+from prefrl_cli.config.overrides import MOST_STARTED, Typed, overrides
+from prefrl_cli.config.trust import check_trackers
 from prefrl_cli.core.metric import Metric
-from prefrl_cli.core.option_types import ConfigError, show
+from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints
 from prefrl_cli.files.read import UnreadableError, read, short
+from prefrl_cli.files.texts import typed_path
 from prefrl_cli.files.write import append_to
-from prefrl_cli.run.directory import STATUS, TABLE, read_status
+from prefrl_cli.run.directory import STATUS, TABLE, half_begun, read_status
 from prefrl_cli.run.metrics_csv import current_names
-from prefrl_cli.run.provenance import stored_config
+from prefrl_cli.run.provenance import chosen_trackers, stored_config
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
-    from prefrl_cli.config.options import Run
 
 STARTED = ".started"  # in outputs/: the runs in the order of their start, which no clock tells for sure
 
@@ -76,6 +77,66 @@ def _newest_first() -> Iterator[Path]:
     unlisted = [one for one in others if one.relative_to(_OUTPUTS).as_posix() not in started]
     # By the UTC time in the record: the names of folders have the local one.
     yield from sorted(unlisted, key=lambda one: (str(read_status(one).get("started")), str(one)), reverse=True)
+
+
+class GoingOn(NamedTuple):
+    """What `resume=` and the options beside it ask for.
+
+    Attributes:
+        folder: of the run that is there.
+        checkpoint: the one that was named; none takes the newest good one.
+        new: the folder of a run of its own that begins there; none goes on with the run itself.
+        config: the options that count from now on.
+        overrides: what was typed for them.
+        longer: whether a finished run may go on with more steps.
+    """
+
+    folder: Path
+    checkpoint: Path | None
+    new: Path | None
+    config: Configuration
+    overrides: list[str]
+    longer: bool
+
+
+def going_on(typed: Typed) -> GoingOn:
+    """What was typed beside a run.
+
+    Raises:
+        ConfigError: for a folder that holds no run, and an option that is not allowed.
+    """
+    from prefrl_cli.run.lifecycle import named_checkpoint, not_in_place
+
+    wanted = typed.value("resume")
+    values = overrides(typed.without("resume"))
+    experiment = values.pop("experiment", None)
+    if not wanted:
+        raise ConfigError("resume='': which run? type resume=RUN_DIR, or resume=latest")
+    named = named_checkpoint(str(typed_path(wanted)))
+    new = check_value("output_dir", signature(Run)["output_dir"], values.pop("output_dir", None))
+    folder = latest(experiment) if wanted == LATEST else named[0] if named else typed_path(wanted)
+    if folder.is_dir() and half_begun(folder):
+        raise ConfigError(
+            f"resume={show(wanted)}: this run was stopped before it had begun; type its own command again,"
+            f" with output_dir={as_typed(wanted)}"
+        )
+    if not (folder / STATUS).exists():
+        raise ConfigError(f"resume={show(wanted)}: holds no run; type the folder that prefrl-train printed")
+    stored = stored_config(folder)
+    if experiment not in (None, stored["experiment"]):
+        raise ConfigError(f"experiment={show(experiment)}: {folder} is a run of {stored['experiment']}")
+    if "logger" in values:
+        stored["logger"] = chosen_trackers(stored.get("logger"), values.pop("logger"))
+    check_trackers(folder, stored, values)
+    changed = change(stored, values)
+    options = [f"experiment={stored['experiment']}", *typed.without("resume", "experiment")]
+    branches = new is not None and (named is not None or Path(new).resolve() != folder.resolve())
+    if named and not branches:
+        raise not_in_place(*named)
+    config = Configuration.of({**changed, "output_dir": new} if branches else changed)
+    return GoingOn(
+        folder, named[1] if named else None, Path(new) if branches else None, config, options, "steps" in values
+    )
 
 
 _MOST_TABLE = 1 << 24  # bytes; 20,000 jobs have some 6 million
@@ -186,6 +247,7 @@ def learned(
     policies = list(Configuration.of(stored).run.seeds)
     config = Configuration.of(config)
     # Built with the seeds of training: some of what does not learn, an ensemble's start, is drawn from them.
+    from prefrl_cli.algorithm.living import Living
     from prefrl_cli.run.training import ready  # with all that trains
 
     built = Configuration({**config.options, "logger": None}, config.run).with_run(seed=stored["seed"], output_dir=None)
@@ -203,6 +265,7 @@ def learned(
         raise ConfigError(
             f"{typed or folder}: the networks of the run do not fit ({short(problem)[:80]}); {cure}"
         ) from None
+    Living(policies, {str(seed): {} for seed in failed}, {}).clear(algorithm)
     return Learned(run, algorithm, step, policies, failed, state)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from prefrl_cli.run.progress import Console
 
 # How a run was started rather than what it is; allow_targets has to be typed each time.
-_NOT_COMPARED = ("quiet", "charts", "output_dir", "allow_targets", "logger")
+_NOT_COMPARED = ("quiet", "charts", "output_dir", "allow_targets", "logger", "preferences.save")
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def kept_options(config: Mapping[str, Any]) -> dict[str, Any]:
         return {
             name: value
             for name, value in flat(dict(config), "config.yaml").items()
-            if name.partition(".")[0] not in _NOT_COMPARED
+            if not {name, name.partition(".")[0]} & {*_NOT_COMPARED}
         }
     except UnreadableError as problem:
         raise ConfigError(str(problem)) from None
@@ -204,7 +204,7 @@ def environment_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -
     """A line for each version, platform, device or commit that differs; the number of threads changes no result."""
     kept = ("python", "platform", "machine", "device", "packages", "git")
     some, others = ({name: one.get(name) for name in kept} for one in (before, now))
-    was, becomes = dict(_flat(some)), dict(_flat(others))
+    was, becomes = dict(dotted(some)), dict(dotted(others))
     names = [name for name in {**was, **becomes} if was.get(name) != becomes.get(name)]
     return [f"environment differs: {name} {_shown(was, name)} -> {_shown(becomes, name)}" for name in names]
 
@@ -213,11 +213,11 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
     return show(values[name]) if name in values else "nothing"
 
 
-def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def dotted(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """`a.b`, value for each value of nested mappings."""
     for name, value in node.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from dotted(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from prefrl_cli.algorithm.living import Failed, Living
+from prefrl_cli.algorithm.living import Failed, Living, ends
 from prefrl_cli.charts.backend import ready
 from prefrl_cli.core.metric import by_name
 from prefrl_cli.core.option_types import as_typed
@@ -20,6 +20,7 @@ from prefrl_cli.files.read import short
 from prefrl_cli.files.standard_streams import waiting
 from prefrl_cli.files.write import make_folder
 from prefrl_cli.logger.logger import Trackers
+from prefrl_cli.preference_files.record import writer
 from prefrl_cli.run.directory import RunDirectory
 from prefrl_cli.run.metrics_csv import EVALUATION, MetricsLog, current_names
 from prefrl_cli.run.progress import Progress
@@ -102,15 +103,15 @@ def train(
                 metrics = arrays(algorithm.update())
             step, last = algorithm.step, algorithm.step == algorithm.steps
             said, tested = living.look(algorithm, step, metrics), dict[str, np.ndarray]()
+            log.living = living.mask.tolist()
             if last or due(step, run.evaluation.every):
                 tested = evaluated(algorithm)
-                said += living.look(algorithm, step, evaluation(tested)) if last else []
+                said += living.look_at_the_end(step, evaluation(tested)) if last else []
                 record.final = living.only(tested)
             if not living.mask.any():
                 raise TrainingError("; ".join(said))
             for line in said:
                 tell(f"{line}; {living.mask.sum()} of {len(run.seeds)} seeds go on")
-            log.living = living.mask.tolist()
             log.add(step, metrics, tested)
             counted = living.counted(metrics, algorithm.metrics)
             every = counted | evaluation(living.counted(tested, algorithm.metrics))
@@ -131,7 +132,7 @@ def train(
         directory.drawn = False if run.charts else None
         directory.write_status("finished", algorithm.step)
     if run.charts:
-        draw_or_tell(algorithm, log, directory, tell)
+        draw_or_tell(algorithm, log, directory, living, tell)
     return summary
 
 
@@ -211,7 +212,17 @@ def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record
         "failed": record.failed,
         "algorithm": algorithm.state(),
     }
-    directory.checkpoints.save(algorithm.step, content, log.sync())  # its rows must be there where the checkpoint is
+    sync, keep = log.sync(), None
+    if run.preferences.save is not None:
+        asked = algorithm.preferences.record  # type: ignore[attr-defined]  # `build` has looked for it
+        keep = writer(asked, directory.path / run.preferences.save, directory.options)
+
+    def before() -> None:  # rows and questions must be there where the checkpoint is
+        sync()
+        if keep is not None:
+            keep()
+
+    directory.checkpoints.save(algorithm.step, content, before)
 
 
 def restore(
@@ -242,18 +253,25 @@ def restore(
         algorithm.examples = dict(content["examples"])
         initial, final = (current_names(arrays(content[name])) for name in ("initial", "final"))
         failed = {seed: dict(one) for seed, one in content.get("failed", {}).items()}  # older checkpoints have none
+        if run.steps > step:
+            failed = {seed: one for seed, one in failed.items() if not one.get("evaluated")}
         record = Record(initial, final, content["before"], float(content["seconds"]), failed)
-        ends = {seed: int(one["step"]) for seed, one in failed.items()}
         names = list(current_names(dict.fromkeys(content["columns"])))
         number = content.get("evaluations")  # older checkpoints have none
-        log = MetricsLog.read_back(directory.path, run.seeds, step, names, ends, evaluations=number, rewrite=rewrite)
+        log = MetricsLog.read_back(
+            directory.path, run.seeds, step, names, ends(failed), evaluations=number, rewrite=rewrite
+        )
     except (*_DAMAGED, FileNotFoundError) as problem:
         raise CheckpointError(f"checkpoint of step {step} does not fit ({short(problem)})") from None
     return record, log
 
 
-def draw_or_tell(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory, tell: Callable[[str], None]) -> None:
+def draw_or_tell(
+    algorithm: Algorithm, log: MetricsLog, directory: RunDirectory, living: Living, tell: Callable[[str], None]
+) -> None:
     """Draw the charts of a finished run and note that they are there; what goes wrong is one line."""
+    living.clear(algorithm)
+    log.living = living.mask.tolist()
     try:
         with np.errstate(all="ignore"), waiting("drawing charts"):
             draw(algorithm, log, directory)

@@ -44,12 +44,16 @@ class Interrupted(KeyboardInterrupt):
 class Signals:
     """While it is entered, signals are noted in `caught` instead of stopping the process.
 
+    Args:
+        quiet: whether the first signal is not answered with a line.
+
     Attributes:
         caught: the first signal; none so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self.caught: int | None = None
+        self._quiet = quiet
         self._before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
 
     def __enter__(self) -> Signals:
@@ -77,8 +81,9 @@ class Signals:
                 raise Interrupted(number, "interrupted")
             return  # a closed terminal's comes from the shell and from the system, a batch system's more than once
         self.caught = number
-        with contextlib.suppress(OSError):  # standard error may be full, or gone with its terminal
-            os.write(2, FINISHING)  # print may be in the middle of a line
+        if not self._quiet:
+            with contextlib.suppress(OSError):  # standard error may be full, or gone with its terminal
+                os.write(2, FINISHING)  # print may be in the middle of a line
         if number != signal.SIGINT and hasattr(signal, "setitimer"):
             self._before.setdefault(signal.SIGALRM, signal.signal(signal.SIGALRM, self._too_long))
             signal.setitimer(signal.ITIMER_REAL, PATIENCE)

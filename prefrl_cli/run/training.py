@@ -25,7 +25,6 @@ from prefrl_cli.run.signals import Interrupted, Signals
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
-    from prefrl_cli.config.options import Run
     from prefrl_cli.preference.asking import Page
     from prefrl_cli.run.directory import RunDirectory
     from prefrl_cli.run.metrics_csv import MetricsLog
@@ -73,14 +72,21 @@ def take_up(
     Raises:
         ConfigError: when all are of other options, or the folder cannot be read or written.
     """
-    folder, said, unfit = directory.path, list[str](), None
+    folder, said, unfit, others_seeds = directory.path, list[str](), None, False
     for path in paths:
         from prefrl_cli.run import runner
 
         content: dict[str, Any] = {}
         try:
             content = Checkpoints.load(path, config.run.device)
-            _check_fit(folder, config.run, content)
+            if content.get("seeds") != list(config.run.seeds):
+                said.append(f"checkpoint {path.name} is of other seeds; the one before it is used")
+                others_seeds = True
+                continue
+            if content["step"] > config.run.steps:
+                raise ConfigError(
+                    f"steps={config.run.steps}: {folder} is at step {content['step']}; try steps={content['step']}"
+                )
             resumed = runner.restore(algorithm, config.run, directory, content, rewrite=rewrite)
         except CheckpointError as problem:
             if isinstance(problem, UnfitError) and (others := _changed(content, config.options)):
@@ -95,20 +101,14 @@ def take_up(
             raise ConfigError(f"{folder}: cannot go on here ({reason})") from None
         else:
             return TakenUp(algorithm, resumed, path, content["algorithm"], content.get("options"), said)
+    if others_seeds:
+        raise ConfigError(f"resume={show(str(folder))}: its checkpoint is of other seeds; start a new run for these")
     if unfit is not None:  # from step 0 what it has learned would be lost
         raise ConfigError(
             f"resume={show(str(folder))}: {unfit}; go on with the options and the prefrl that wrote it,"
             " or start a new run"
         )
     return TakenUp(algorithm, said=said)
-
-
-def _check_fit(folder: Path, run: Run, content: Mapping[str, Any]) -> None:
-    """Refuse what no checkpoint of this run can be used for, older ones included."""
-    if content.get("seeds") != list(run.seeds):
-        raise ConfigError(f"resume={show(str(folder))}: its checkpoint is of other seeds; start a new run for these")
-    if content["step"] > run.steps:
-        raise ConfigError(f"steps={run.steps}: {folder} is at step {content['step']}; try steps={content['step']}")
 
 
 def _changed(content: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -217,7 +217,7 @@ def train(
         progress.wait()
 
     try:
-        with Signals() as signals, resumed[1] if resumed else contextlib.nullcontext():
+        with Signals(quiet=run.quiet) as signals, resumed[1] if resumed else contextlib.nullcontext():
             directory.tidy()
             directory.options = kept_options(config.options)
             directory.checkpoints.keep = run.checkpoint.keep

@@ -10,8 +10,7 @@ that did not fail, and how many failed is said beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,7 @@ from prefrl_cli.core.metric import Metric
 
 Array = NDArray[np.floating]
 
-Statistic = Callable[[Array], Any]
-
-FEW_SEEDS = 10  # below, an interval of 95 % holds the truth in clearly fewer cases
+FEW_SEEDS = 16  # below, intervals are wide enough to be true and too wide to decide anything
 
 _MOST_NAMED = 10
 
@@ -43,7 +40,7 @@ def few_seeds(seeds: int) -> str | None:
     """What to say beside an interval over some seeds; none where they are enough, or where there is no interval."""
     if not 1 < seeds < FEW_SEEDS:
         return None
-    return f"With fewer than {FEW_SEEDS} seeds a 95 % interval is too short; trust more seeds."
+    return f"With fewer than {FEW_SEEDS} seeds these numbers are an illustration, no evidence."
 
 
 def seed_words(seeds: Sequence[int]) -> str:
@@ -84,6 +81,23 @@ def interquartile_mean(scores: ArrayLike) -> Any:
     return _divide(np.where(middle, ordered, 0.0).sum(-1), middle.sum(-1))
 
 
+def worst_tenth(scores: ArrayLike, sign: int) -> Any:
+    """Mean of the worst tenth of the values along the last axis, at least one: what a rare failure costs.
+
+    Args:
+        scores: `[..., R]`.
+        sign: 1 where higher values are better, -1 where lower ones are; 0 where none are, and then there is no worst.
+
+    Returns:
+        `[...]`; NaN where there is no value.
+    """
+    if not sign:
+        return np.full(np.shape(scores)[:-1], np.nan)[()]
+    ordered = np.sort(sign * as_floats(scores), -1)  # the worst first, NaN last
+    worst = np.arange(ordered.shape[-1]) < -(-count(ordered)[..., None] // 10)
+    return mean(sign * np.where(worst, ordered, np.nan))
+
+
 def quantiles(values: ArrayLike, levels: tuple[float, ...]) -> Array:
     """Quantiles over the seeds, by linear interpolation, of what values there are.
 
@@ -110,14 +124,6 @@ def quantiles(values: ArrayLike, levels: tuple[float, ...]) -> Array:
     return result
 
 
-@lru_cache(maxsize=8)  # a report asks for the same ones hundreds of times
-def bootstrap_draws(number: int, resamples: int, seed: int) -> NDArray[np.integer]:
-    """Places of `number` scores `[resamples, number]`, drawn with replacement; the same for the same arguments."""
-    draws = np.random.default_rng(seed).integers(0, number, (resamples, number))
-    draws.flags.writeable = False
-    return draws
-
-
 def as_floats(scores: ArrayLike) -> Array:
     """Scores in double precision."""
     return np.asarray(scores, dtype=np.float64)
@@ -133,21 +139,6 @@ def present(scores: ArrayLike) -> Array:
 
 def _divide(total: Array, number: Array) -> Any:
     return np.divide(total, number, out=np.full(np.shape(total), np.nan), where=number > 0)[()]
-
-
-def check_scores(level: float, resamples: int) -> None:
-    """ValueError for a level or a number of resamples that no interval has."""
-    if not 0 < level < 1:
-        raise ValueError(f"level={level}: a share between 0 and 1, such as 0.95")
-    if resamples < 1:
-        raise ValueError(f"resamples={resamples}: at least 1, such as 2000")
-
-
-def percentile_interval(resampled: Any, level: float) -> tuple[float, float]:
-    """The middle share `level` of resampled statistics."""
-    tail = (1 - level) / 2
-    low, high = quantiles(resampled, (tail, 1 - tail))
-    return float(low), float(high)
 
 
 def moving_mean(values: Array, window: int) -> Array:

@@ -10,8 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl_cli.core.metric import Metric
-from prefrl_cli.stats.aggregates import Array, count, interquartile_mean, mean, with_failures
-from prefrl_cli.stats.intervals import bootstrap_interval, share_interval
+from prefrl_cli.stats.aggregates import (
+    Array,
+    count,
+    interquartile_mean,
+    mean,
+    quantiles,
+    with_failures,
+    worst_tenth,
+)
+from prefrl_cli.stats.intervals import interquartile_interval, mean_interval, share_interval
 
 
 class Estimate(NamedTuple):
@@ -43,19 +51,29 @@ class Summary:
 
     @cached_property
     def mean(self) -> Estimate:
-        """The mean with its bootstrap interval; a share of seeds with Wilson's."""
+        """The mean with its interval, of a share of seeds a share's."""
         if not self.seeds:
             return NOTHING
         value = float(mean(self.values))
         if self.metric.binary:
             return Estimate(value, *share_interval(round(value * self.seeds), self.seeds))
-        return Estimate(value, *bootstrap_interval(self.values))
+        return Estimate(value, *mean_interval(self.values, self.metric.span))
 
     @cached_property
     def iqm(self) -> Estimate:
-        """The mean of the middle half of the seeds with its bootstrap interval."""
+        """The mean of the middle half of the seeds with its interval."""
         middle = float(interquartile_mean(self.values))
-        return Estimate(middle, *bootstrap_interval(self.values, interquartile_mean))
+        return Estimate(middle, *interquartile_interval(self.values, self.metric.span))
+
+    @cached_property
+    def median(self) -> float:
+        """The middle seed."""
+        return float(quantiles(self.values, (0.5,))[0])
+
+    @cached_property
+    def worst_tenth(self) -> float:
+        """The mean of the worst tenth of the seeds, at least one; NaN where no value is better than another."""
+        return float(worst_tenth(self.values, self.metric.sign))
 
 
 def summarise(values: Array, metric: Metric, failed: NDArray[np.bool_] | None = None) -> Summary:
@@ -75,15 +93,16 @@ def record(values: Array, metric: Metric, failed: NDArray[np.bool_] | None = Non
     """What a JSON file holds of a metric; arguments as of `summarise`.
 
     Returns:
-        What the metric is, `per_seed` with null for those without a value, `mean`, `iqm` and the mean's interval
-        `ci95`; `seeds_with_value` where these are over fewer than all.
+        What the metric is, `per_seed` with null for those without a value, `mean`, `iqm`, the mean's interval `ci95`,
+        `median` and `worst_tenth`; `seeds_with_value` where these are over fewer than all.
     """
     found = summarise(values, metric, failed)
     numbers: dict[str, Any] = {"per_seed": [float(value) for value in values], "mean": None, "iqm": None}
-    numbers["ci95"] = [None, None]
+    numbers |= {"ci95": [None, None], "median": None, "worst_tenth": None}
     if found.seeds:
         numbers |= {"mean": found.mean.value, "iqm": float(interquartile_mean(found.values))}
         numbers["ci95"] = [found.mean.low, found.mean.high]
+        numbers |= {"median": found.median, "worst_tenth": found.worst_tenth}
     if found.seeds < len(found.values):
         numbers["seeds_with_value"] = found.seeds
     return metric.declaration() | numbers

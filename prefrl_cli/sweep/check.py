@@ -28,8 +28,9 @@ from prefrl_cli.files.texts import quoted
 from prefrl_cli.run.directory import in_the_way
 from prefrl_cli.run.progress import clock
 from prefrl_cli.run.training import ready
-from prefrl_cli.sweep.launcher import check_launcher, check_search, is_search
-from prefrl_cli.sweep.progress import tell
+from prefrl_cli.sweep.hparams_search import check_search, is_search
+from prefrl_cli.sweep.launcher import check_launcher
+from prefrl_cli.sweep.progress import job_words, tell
 from prefrl_cli.sweep.record import job_name
 
 _STEPS = 3  # that are timed; the first also takes what torch does once
@@ -43,10 +44,10 @@ def check(typed: Typed) -> int:
         typed: as for a run, or with `-m` for a sweep.
 
     Returns:
-        0, or 2 where a job of a sweep has a wrong option.
+        0, or 2 where some jobs of a sweep have a wrong option.
 
     Raises:
-        ConfigError: for a wrong option of a single run.
+        ConfigError: for a wrong option of a single run, or of every job.
     """
     return _sweep(typed) if typed.flags.multirun else call_hydra(typed, lambda config, _: _run(config))
 
@@ -112,7 +113,8 @@ class _Checking(Launcher):
         self._several = any(option(text) == "experiment" and "," in text for text in typed.overrides)
         self._times: dict[str, float] = {}
         self._spent = self.seconds = 0.0
-        self.jobs = self.refused = 0
+        self.jobs = 0
+        self.refused: dict[str, list[str]] = {}
 
     def setup(self, **_: Any) -> None:
         """Nothing: nothing is launched."""
@@ -132,8 +134,7 @@ class _Checking(Launcher):
                 trust.check_allowed(config, self._typed)
                 answer(f"job {name}: {self._line(configuration(config))}")
             except (ConfigError, OmegaConfBaseException) as problem:
-                self.refused += 1
-                tell(f"job {name}: {problem}")
+                self.refused.setdefault(str(problem), []).append(name)
         if is_search(self._config):
             raise _Enough
         done = [JobReturn(overrides=overrides, status=JobStatus.COMPLETED) for overrides in job_overrides]
@@ -173,8 +174,13 @@ def _sweep(typed: Typed) -> int:
         )
     (checking,) = made
     search = " of the first trials" if is_search(checking._config) else ""
+    for problem, names in checking.refused.items():
+        if len(names) == checking.jobs:
+            raise ConfigError(problem)
+        tell(f"{job_words(names)}: {problem}")
     if checking.refused:
-        tell(f"check: {checking.refused} of {checking.jobs} jobs{search} cannot run; nothing was written")
+        number = sum(map(len, checking.refused.values()))
+        tell(f"check: {number} of {checking.jobs} jobs{search} cannot run; nothing was written")
         return 2
     place = typed.value("output_dir") or f"outputs/{show(typed.value('experiment') or '')}/sweeps/<time>"
     answer(

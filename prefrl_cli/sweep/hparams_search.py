@@ -1,12 +1,48 @@
-"""Searches that go on."""
+"""Searches: what they go by, and how they go on."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from prefrl_cli.config.build import check_objective, metric_names
+from prefrl_cli.config.options import Configuration
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.sweep.record import fewer_trials
+
+NO_OBJECTIVE = "objective: a search needs a metric to go by"
+
+Compose = Callable[[DictConfig], Configuration]
+
+
+def is_search(config: DictConfig) -> bool:
+    """Whether the sweeper goes by what the jobs reach; Hydra's own does not."""
+    return not str(OmegaConf.select(config, "hydra.sweeper._target_")).startswith("hydra._internal.")
+
+
+def check_search(config: DictConfig, compose: Compose) -> None:
+    """Refuse a search that has nothing to go by, before it tries anything.
+
+    Raises:
+        ConfigError: with what to type.
+    """
+    if not is_search(config):
+        return
+    directions = OmegaConf.select(config, "hydra.sweeper.direction")
+    if OmegaConf.is_list(directions) and len(directions) != 1:
+        raise ConfigError("hydra.sweeper.direction: a search goes by one metric; type minimize or maximize")
+    try:
+        made = compose(config).with_run(device="cpu")
+        known = metric_names(made)
+    except (ConfigError, OmegaConfBaseException):
+        return  # an option that only the search itself sets: each of its jobs is checked
+    if made.run.objective is None:
+        raise ConfigError(f"{NO_OBJECTIVE}; type objective=NAME, one of {', '.join(known)}")
+    check_objective(made)
 
 
 def few_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
@@ -10,24 +11,67 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from omegaconf import DictConfig
+
+from prefrl_cli.config.compose import configuration, hydra_main, task_overrides
 from prefrl_cli.config.options import Configuration
+from prefrl_cli.config.overrides import Typed, option
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.files.lock import LOCK, is_held
 from prefrl_cli.files.write import write_whole
 from prefrl_cli.run.directory import set_aside
-from prefrl_cli.sweep.directory import read_json
+from prefrl_cli.run.lifecycle import run_or_resume
+from prefrl_cli.sweep.results import read_json
 
 _LOOK = 0.5  # seconds from one look at the sweep's process to the next
 _LONGEST_WAIT = 60.0  # seconds for a process that a killed sweep left behind to write its checkpoint
 
 Run = Callable[[Configuration, Sequence[str], Path, Callable[[str], object]], str]
+Ended = tuple[int, str | None]  # the exit code, and the reason where the job's folder does not tell it
+_FOR_SWEEPS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
+
+
+@dataclass(frozen=True)
+class SweepTask:
+    """What a launcher calls for each job, in whatever process or machine: it travels there.
+
+    Attributes:
+        folder: of the sweep, absolute.
+        naming: the name of a job's folder in it, by the overrides.
+        flags: that were typed.
+        parent: the process of the sweep.
+    """
+
+    folder: Path
+    naming: Callable[[Sequence[str]], str]
+    flags: argparse.Namespace
+    parent: int
+
+    def __call__(self, config: DictConfig) -> Ended:
+        """Run the job that Hydra has composed; see `run_sweep_job`."""
+        overrides = task_overrides()
+        place = self.folder / self.naming(overrides)
+        return run_sweep_job(lambda: configuration(config), overrides, place, run_or_resume, self.parent)
+
+    def alone(self, overrides: Sequence[str]) -> Ended:
+        """Compose and run one job in a process in which nothing was composed before.
+
+        Args:
+            overrides: of the job, Hydra's own among them.
+        """
+        ended: list[Ended] = []
+        flags = argparse.Namespace(**{**vars(self.flags), "multirun": False})
+        own = [text for text in overrides if not option(text).startswith(_FOR_SWEEPS)]
+        hydra_main(Typed(flags, tuple(own)), lambda config: ended.append(self(config)))
+        return ended[0]
 
 
 def run_sweep_job(
     compose: Callable[[], Configuration], overrides: Sequence[str], folder: Path, run: Run, parent: int
-) -> tuple[int, str | None]:
+) -> Ended:
     """Start, resume, repeat or skip one job, in whatever process a launcher runs it; it never raises an `Exception`.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -13,25 +13,21 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
-from hydra.types import TaskFunction
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from prefrl_cli.config import messages
-from prefrl_cli.config.build import as_line, build, check_objective, metric_names, prepare_loggers
+from prefrl_cli.config.build import as_line, build, check_objective, prepare_loggers
 from prefrl_cli.config.messages import cause
-from prefrl_cli.config.options import Configuration
+from prefrl_cli.config.options import Configuration, check, signature
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.sweep import hparams_search
-from prefrl_cli.sweep.directory import Sweep
-from prefrl_cli.sweep.progress import tell
-from prefrl_cli.sweep.results import Job, Standing
+from prefrl_cli.sweep.hparams_search import NO_OBJECTIVE, Compose, check_search, is_search
+from prefrl_cli.sweep.processes import DIED, Processes
+from prefrl_cli.sweep.progress import job_words, tell
+from prefrl_cli.sweep.results import Job, Jobs, Standing
 
-_DIED = "its process ended without a word (killed, or out of memory?)"
 _ELSEWHERE = "the launcher lost sight of it; it may still be waiting or running there: type the command again later"
-_NO_OBJECTIVE = "objective: a search needs a metric to go by"
-
-Compose = Callable[[DictConfig], Configuration]
 
 
 class SweepLauncher(Launcher):
@@ -45,7 +41,7 @@ class SweepLauncher(Launcher):
         config: of the whole sweep.
     """
 
-    def __init__(self, inner: Launcher, sweep: Sweep, compose: Compose, loader: Any, config: DictConfig) -> None:
+    def __init__(self, inner: Launcher, sweep: Jobs, compose: Compose, loader: Any, config: DictConfig) -> None:
         self._inner, self._sweep, self._compose, self._loader, self._config = inner, sweep, compose, loader, config
         self._prepared: set[str] = set()
         self._told: set[str] = set()
@@ -59,8 +55,11 @@ class SweepLauncher(Launcher):
         Args:
             job_overrides: a list a job.
             initial_job_idx: the number of the first.
+
+        Raises:
+            ConfigError: when one and the same thing is wrong with every job.
         """
-        jobs, objectives, to_do = [], [], {}
+        jobs, objectives, to_do, refused = [], [], {}, dict[str, list[Job]]()
         self._sweep.expected = max(self._sweep.expected, len(job_overrides))
         for overrides in job_overrides:
             config = self._loader.load_sweep_config(self._config, list(overrides))
@@ -69,18 +68,28 @@ class SweepLauncher(Launcher):
             objectives.append(config.get("objective"))
             if self._sweep.standing(job).status == "finished" or job.name in to_do:
                 continue
-            if (problem := self._problem(config)) is None:
+            if (problem := self._problem(job, config)) is None:
                 to_do[job.name] = (job, overrides)
             else:
-                self._refuse(job, problem)
+                refused.setdefault(problem, []).append(job)
+        if [len(alike) for alike in refused.values()] == [len(job_overrides)] and self._is_whole():
+            raise ConfigError(next(iter(refused)))
+        for problem, alike in refused.items():
+            self._refuse(problem, *alike)
         for batch in self._batches(list(to_do.values())):
             self._run(batch, initial_job_idx)
         return [self._return(job, name) for job, name in zip(jobs, objectives, strict=True)]
 
-    def _refuse(self, job: Job, reason: str) -> None:
+    def _is_whole(self) -> bool:
+        """Whether the jobs that are launched together are the whole sweep."""
+        return not is_search(self._config) and OmegaConf.select(self._config, "hydra.sweeper.max_batch_size") is None
+
+    def _refuse(self, reason: str, *jobs: Job) -> None:
+        """Tell what is wrong, once for all jobs with which it is."""
         self._sweep.refused = True
-        job.reason, job.told = reason, True
-        tell(f"job {job.name}: {reason}")
+        for job in jobs:
+            job.reason, job.told = reason, True
+        tell(f"{job_words([job.name for job in jobs])}: {reason}")
 
     def _warn(self, warning: str) -> None:
         """Tell a tracker's failure, once for all jobs."""
@@ -97,12 +106,13 @@ class SweepLauncher(Launcher):
                 tell(as_line(told))
             self._prepared.add(loggers)
 
-    def _problem(self, config: DictConfig) -> str | None:
+    def _problem(self, job: Job, config: DictConfig) -> str | None:
         """What is wrong with a job's options, found before any job begins; another machine may have its device."""
         try:
-            made = self._compose(config).with_run(device="cpu")
+            job.config = self._compose(config)
+            made = job.config.with_run(device="cpu")
             if is_search(self._config) and made.run.objective is None:
-                return f"{_NO_OBJECTIVE}; type objective=NAME"
+                return f"{NO_OBJECTIVE}; type objective=NAME"
             build(made)
             check_objective(made)
             self._prepare(made, list(config.hydra.overrides.task))
@@ -131,7 +141,7 @@ class SweepLauncher(Launcher):
             code, reason = done.return_value
             job.reason = reason if code else None
             if code == 2:
-                self._refuse(job, reason or _DIED)
+                self._refuse(reason or DIED, job)
             elif not code and reason:
                 self._warn(reason)
 
@@ -148,7 +158,7 @@ class SweepLauncher(Launcher):
                     else f"hydra/launcher={chosen}: cannot start the jobs ({cause(problem)})"
                 )
         elif len(jobs) == 1:
-            jobs[0][0].reason = _DIED
+            jobs[0][0].reason = DIED
         else:
             alone = began or [one for one, _ in left]  # to find the one that dies
             for one in alone:
@@ -164,9 +174,8 @@ class SweepLauncher(Launcher):
             if standing.failed and (declared := standing.declared.get(objective)) and declared.failed is None:
                 done.return_value = math.nan  # the mean over the other seeds would praise options that fail
             if done.return_value is None:
-                self._refuse(
-                    job, f"objective={objective}: it has no value at the end; choose one of {_known(standing)}"
-                )
+                reason = f"objective={objective}: it has no value at the end; choose one of {_known(standing)}"
+                self._refuse(reason, job)
         return done
 
 
@@ -174,46 +183,56 @@ def _known(standing: Standing) -> str:
     return ", ".join(name for name, value in standing.metrics.items() if value is not None)
 
 
-def is_search(config: DictConfig) -> bool:
-    """Whether the sweeper goes by what the jobs reach; Hydra's own does not."""
-    return not str(OmegaConf.select(config, "hydra.sweeper._target_")).startswith("hydra._internal.")
-
-
-def check_search(config: DictConfig, compose: Compose) -> None:
-    """Refuse a search that has nothing to go by, before it tries anything.
-
-    Raises:
-        ConfigError: with what to type.
-    """
-    if not is_search(config):
-        return
-    directions = OmegaConf.select(config, "hydra.sweeper.direction")
-    if OmegaConf.is_list(directions) and len(directions) != 1:
-        raise ConfigError("hydra.sweeper.direction: a search goes by one metric; type minimize or maximize")
-    try:
-        made = compose(config).with_run(device="cpu")
-        known = metric_names(made)
-    except (ConfigError, OmegaConfBaseException):
-        return  # an option that only the search itself sets: each of its jobs is checked
-    if made.run.objective is None:
-        raise ConfigError(f"{_NO_OBJECTIVE}; type objective=NAME, one of {', '.join(known)}")
-    check_objective(made)
+_OURS = f"{Processes.__module__}.{Processes.__qualname__}"
 
 
 def check_launcher(config: DictConfig) -> None:
-    """Refuse a launcher whose package is not installed.
+    """Refuse a launcher whose package is not installed, and an option of ours that it cannot take.
 
     Raises:
-        ConfigError: with the command that installs it.
+        ConfigError: with the command that installs it, or what to type.
     """
     target = str(config.hydra.launcher.get("_target_"))
-    if not target.startswith("hydra._internal.") and not messages.found(target):
+    if target == _OURS:
+        _ours(config)
+    elif not target.startswith("hydra._internal.") and not messages.found(target):
         raise messages.not_installed(f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}", target)
 
 
+def _ours(config: DictConfig) -> Processes:
+    """Our own launcher with the options that were typed."""
+    options: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
+    given = {name: value for name, value in options.items() if name != "_target_"}
+    return Processes(**check("hydra.launcher", signature(Processes), given))
+
+
+class _Rows(Sweeper):
+    """Gives jobs, each with overrides of its own, to the launcher.
+
+    Args:
+        rows: the overrides of each.
+    """
+
+    def __init__(self, rows: Sequence[Sequence[str]]) -> None:
+        self._rows = rows
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take the launcher that was chosen."""
+        self._launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run them all."""
+        return self._launcher.launch(self._rows, 0)
+
+
 @contextlib.contextmanager
-def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
+def launching(sweep: Jobs, compose: Compose, rows: Sequence[Sequence[str]] | None = None) -> Iterator[None]:
     """Within it, Hydra's sweepers get a `SweepLauncher` around the launcher that was chosen.
+
+    Args:
+        sweep: whose jobs are run.
+        compose: see `SweepLauncher`.
+        rows: the overrides of each job, where no sweeper is to make them of what was typed.
 
     Raises:
         ConfigError: when the launcher's package is not installed.
@@ -221,6 +240,10 @@ def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
     original, original_sweeper = Plugins.instantiate_launcher, Plugins.instantiate_sweeper
 
     def with_search(self: Plugins, **given: Any) -> Sweeper:
+        if rows is not None:
+            listed = _Rows(rows)
+            listed.setup(**given)
+            return listed
         check_search(given["config"], compose)
         sweeper = original_sweeper(self, **given)
         search: Any = getattr(sweeper, "sweeper", None)
@@ -236,7 +259,11 @@ def launching(sweep: Sweep, compose: Compose) -> Iterator[None]:
 
     def ours(self: Plugins, hydra_context: Any, task_function: TaskFunction, config: DictConfig) -> Launcher:
         check_launcher(config)
-        inner = original(self, hydra_context, task_function, config)
+        if config.hydra.launcher.get("_target_") == _OURS:
+            inner: Launcher = _ours(config)
+            inner.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        else:
+            inner = original(self, hydra_context, task_function, config)
         return SweepLauncher(inner, sweep, compose, hydra_context.config_loader, config)
 
     # On the class: Hydra sends the one instance to other processes.

@@ -19,21 +19,23 @@ _NOT_NAMED = ("experiment", "hparams_search", "output_dir", "quiet")
 TRIALS = "hydra.sweeper.n_trials"
 
 
-def job_name(overrides: Sequence[str], *, with_experiment: bool = False) -> str:
+def job_name(
+    overrides: Sequence[str], *, with_experiment: bool = False, earlier: Mapping[str, str] | None = None
+) -> str:
     """A job's folder: its overrides in one order, in characters that every file system takes, of bounded length.
 
     Args:
         overrides: of the job, each `NAME=VALUE`.
         with_experiment: whether the sweep goes over experiments.
+        earlier: names that are kept, since an earlier version gave them, by those that they would have today.
     """
     left_out = _NOT_NAMED[1:] if with_experiment else _NOT_NAMED
     text = ",".join(sorted(one for one in overrides if option(one) not in left_out)) or "default"
     name = re.sub(r"[^\w.,=+~\[\]-]", "+", text.replace(", ", ","), flags=re.ASCII).lstrip(".")
-    if name == text and len(name) <= _LONGEST_NAME:
-        return name
-    # Another job's overrides may read the same once cut or made safe.
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return f"{name[: _LONGEST_NAME - 13]}+{digest}"
+    if name != text or len(name) > _LONGEST_NAME:  # another job's overrides may read the same once cut or made safe
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        name = f"{name[: _LONGEST_NAME - 13]}+{digest}"
+    return (earlier or {}).get(name, name)
 
 
 def find(parent: Path, overrides: Sequence[str]) -> tuple[Path, bool] | None:

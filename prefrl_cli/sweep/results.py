@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from prefrl_cli.config.options import Configuration
 from prefrl_cli.config.overrides import read
 from prefrl_cli.core.metric import Metric
+from prefrl_cli.files import read as files_read
+from prefrl_cli.files.lock import LOCK, hold, is_held
+from prefrl_cli.files.read import UnreadableError
 from prefrl_cli.files.texts import shown
-from prefrl_cli.run.directory import TABLE
+from prefrl_cli.files.write import clear_parts, write_whole
+from prefrl_cli.run.directory import FAILED_BEFORE, TABLE
 from prefrl_cli.run.outputs import declared
 
 _COLUMNS = ("job", "overrides", "status", "reason", "seconds")  # of sweep.csv, beside options and metrics
@@ -30,12 +37,14 @@ class Job:
         overrides: that make it.
         reason: why it did not run or did not end, where its folder cannot say so.
         told: whether a person was told the reason.
+        config: its options, where it is to run now.
     """
 
     name: str
     overrides: list[str]
     reason: str | None = None
     told: bool = False
+    config: Configuration | None = None
 
 
 @dataclass
@@ -85,6 +94,131 @@ def finished(summary: Mapping[str, Any], reason: str | None) -> Standing:
         first,
         (_number(ends[0]), _number(ends[1])) if isinstance(ends, list) and len(ends) == 2 else (None, None),
     )
+
+
+class Jobs:
+    """Several runs in one folder, whatever process or machine each is in: their own folders say how they stand.
+
+    Attributes:
+        path: the folder.
+        naming: the name of a job, by its overrides; it goes along to other processes.
+        jobs: by name, as they become known.
+        refused: whether a job had a wrong option.
+        expected: jobs in all, where a search makes them one after another.
+        over: whether no job runs any more.
+    """
+
+    def __init__(self, path: Path, naming: Callable[[Sequence[str]], str]) -> None:
+        self.path, self.naming = path, naming
+        self.jobs: dict[str, Job] = {}
+        self.refused = self.over = False
+        self.expected = 0
+        self._finished: dict[str, Standing] = {}
+        self._began = 0.0
+        self._lock: int | None = None
+
+    def hold(self) -> None:
+        """Keep other processes out of the folder.
+
+        Raises:
+            BlockingIOError: when another one has it.
+            OSError: when it cannot be written.
+        """
+        self._lock = hold(self.path / LOCK)
+        os.utime(self._lock)
+        clear_parts(self.path)
+        self._began = _changed(self.path / LOCK)  # by the clock of the disk, which the jobs' folders share
+
+    def let_go(self) -> None:
+        """Let other processes have it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def add(self, overrides: Sequence[str]) -> Job:
+        """The job of these overrides."""
+        name = self.naming(overrides)
+        self.jobs[name] = Job(name, list(overrides))
+        return self.jobs[name]
+
+    def folder(self, job: Job) -> Path:
+        """The job's run directory, whether it is there or not."""
+        return (self.path / job.name).absolute()
+
+    def standing(self, job: Job) -> Standing:
+        """How a job stands, by its folder; one that a killed process left as running is interrupted."""
+        if job.name in self._finished:
+            return self._finished[job.name]
+        folder = self.folder(job)
+        status = read_json(folder / "status.json")
+        said = status.get("status")
+        if said == "finished":
+            self._finished[job.name] = finished(read_json(folder / "summary.json"), job.reason)
+            return self._finished[job.name]
+        if job.reason is not None:
+            return Standing("failed", job.reason)
+        if said not in ("running", "failed", "interrupted"):  # none yet, or a file of someone else's
+            return Standing("waiting")
+        fresh = _changed(folder / "status.json") >= self._began
+        if said == "running":
+            # Asked at the end only: who asks for a lock may be in the way of a job that takes it.
+            killed = not fresh or (self.over and is_held(folder / LOCK) is False)
+            return Standing("interrupted" if killed else "running")
+        if said == "failed" and not fresh:
+            return Standing("waiting")  # it runs again
+        return Standing(said, str(status.get("reason") or ""))
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs have each status."""
+        found: dict[str, int] = {}
+        for job in list(self.jobs.values()):  # another thread may add to it
+            status = self.standing(job).status
+            found[status] = found.get(status, 0) + 1
+        return found
+
+    def rows(self) -> list[tuple[Job, Standing]]:
+        """The jobs that are known and how each stands."""
+        return [(job, self.standing(job)) for job in list(self.jobs.values())]  # another thread may add to it
+
+    def save(self) -> None:
+        """Write `sweep.csv`, whole or not at all."""
+        self.write(TABLE, csv_text(self.rows()))
+
+    def failures(self) -> list[tuple[str, str]]:
+        """Names and reasons of the jobs that did not finish."""
+        standings = [(job.name, self.standing(job)) for job in self.jobs.values()]
+        return [
+            (name, one.reason or f"{one.status}: see its train.log")
+            for name, one in standings
+            if one.status != "finished"
+        ]
+
+    def not_told(self) -> list[str]:
+        """The reasons why jobs did not run that nobody was told yet, each once."""
+        return list(dict.fromkeys(job.reason for job in self.jobs.values() if job.reason and not job.told))
+
+    def began(self) -> bool:
+        """Whether any job has left something here, now or before."""
+        return any((self.path / name).exists() for name in (*self.jobs, FAILED_BEFORE))
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file beside the jobs."""
+        write_whole(self.path / name, text, sync=False)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file's object; empty where there is none that can be read."""
+    try:
+        return files_read.read_json(path.parent, path.name)
+    except UnreadableError:
+        return {}
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def swept(jobs: Sequence[Job]) -> dict[str, list[str]]:

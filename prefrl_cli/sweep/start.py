@@ -7,13 +7,14 @@ import os
 import re
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from prefrl_cli.config import overrides as typed_text
 from prefrl_cli.config import trust
-from prefrl_cli.config.compose import configuration, hydra_main, task_overrides
+from prefrl_cli.config.compose import configuration, hydra_main, one_line_errors
 from prefrl_cli.config.messages import cause
 from prefrl_cli.config.options import Configuration
 from prefrl_cli.config.overrides import Typed, number_of_values, one_folder
@@ -21,20 +22,20 @@ from prefrl_cli.core.option_types import ConfigError, Failed, as_typed, show
 from prefrl_cli.files.standard_streams import answer, say
 from prefrl_cli.files.texts import quoted, shown
 from prefrl_cli.run import directory, outputs
-from prefrl_cli.run.lifecycle import run_or_resume
 from prefrl_cli.run.signals import Interrupted, ended_by_signals
 from prefrl_cli.sweep import record as sweep_record
 from prefrl_cli.sweep import results
 from prefrl_cli.sweep.directory import Sweep
-from prefrl_cli.sweep.job import run_sweep_job
+from prefrl_cli.sweep.job import SweepTask
 from prefrl_cli.sweep.launcher import launching
 from prefrl_cli.sweep.progress import Watch, table_of_failures
+from prefrl_cli.sweep.results import Jobs
 
 MOST_JOBS = 100_000
 
 
-def run_sweep(typed: Typed) -> int:
-    """Start a sweep, or go on with the newest of the same overrides that is not finished."""
+def sweep_of(typed: Typed) -> Sweep:
+    """The sweep that was typed: a new one, or the newest of the same overrides that is not finished."""
     check_number(typed)
     overrides = typed_text.what(typed.overrides)
     quiet = _quiet(typed)
@@ -56,7 +57,7 @@ def run_sweep(typed: Typed) -> int:
         )
     own = typed.flags.config_dir
     flags = [f"--config-dir={os.path.abspath(own)}"] if own else []
-    return _sweep(typed, Sweep(folder, overrides, flags), quiet=quiet)
+    return Sweep(folder, overrides, flags)
 
 
 def _quiet(typed: Typed) -> bool:
@@ -101,41 +102,74 @@ def resume_sweep(folder: Path, typed: Typed) -> int:
     if others:
         raise ConfigError(f"{others[0]}: a sweep goes on with its own options; leave it out, or start another sweep")
     again = Typed.of(["-m", *record["flags"], *record["overrides"], *how])
-    return _sweep(again, Sweep(folder, record["overrides"], record["flags"]), quiet=_quiet(again))
+    return run(again, Sweep(folder, record["overrides"], record["flags"]))
 
 
-def _sweep(typed: Typed, sweep: Sweep, *, quiet: bool) -> int:
-    """Run what is left of a sweep; its exit code."""
-    folder, parent = sweep.path, os.getpid()
-    several, earlier = sweep.several, sweep.earlier
+def run_rows(jobs: Jobs, rows: Sequence[Sequence[str]], how: Sequence[str], watch: Watch) -> list[tuple[str, str]]:
+    """Bring runs, each of overrides of its own, to their ends, as the jobs of a sweep are.
 
-    def task(config: DictConfig) -> tuple[int, str | None]:
-        overrides = task_overrides()
-        name = sweep_record.job_name(overrides, with_experiment=several)
-        place = folder.absolute() / earlier.get(name, name)
-        return run_sweep_job(lambda: configuration(config), overrides, place, run_or_resume, parent)
+    Args:
+        jobs: whose folder is held.
+        rows: the overrides of each.
+        how: those that say how they are run, such as `hydra/launcher=slurm`.
+        watch: tells how they stand.
+
+    Returns:
+        Names and reasons of those that did not finish.
+
+    Raises:
+        ConfigError: for a launcher that is not there.
+        KeyboardInterrupt: once each running one has written a checkpoint.
+    """
+    typed = Typed.of(["-m", *how])
+    with one_line_errors(typed):
+        return _launch(typed, jobs, watch, rows)
+
+
+def _launch(
+    typed: Typed, jobs: Jobs, watch: Watch, rows: Sequence[Sequence[str]] | None = None
+) -> list[tuple[str, str]]:
+    """Bring the jobs to their ends; names and reasons of those that did not finish."""
 
     def checked(config: DictConfig) -> Configuration:
         trust.check_allowed(config, typed)
         return configuration(config)
 
+    task = SweepTask(jobs.path.absolute(), jobs.naming, typed.flags, os.getpid())
     # Hydra writes a file of its own into this folder whatever its options say.
-    with_folder = typed.with_overrides([*typed.overrides, f"hydra.sweep.dir={quoted(str(folder))}"])
+    with_folder = typed.with_overrides([*typed.overrides, f"hydra.sweep.dir={quoted(str(jobs.path))}"])
+    with ended_by_signals(), watch, launching(jobs, checked, rows):
+        try:
+            hydra_main(with_folder, task)
+        except ValueError as problem:
+            # Optuna's sweeper ends by naming the best trial, and there is none where all of them failed.
+            if not str(problem).startswith(("Record does not exist", "No trials are completed")):
+                raise
+        except Exception as problem:
+            if isinstance(problem, ConfigError) or not jobs.began():
+                raise
+            raise Failed(f"the sweep ended early ({cause(problem)}); to go on type the same command again") from problem
+        return jobs.failures()
+
+
+def run(typed: Typed, sweep: Sweep) -> int:
+    """Run what is left of a sweep.
+
+    Args:
+        typed: what it is, and how it runs.
+        sweep: its folder.
+
+    Returns:
+        0 where every job finished, 1 where some did not, 2 where none began.
+
+    Raises:
+        ConfigError: for a folder of another sweep, and a launcher that is not there.
+        Interrupted: on Ctrl-C and its like, once the jobs have written their checkpoints.
+    """
+    folder, quiet = sweep.path, _quiet(typed)
     try:
-        with sweep, ended_by_signals(), Watch(sweep, quiet=quiet), launching(sweep, checked):
-            try:
-                hydra_main(with_folder, task)
-            except ValueError as problem:
-                # Optuna's sweeper ends by naming the best trial, and there is none where all of them failed.
-                if not str(problem).startswith(("Record does not exist", "No trials are completed")):
-                    raise
-            except Exception as problem:
-                if isinstance(problem, ConfigError) or not sweep.began():
-                    raise
-                raise Failed(
-                    f"the sweep ended early ({cause(problem)}); to go on type the same command again"
-                ) from problem
-            failures = sweep.failures()
+        with sweep:
+            failures = _launch(typed, sweep, Watch(sweep, quiet=quiet))
     except KeyboardInterrupt as problem:
         if not folder.exists():  # no job had begun
             raise

@@ -29,6 +29,7 @@ class Acrobot(Control):
     """
 
     observation_high = (1.0, 1.0, 1.0, 1.0, *_FASTEST)
+    observation_scale = (1.0, 1.0, 1.0, 1.0, 4.0, 8.0)
     action_space = Discrete(3)
     reset_draws = 4
     start = ((-0.1, 0.1),) * 4

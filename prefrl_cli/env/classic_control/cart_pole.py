@@ -33,6 +33,7 @@ class CartPole(Control):
     action_space = Discrete(2)
     reset_draws = 4
     start = ((-0.05, 0.05),) * 4
+    observation_scale = (1.0, 1.0, 0.2, 1.0)
     plane = Plane(
         0, 2, "position (metres)", "angle of the pole (radians)", (-4.8, 4.8), (-0.42, 0.42), ", at rest"
     )  # fmt: skip

@@ -65,12 +65,14 @@ class Control(ABC):
     Attributes:
         observation_space: of F numbers, within the largest of `observation_high`.
         observation_high: the largest size of each of them.
+        observation_scale: the typical size of each of them, by which networks divide.
         reset_draws: numbers that a reset takes.
         start: least and greatest of each number of a first state; those that are drawn come first.
         plane: over which the reward is drawn.
     """
 
     observation_high: tuple[float, ...]
+    observation_scale: tuple[float, ...]
     action_space: Discrete | Box
     reset_draws: int
     start: tuple[tuple[float, float], ...]

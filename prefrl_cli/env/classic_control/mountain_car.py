@@ -26,6 +26,7 @@ class MountainCar(Control):
     """
 
     observation_high = (-_LEFT, _FASTEST)
+    observation_scale = (1.0, _FASTEST)
     action_space: Discrete | Box = Discrete(3)
     reset_draws = 1
     start = ((-0.6, -0.4), (0.0, 0.0))

@@ -29,6 +29,7 @@ class Pendulum(Control):
     """
 
     observation_high = (1.0, 1.0, _FASTEST)
+    observation_scale = (1.0, 1.0, 4.0)
     action_space = Box(-_STRONGEST, _STRONGEST, (1,))
     reset_draws = 2
     start = ((-np.pi, np.pi), (-1.0, 1.0))

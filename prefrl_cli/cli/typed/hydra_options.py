@@ -5,6 +5,7 @@ Read without Hydra, for `--help`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from prefrl_cli.core.option_types import ConfigError, show
 
 # Where a `hydra` option begins, and what it does here. The first three are for sweeps.
 OBEYED = {
-    "hydra/launcher": "with -m: what starts the jobs, such as joblib or slurm",
+    "hydra/launcher": "with -m: what starts the jobs, such as processes or slurm",
     "hydra/sweeper": "with -m: what chooses the jobs, such as optuna",
     "hydra/sweeper/sampler": "with -m: how a search draws its trials",
     "hydra.launcher": "with -m: options of the launcher",
@@ -45,6 +46,10 @@ _INSTEAD = {
     "hydra.overrides": "is what was typed; type the option itself",
 }
 _NEEDS = {"package": "--package", "resolve": "--resolve"}  # flags that only change what --cfg shows
+# What is done whatever the option says.
+_ALWAYS = {"hydra.launcher.backend": "loky", "hydra.launcher.prefer": "processes"}
+_LEAST_1 = ("hydra.sweeper.max_batch_size", "hydra.launcher.pre_dispatch")
+_MOST_WORKERS = 64  # or twice the processors: joblib starts all of them, whatever the number of jobs
 COMMANDS = {
     "run": "--run",
     "multirun": "-m",
@@ -110,5 +115,15 @@ def _check_value(text: str, name: str) -> None:
         )
     if name in ("hydra.sweeper", "hydra.launcher") and value in ("", "null", "{}"):
         raise ConfigError(f"{show(text)}: a sweep needs one; leave it out, or type {name.replace('.', '/')}=NAME")
-    if name == "hydra.sweeper.max_batch_size" and re.fullmatch(r"-?\d+", value) and int(value) < 1:
+    if name in _ALWAYS and value not in (_ALWAYS[name], "null"):
+        raise ConfigError(f"{show(text)}: each job has a process of its own, by joblib's loky; leave it out")
+    number = int(value) if re.fullmatch(r"-?\d{1,99}", value) else None
+    if name in _LEAST_1 and number is not None and number < 1:
         raise ConfigError(f"{show(text)}: must be a whole number of 1 or more, or null; try {name}=1")
+    most = max(_MOST_WORKERS, 2 * (os.cpu_count() or 1))
+    if name == "hydra.launcher.n_jobs" and number is not None and number > most:
+        raise ConfigError(f"{show(text)}: at most {most} jobs at once here; try {name}=2")
+    if name == "hydra.job.env_copy":
+        for variable in re.findall(r"[^\[\],\s'\"]+", value):
+            if variable not in os.environ:
+                raise ConfigError(f"{show(text)}: {show(variable)} is not set; leave it out")

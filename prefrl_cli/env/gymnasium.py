@@ -1,0 +1,248 @@
+"""Any environment of Gymnasium, a batch of them for every seed.
+
+An environment object each, seeded from the run's own random numbers at every start: a seed does not depend on those
+beside it, as it would with Gymnasium's vectors, which share a generator or count seeds upwards.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from prefrl_cli.core.environment import Box, Discrete, TimeLimit
+from prefrl_cli.core.option_types import ConfigError, Given, Limits, Number, OptionError, Plain, Positive
+from prefrl_cli.core.trajectories import Trajectories
+
+_REGISTERED_BY = {"MiniGrid": "minigrid", "BabyAI": "minigrid", "prefrl": "prefrl_cli.env.gymnasium_registration"}
+_LARGEST_SCALE = 1000.0  # a bound above it says nothing of what is typical
+
+
+class Gymnasium:
+    """Gymnasium's environment of an id, as one whose states are vectors.
+
+    What is observed is flattened as `gymnasium.spaces.flatten` does: a number of several is one of a vector's ones.
+    Actions are numbers, or vectors whose bounds are stretched to -1 and 1.
+
+    Args:
+        id: the environment's id, such as `CartPole-v1`; one of the form `module:Name` imports the module, which
+            `allow_targets` must name.
+        kwargs: what its constructor takes, such as `{gravity: 9.8}`.
+        horizon: most steps of an episode; none takes the environment's own time limit.
+        keys: of an observation that is a dictionary, those that count; none takes all.
+        scale: networks divide what is observed by it; none takes the bounds of the space, where it has any.
+        absorbing: whether an episode that ends goes on to the horizon where it is, earning nothing: an end that comes
+            with success or failure would tell the reward to a learner that is handed only labels.
+        solved: the return from which an episode is a success; none takes the environment's own, else above 0.
+        time_limit: what the horizon is, see `Environment`.
+        allow_targets: packages that may be imported.
+
+    Attributes:
+        over: whether each episode has come to its end, or was cut off, `[R, B]`.
+
+    Raises:
+        ConfigError: where a package is not installed.
+        OptionError: for an environment that there is not, or that cannot be used.
+    """
+
+    reset_draws = 1
+    return_range = (-math.inf, math.inf)
+
+    def __init__(
+        self,
+        id: str = "CartPole-v1",
+        kwargs: Mapping[str, Plain] | None = None,
+        horizon: Annotated[int, Limits(1, 100_000)] | None = None,
+        keys: Sequence[str] | None = None,
+        scale: Positive | None = None,
+        absorbing: bool = True,
+        solved: Number | None = None,
+        time_limit: TimeLimit = "bootstrap",
+        allow_targets: Given[Sequence[str]] = (),
+    ) -> None:
+        self._id, self._kwargs, self._keys, self._absorbing = id, dict(kwargs or {}), keys, absorbing
+        _register(id, allow_targets)
+        first = self._make()
+        limit = horizon or self._limit or getattr(first.unwrapped, "max_steps", None)
+        if limit is None:
+            raise OptionError("horizon", None, f"{id} has no time limit of its own", 200)
+        self.horizon, self.time_limit = int(limit), time_limit
+        self._solved = first.spec.reward_threshold if solved is None else solved
+        self._space, self._actions = self._observed_space(first.observation_space), first.action_space
+        self.observation_space = Box(-math.inf, math.inf, self._space.shape)
+        self.action_space = self._chosen_among()
+        self.observation_scale = self._scale(scale)
+        self._envs, self.over = [first], np.zeros((1, 1), dtype=np.bool_)
+
+    def reset(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Starts `[R, B, F + 1]` of so many environments, each seeded with a number of its own, `[R, B, 1]`."""
+        while len(self._envs) < draws[..., 0].size:
+            self._envs.append(self._make())
+        self.over = np.zeros(draws.shape[:2], dtype=np.bool_)
+        state = np.zeros((self.over.size, self._space.shape[0] + 1))
+        for number, draw in enumerate(draws.ravel()):
+            observed, _ = self._envs[number].reset(seed=int(draw * 2**32))
+            state[number, :-1] = self._flat(observed)
+        return state.reshape(*self.over.shape, -1)
+
+    def step(
+        self, state: NDArray[np.float64], actions: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        """One step of each environment whose episode goes on; the last number of a state is 1 where it was cut off."""
+        following, rewards = state.copy(), np.zeros(self.over.shape)
+        terminated = np.zeros(self.over.shape, dtype=np.bool_)
+        for number, place in enumerate(np.ndindex(self.over.shape)):
+            if self.over[place]:
+                continue
+            observed, reward, ends, cut, _ = self._envs[number].step(self._action(actions[place]))
+            following[place][:-1], following[place][-1] = self._flat(observed), cut and not ends
+            rewards[place], terminated[place], self.over[place] = reward, ends, ends or cut
+        return following, rewards, terminated & (not self._absorbing)
+
+    def cut(self, state: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether the environment itself has cut an episode off in states `[R, B, F + 1]`, before the horizon."""
+        return np.asarray((state[..., -1] > 0) & (not self._absorbing))
+
+    def observe(self, state: NDArray[np.float64]) -> NDArray[np.float32]:
+        """What is seen of states: all but their last number."""
+        return state[..., :-1].astype(np.float32)
+
+    def success(self, played: Trajectories) -> Tensor:
+        """Whether the return of trajectories `[R, B]` is what counts as solved."""
+        return played.returns > 0 if self._solved is None else played.returns >= self._solved
+
+    def diagnostics(self, states: Tensor) -> dict[str, Tensor]:
+        """Nothing: only its rewards are known of an environment of somebody else's."""
+        return {}
+
+    def figures(self, learned: Any) -> dict[str, Any]:
+        """No pictures."""
+        return {}
+
+    def random_action(self, random: np.random.Generator) -> Any:
+        """An action drawn evenly from all, as `step` takes it."""
+        if isinstance(self.action_space, Discrete):
+            return random.integers(self.action_space.n)
+        return random.uniform(-1.0, 1.0, self.action_space.shape)
+
+    def outside(self, observed: NDArray[Any]) -> bool:
+        """Whether some of what was observed, `[N, F]`, lies outside the space that the environment tells."""
+        small = 1e-6 * np.maximum(1.0, np.abs(observed))
+        return bool(((observed < self._space.low - small) | (observed > self._space.high + small)).any())
+
+    def _make(self) -> Any:
+        import gymnasium
+
+        try:
+            made: Any = gymnasium.make(self._id, max_episode_steps=-1, disable_env_checker=True, **self._kwargs)
+        except gymnasium.error.DependencyNotInstalled as problem:
+            raise ConfigError(f"env.id={self._id}: {_first_line(problem)}") from None
+        except (gymnasium.error.Error, TypeError, ValueError, AttributeError, AssertionError) as problem:
+            name = "kwargs" if self._kwargs and isinstance(problem, TypeError) else "id"
+            raise OptionError(name, self._kwargs if name == "kwargs" else self._id, _first_line(problem)) from None
+        self._limit = gymnasium.spec(self._id).max_episode_steps
+        return made
+
+    def _observed_space(self, space: Any) -> Any:
+        """The space of flattened observations."""
+        from gymnasium import spaces
+
+        if self._keys is not None:
+            if not isinstance(space, spaces.Dict) or set(self._keys) - set(space):
+                there = list(space) if isinstance(space, spaces.Dict) else None
+                raise OptionError("keys", self._keys, "are not what is observed", there)
+            space = spaces.Dict({key: space[key] for key in self._keys})
+        self._whole, flat = space, _flat_space(space)
+        if flat is None and isinstance(space, spaces.Dict):
+            fitting = [key for key in space if _flat_space(space[key]) is not None]
+            raise OptionError("keys", self._keys, "not all that is observed fits into a vector", fitting or None)
+        if flat is None:
+            raise OptionError("id", self._id, f"observes {_short(space)}, which fits into no vector")
+        return flat
+
+    def _chosen_among(self) -> Discrete | Box:
+        from gymnasium import spaces
+
+        if isinstance(self._actions, spaces.Discrete):
+            return Discrete(int(self._actions.n))
+        if isinstance(self._actions, spaces.Box) and np.issubdtype(self._actions.dtype, np.floating):
+            return Box(-1.0, 1.0, (math.prod(self._actions.shape),))
+        reason = f"is acted in by {_short(self._actions)}; only Discrete and Box actions are supported"
+        raise OptionError("id", self._id, reason)
+
+    def _action(self, chosen: Any) -> Any:
+        """An action as the environment takes it."""
+        if isinstance(self.action_space, Discrete):
+            return int(chosen) + int(self._actions.start)
+        low, high = self._actions.low.ravel(), self._actions.high.ravel()
+        bounded = np.isfinite(low) & np.isfinite(high)
+        share = (np.asarray(chosen, np.float64).clip(-1.0, 1.0) + 1) / 2
+        with np.errstate(invalid="ignore"):
+            stretched = np.where(bounded, low + share * (high - low), chosen)
+        return stretched.astype(self._actions.dtype).reshape(self._actions.shape)
+
+    def _flat(self, observed: Any) -> NDArray[np.float64]:
+        from gymnasium import spaces
+
+        if self._keys is not None:
+            observed = {key: observed[key] for key in self._keys}
+        if isinstance(self._whole, spaces.Box):
+            return np.asarray(observed, np.float64).ravel()
+        return np.asarray(spaces.flatten(self._whole, observed), np.float64)
+
+    def _scale(self, typed: float | None) -> tuple[float, ...]:
+        bounds = np.maximum(np.abs(self._space.low), np.abs(self._space.high)).astype(np.float64)
+        told = np.where((bounds > 0) & (bounds <= _LARGEST_SCALE), bounds, 1.0)
+        return tuple(told.tolist() if typed is None else [typed] * len(told))
+
+
+def _flat_space(space: Any) -> Any:
+    """The space of vectors that hold what is observed; none where there is no such space."""
+    from gymnasium import spaces
+
+    try:
+        flat = spaces.flatten_space(space)
+    except NotImplementedError:
+        return None
+    return flat if isinstance(flat, spaces.Box) and not isinstance(space, spaces.Text) else None
+
+
+def _register(id: str, allow_targets: Sequence[str]) -> None:
+    """Import what registers an id.
+
+    Raises:
+        ConfigError: where it is not installed.
+        OptionError: where it is not allowed.
+    """
+    if importlib.util.find_spec("gymnasium") is None:
+        raise ConfigError("env=gymnasium: gymnasium is not installed; type pip install 'prefrl[gymnasium]'")
+    module, colon, _ = id.rpartition(":")
+    if colon:
+        package = module.partition(".")[0]
+        if package not in allow_targets and module not in allow_targets:
+            reason = f"imports code of yours; type 'allow_targets=[{package}]' too"
+            raise OptionError("id", id, reason)
+        try:
+            importlib.import_module(module)
+        except ImportError as problem:
+            raise OptionError("id", id, f"{module} cannot be imported ({_first_line(problem)})") from None
+    module = _REGISTERED_BY.get(id.partition("-")[0].partition("/")[0], "")
+    if module and importlib.util.find_spec(module) is None:
+        raise ConfigError(f"env.id={id}: {module} is not installed; type pip install 'prefrl[{module}]'")
+    if module:
+        importlib.import_module(module)
+
+
+def _first_line(problem: Exception) -> str:
+    return _short(str(problem).strip().partition("\n")[0] or type(problem).__name__)
+
+
+def _short(thing: Any) -> str:
+    text = str(thing)
+    return text if len(text) <= 160 else f"{text[:157]}..."

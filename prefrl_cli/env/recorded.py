@@ -1,0 +1,58 @@
+"""An environment of which only a file of preferences is known: what is seen of it and done in it, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from prefrl_cli.core.environment import Box, Discrete, TimeLimit
+from prefrl_cli.core.option_types import Given, OptionError
+from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.preference_files.formats import load
+
+
+class Recorded:
+    """The spaces of the states and actions in a file; a reward is learned of it, and no policy.
+
+    Args:
+        preferences_file: of any environment.
+
+    Raises:
+        OptionError: where there is no file.
+    """
+
+    time_limit: TimeLimit = "end"
+
+    def __init__(self, preferences_file: Given[str | None] = None) -> None:
+        if preferences_file is None:
+            raise OptionError("env", "recorded", "is known by a file alone", {"preferences.file": "FILE"})
+        data = load(Path(preferences_file))
+        self.observation_space, self.action_space = _space(data.states), _space(data.actions)
+        self.horizon = data.states.shape[2]
+
+    def success(self, played: Trajectories) -> Tensor:
+        """Nobody knows: none, `[R, B]`."""
+        return torch.zeros_like(played.lengths, dtype=torch.bool)
+
+    def diagnostics(self, states: Tensor) -> Mapping[str, Tensor]:
+        """Nothing is known."""
+        return {}
+
+    def figures(self, learned: Any) -> dict[str, Any]:
+        """There is nothing to see."""
+        return {}
+
+
+def _space(values: NDArray[Any]) -> Discrete | Box:
+    """What values `[N, 2, T]` or `[N, 2, T, F]` are among."""
+    if values.ndim == 3:
+        return Discrete(int(values.max()) + 1)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    return Box(low, high, values.shape[3:])
