@@ -12,6 +12,7 @@ configurations in which a metric or a parameter of the seed is not bit for bit t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import functools
 import hashlib
@@ -189,39 +190,77 @@ def _environment(mode: str) -> dict[str, str]:
 
 
 def cost(options: argparse.Namespace) -> int:
-    """Processor time of a whole run of 64 seeds with exact products and without, in turn; and of the run's check."""
-    seconds: dict[str, list[float]] = {"": [], f"{processor.VARIABLE}=": []}
-    checks: list[float] = []
-    for _ in range(options.rounds):
-        for mode, found in seconds.items():
-            typed = [sys.executable, __file__, "once", "--steps", str(options.steps)]
-            done = subprocess.run(typed, env=_environment(mode), stdout=subprocess.PIPE, text=True, check=True)
-            whole, check = map(float, done.stdout.split())
-            found.append(whole)
-            checks.append(check)
-    exact, plain = seconds.values()
-    ratios = [one / other for one, other in zip(exact, plain, strict=True)]
-    print(f"oprl_maze, 64 seeds, {options.steps} steps, one thread, seconds of processor time, median of {len(exact)}")
-    print(f"exact products {statistics.median(exact):.2f}, without {statistics.median(plain):.2f}")
-    print(f"ratio {statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f})")
-    print(f"a run's check of itself {statistics.median(checks):.3f} s")
+    """Processor time of training 64 seeds with exact products and without, and of the run's check of itself.
+
+    Two processes train the same run, a step each in turn: the medians over the steps are those of a quiet machine also
+    where other work takes turns with them.
+    """
+    modes = ("", f"{processor.VARIABLE}=")
+    with contextlib.ExitStack() as open_ones:
+        exact, plain = (open_ones.enter_context(_Trained(mode)) for mode in modes)
+        steps = [_in_turn(exact, plain, number) for number in range(options.steps)]
+        check = statistics.median((exact.check, plain.check))
+    ratios = [one / other for one, other in steps]
+    whole = [sum(seconds) for seconds in zip(*steps, strict=True)]
+    print(f"oprl_maze, 64 seeds, {options.steps} steps, one thread, processor time of training")
+    print(f"exact products {whole[0]:.2f} s, without {whole[1]:.2f} s, ratio {whole[0] / whole[1]:.3f}")
+    print(f"ratio of a step {statistics.median(ratios):.3f} (median; from {min(ratios):.3f} to {max(ratios):.3f})")
+    print(f"a run's check of itself {check:.3f} s")
     return 0
 
 
-def once(options: argparse.Namespace) -> int:
-    """Train once; the seconds of training and of the check before it."""
-    config = {**composed(["experiment=oprl_maze"]), "num_seeds": 64, "steps": options.steps}
+class _Trained:
+    """A process that trains a step whenever it is asked, in a mode.
+
+    Attributes:
+        check: seconds of the run's check of itself.
+    """
+
+    def __init__(self, mode: str) -> None:
+        typed = [sys.executable, __file__, "steps"]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(typed, stdin=pipe, stdout=pipe, text=True, env=_environment(mode))
+        self.check = self._read()
+
+    def step(self) -> float:
+        """Train; the seconds that the processor took."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> float:
+        assert self._process.stdout is not None
+        return float(self._process.stdout.readline())
+
+    def __enter__(self) -> _Trained:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+
+def _in_turn(one: _Trained, other: _Trained, number: int) -> tuple[float, float]:
+    """The seconds of a step of each; every second time the other begins."""
+    if number % 2:
+        seconds = other.step()
+        return one.step(), seconds
+    return one.step(), other.step()
+
+
+def steps(_: argparse.Namespace) -> int:
+    """The seconds of the check, then of a step for each line that comes."""
+    config = {**composed(["experiment=oprl_maze"]), "num_seeds": 64}
     run = check_run(config)
     processor.prepare(run)
     algorithm = build(config)
     started = time.process_time()
     processor.check(algorithm, run)
-    checked = time.process_time()
-    algorithm.evaluate()
-    for _ in range(options.steps):
+    print(time.process_time() - started, flush=True)
+    for _line in sys.stdin:
+        started = time.process_time()
         algorithm.update()
-    algorithm.evaluate()
-    print(time.process_time() - checked, checked - started)
+        print(time.process_time() - started, flush=True)
     return 0
 
 
@@ -254,19 +293,18 @@ def child(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    whats = {one.__name__: one for one in (configurations, cost, sums, child, once)}
+    whats = {one.__name__: one for one in (configurations, cost, sums, child, steps)}
     parser.add_argument("what", nargs="?", default="configurations", choices=whats)
     parser.add_argument("--number", type=int, default=500, help="configurations of a mode")
     parser.add_argument("--seed", type=int, default=0, help="of the random configurations")
     parser.add_argument(
         "--mode", action="append", help="variables, such as 'ATEN_CPU_CAPABILITY=avx2'; may be repeated"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="of cost")
     parser.add_argument("--steps", type=int, default=50, help="of cost; 50 is the whole run")
     parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.number, options.mode, options.rounds, options.steps = 5, options.mode or [""], 1, 2
+        options.number, options.mode, options.steps = 5, options.mode or [""], 2
     return whats[options.what](options)
 
 

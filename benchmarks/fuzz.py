@@ -43,8 +43,8 @@ from prefrl_cli.report.runs import read_run
 from prefrl_cli.run import runner
 from prefrl_cli.run.directory import RECORD, read_status
 from prefrl_cli.run.provenance import stored_config, stored_environment
-from prefrl_cli.study import jobs as study_jobs
 from prefrl_cli.study.file import load as load_study
+from prefrl_cli.study.rows import composed
 from prefrl_cli.study.study import measure
 from prefrl_cli.study.table import markdown, table
 
@@ -221,7 +221,8 @@ def study(folder: Path) -> str:
     """A study's file read, its rows composed, and what it would say of them."""
     try:
         found = load_study(str(folder / "mine.yaml"))
-        study_jobs.jobs(found, folder / "rows")
+        for row in found.rows:
+            composed(row)
     except ConfigError as problem:
         assert "\n" not in str(problem), problem
         return "study refused"

@@ -35,6 +35,7 @@ from prefrl_cli.run.lifecycle import run_or_resume
 COMMON = ["num_seeds=2", "threads=1", "quiet=true"]
 SHORT = {
     "oprl_maze": ["steps=12", "checkpoint.every=3"],
+    "reward_from_file": ["steps=60", "checkpoint.every=7"],
     "tutorial/oprl_maze": ["steps=150", "checkpoint.every=10", "queries.start=20"],
     "addition_linear": ["steps=60", "checkpoint.every=7"],
     "rewardnet_mse": ["steps=150", "checkpoint.every=20", "evaluation.every=30"],
@@ -43,6 +44,7 @@ SHORT = {
     "notebook/rewardnet_mse": ["steps=60", "checkpoint.every=7"],
     "notebook/rewardnet_prefs": ["steps=20", "checkpoint.every=3"],
 }
+KEPT = {"oprl_maze": ["preferences.save=asked.npz"]}
 
 
 def config_of(experiment: str, *options: str) -> tuple[dict[str, Any], list[str]]:
@@ -106,7 +108,9 @@ def same(one: Any, other: Any) -> bool:
 
 def differences(one: Path, other: Path) -> list[str]:
     """The files of two runs that are not the same; the record of when and on what they ran is left out."""
-    kept = re.compile(r"((config|overrides)\.yaml|(metrics|evaluation)\.csv|summary\.json|(charts|checkpoints)/.*)")
+    kept = re.compile(
+        r"((config|overrides)\.yaml|(metrics|evaluation)\.csv|summary\.json|asked\.npz|(charts|checkpoints)/.*)"
+    )
     found: list[set[str]] = []
     for folder in (one, other):
         names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -143,7 +147,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         whole = {}
         for number, name in enumerate(options.experiments):
-            config, overrides = config_of(name)
+            config, overrides = config_of(name, *KEPT.get(name, ()))
             folder = Path(place, f"whole_{number}")
             seconds = to_the_end(config, overrides, folder)
             whole[name] = (config, overrides, folder, seconds)

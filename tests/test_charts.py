@@ -206,3 +206,20 @@ def test_panels_are_labelled_and_ranges_kept() -> None:
 def test_long_histories_are_thinned_to_what_a_panel_can_show() -> None:
     (axes,) = axes_of(panel(Line(np.arange(30_000), noise(30_000, 2), style="smooth")))
     assert all(1000 < len(line.get_xdata()) <= 2000 for line in axes.lines)
+
+
+@pytest.mark.parametrize(("most", "shown"), [(250, {50, 100, 200}), (30_000, {100, 1000, 10_000})])
+def test_a_log_axis_says_more_than_one_number(most: int, shown: set[int]) -> None:
+    labels = np.geomspace(50, most, 30)
+    sheet = draw.curves_sheet(Curves("Sheet", (panel(Line(labels, noise()), x_scale="log"),)))
+    draw.FigureCanvasAgg(sheet).draw()
+    low, high = sheet.axes[0].get_xlim()
+    assert {round(tick) for tick in sheet.axes[0].get_xticks() if low <= tick <= high} == shown
+
+
+def test_long_numbers_of_an_axis_have_room() -> None:
+    steps = 1600 * np.arange(1, 31)
+    (axes,) = axes_of(panel(Line(steps, noise())))
+    axes.figure.canvas.draw()
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert "20,000" in shown and len(shown) <= 6

@@ -240,3 +240,16 @@ def test_what_solves_a_task():
     height = acrobot.diagnostics(torch.from_numpy(acrobot.observe(angles)))["height"].numpy()
     np.testing.assert_allclose(height, -np.cos(angles[:, 0]) - np.cos(angles[:, 0] + angles[:, 1]), atol=1e-6)
     assert np.array_equal(height > 1, acrobot._is_over(angles))
+
+
+@pytest.mark.parametrize("task", [Pendulum, MountainCarContinuous])
+def test_a_seed_whose_actions_are_no_numbers_leaves_the_others_as_they_are(task):
+    env = task()
+    start = env.reset(np.full((3, 2, env.reset_draws), 0.3))
+    actions = draw_actions(env, np.random.default_rng(0), 5, 3, 2)
+    states, rewards, _ = play(env, start, actions)
+    actions[:, 1] = np.nan
+    broken, lost, ends = play(env, start, actions)  # without a warning, which would be an error here
+    assert np.isnan(broken[1:, 1]).any(-1).all() and np.isnan(lost[:, 1]).all() and not ends.any()
+    for seed in (0, 2):
+        assert np.array_equal(broken[:, seed], states[:, seed]) and np.array_equal(lost[:, seed], rewards[:, seed])

@@ -193,3 +193,12 @@ def test_a_map_is_drawn_twice_the_same_even_where_all_is_one_colour(tmp_path: Pa
     first, second = draw.draw(figure, tmp_path / "a"), draw.draw(figure, tmp_path / "b")
     assert [path.name for path in first] == ["a.png", "a.svg"]
     assert all(one.read_bytes() == other.read_bytes() for one, other in zip(first, second, strict=True))
+
+
+def test_a_seed_that_failed_has_no_pictures() -> None:
+    pendulum = Pendulum()
+    states = played(pendulum)
+    nowhere = np.full_like(states, np.nan)
+    assert pendulum.figures(learned(pendulum, states=nowhere)) == {}
+    silent = pendulum.figures(learned(pendulum, reward_of=lambda observed, actions: np.full(len(observed), np.nan)))
+    assert set(silent) == {"episode", "questions"}

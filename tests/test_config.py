@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import re
 from typing import Annotated, Literal
 
 import pytest
@@ -45,11 +46,15 @@ def test_each_option_of_a_group_is_an_argument_with_a_fitting_value(group, choic
     node.pop("defaults", None)  # what the choice brings along, tested below
     module, _, name = node.pop("_target_").rpartition(".")
     allowed = signature(getattr(importlib.import_module(module), name))
-    node = {key: float(value) if isinstance(value, str) and "e-" in value else value for key, value in node.items()}
+    node = {
+        key: float(value) if isinstance(value, str) and re.fullmatch(r"[\d.]+e-?\d+", value) else value
+        for key, value in node.items()
+    }
     own = {key: value for key, value in node.items() if not str(value).startswith("${")}  # the others are checked there
     assert check(group, allowed, own) == own
     # The other way round: every value that the constructor takes stands in the YAML, where a person looks for it.
-    parts = {*GROUPS, "seeds", "steps", "record", "preferences_file"} if group == "algorithm" else {"seeds"}
+    parts = {"seeds", "record", "preferences_file", "env_options", "allow_targets"}  # handed in by `build`
+    parts |= {*GROUPS, "steps"} if group == "algorithm" else set()
     options = {name for name, option in allowed.items() if option.is_value}
     assert options - parts == node.keys() - parts
     # No number goes in unchecked: zero, a huge or a negative one would fail in the middle of training.

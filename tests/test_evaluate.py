@@ -12,6 +12,7 @@ import pytest
 from prefrl_cli.cli.evaluate import Evaluation, evaluate, main, table
 from prefrl_cli.config.choices import choices
 from prefrl_cli.core.metric import Metric
+from prefrl_cli.env.rollout import probabilities
 from prefrl_cli.run import runner
 from prefrl_cli.run.lifecycle import run_or_resume
 
@@ -61,7 +62,7 @@ def test_success_is_the_chance_that_the_policy_reaches_the_goal():
     algorithm = direct.configured("oprl_maze", "num_seeds=3", "env.size=5", "env.horizon=24")
     for _ in range(4):
         algorithm.update()
-    maze, policy = algorithm.env, algorithm.probabilities().double().numpy()
+    maze, policy = algorithm.env, probabilities(algorithm.env, algorithm.policy, algorithm.streams).double().numpy()
     chance = np.zeros((3, maze.num_states))
     chance[:, maze.start] = 1
     for _ in range(maze.horizon):

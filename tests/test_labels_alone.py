@@ -116,6 +116,7 @@ def test_actor_and_critic_are_networks_of_their_own(experiment: str) -> None:
     critic = Network(streams, "init/value", outputs=1, **sizes)  # type: ignore[arg-type]
     states = torch.randn(2, 6, env.observation_space.shape[0], generator=torch.Generator().manual_seed(0))
     chosen, values = policy(states)
+    states = states * torch.tensor([1 / size for size in env.observation_scale])
     assert torch.equal(values, critic(states).squeeze(-1))
     expected = actor(states) if isinstance(chosen, Gaussian) else actor(states).log_softmax(-1)
     assert torch.equal(chosen[0], expected)

@@ -113,6 +113,11 @@ def test_a_seed_keeps_the_same_alone_and_among_others(asked):
     same(alone, asked.take(asked.seed == 1))
 
 
+def test_several_workers_leave_the_same_bytes(run):
+    folder = trained("several", "workers=3")
+    assert (folder / "asked.npz").read_bytes() == (run / "asked.npz").read_bytes()
+
+
 @pytest.mark.parametrize("ending", ["npz", "jsonl"])
 def test_a_killed_run_leaves_the_same_bytes(ending, run, asked):
     option = f"preferences.save=kept.{ending}"
@@ -360,6 +365,18 @@ def test_segments_of_different_lengths_are_padded():
     assert found["states"].tolist() == [[1, 2, 0], [1, 2, 3]] and found["lengths"].tolist() == [2, 3]
     with pytest.raises(ValueError, match="states"):
         stacked([*some, {**some[0], "states": np.zeros((2, 2))}])
+
+
+def test_what_it_takes_in_memory_is_counted():
+    """As many questions as a budget lets a run ask, or all that it asks."""
+    from prefrl_cli.config.build import memory_needed
+
+    def needed(*options):
+        return memory_needed(config_of("oprl_maze", "num_seeds=64", *options)[0])
+
+    kept = "preferences.save=a.npz"
+    assert needed(kept, "queries.budget=1000") > needed("queries.budget=1000")
+    assert needed(kept) > needed(kept, "queries.budget=1000") and needed(kept, "steps=600") > 4 * needed("steps=600")
 
 
 def test_a_record_of_other_sizes_is_refused():

@@ -13,8 +13,17 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from prefrl_cli.algorithm.algorithm import OPRL_METRICS
 from prefrl_cli.algorithm.oprl_evaluation import reward_quality
-from prefrl_cli.reward_model.quality import calibration_error, epic_distance, reliability, spearman
+from prefrl_cli.core.metric import by_name
+from prefrl_cli.env.maze import Maze
+from prefrl_cli.reward_model.quality import (
+    calibration_error,
+    calibration_floor,
+    epic_distance,
+    reliability,
+    spearman,
+)
 
 Array = NDArray[np.floating]
 GENERATOR = np.random.default_rng(0)
@@ -47,6 +56,22 @@ def test_calibration_of_a_perfect_and_of_an_overconfident_model() -> None:
     predicted, observed, total = reliability(sure, labels, ones)
     assert total.sum() == 200_000 and np.isnan(predicted[0, 1:-1]).all()
     assert observed[0, [0, -1]] == pytest.approx([0.25, 0.75], abs=0.01)
+
+
+def test_a_perfect_model_has_a_calibration_error_where_pairs_are_few() -> None:
+    random = np.random.default_rng(1)
+    chances = random.random((2000, 128))
+    labels = (random.random(chances.shape) < chances).astype(float)
+    ones = np.ones_like(chances)
+    floor = calibration_floor(chances, ones, draws=10)
+    assert floor.mean() == pytest.approx(calibration_error(chances, labels, ones).mean(), abs=0.001)
+    assert floor.mean() == pytest.approx(0.088, abs=0.001)
+    half = np.where(np.arange(128) < 64, ones, 0.0)
+    assert calibration_floor(chances[:9], half[:9]) == pytest.approx(
+        calibration_floor(chances[:9, :64], ones[:9, :64]), abs=0.02
+    )
+    assert calibration_floor(np.round(chances[:1]), ones[:1])[0] == 0.0  # who is sure, and right, has none
+    assert np.isnan(calibration_floor(chances[:1], 0 * ones[:1])).all()
 
 
 def canonical(reward: Array, discount: float) -> Array:
@@ -86,6 +111,22 @@ def test_epic_distance_of_equivalent_and_opposite_rewards() -> None:
     assert epic_distance((leaving, -shaped[0]), (arriving, -shaped[1]), 0.9)[0] == pytest.approx(1.0)
     nothing = (0 * leaving - potential[..., None], 0.9 * potential)
     assert np.isnan(epic_distance((leaving, nothing[0]), (arriving, nothing[1]), 0.9)).all()
+
+
+def test_epic_distance_ranks_no_implicit_rewards() -> None:
+    """Exact advantages, which implicit rewards tend to, are nearly as far from the maze's reward as random ones."""
+    maze = Maze(8)
+    cells = np.flatnonzero(~maze.walls.ravel())
+    nothing, true = np.zeros((1, len(cells))), maze.goal_reward * (cells == maze.goal)[None]
+
+    def distance(rewards: Array) -> Array:
+        leaving = np.where((cells == maze.goal)[:, None], 0.0, rewards[:, cells])
+        return epic_distance((leaving, nothing[..., None]), (nothing, true), 0.98)
+
+    nearer = -maze.distance[maze.transitions].astype(float)
+    assert distance((nearer - nearer.max(1, keepdims=True))[None])[0] == pytest.approx(0.656, abs=5e-4)
+    assert distance(GENERATOR.normal(size=(100, *nearer.shape))).mean() == pytest.approx(0.71, abs=0.01)
+    assert by_name(OPRL_METRICS)["epic_distance"].direction == "none"
 
 
 def test_spearman() -> None:

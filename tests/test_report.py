@@ -19,7 +19,6 @@ from report_speed import make_run
 from prefrl_cli.cli import report
 from prefrl_cli.cli.command import FAILED, REFUSED
 from prefrl_cli.report.configurations import configurations, varying
-from prefrl_cli.report.look import STYLE
 from prefrl_cli.report.results import compare, results
 from prefrl_cli.report.runs import load, read_run
 from prefrl_cli.report.sections import main_charts
@@ -306,7 +305,8 @@ def apart(first, second, seen):
 
 @pytest.mark.parametrize("half", [0, 1], ids=["light", "dark"])
 def test_no_two_colours_are_alike_even_to_a_colour_blind_eye(half):
-    names = [re.findall(rf"--c{number}: (#\w{{6}})", STYLE)[half] for number in range(6)]
+    style = Path(report.__file__).parents[1].joinpath("report", "page.css").read_text()
+    names = [re.findall(rf"--c{number}: (#\w{{6}})", style)[half] for number in range(6)]
     deuteranopia = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
     for seen, least in ((np.eye(3), 35), (np.array(deuteranopia), 15)):
         assert min(apart(one, other, seen) for one, other in itertools.combinations(names, 2)) > least

@@ -21,6 +21,12 @@ def test_a_wheel_works_outside_the_clone(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     yamls = {f"prefrl_cli/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert yamls and yamls == {name for name in names if name.endswith(".yaml")}
+    templates = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "prefrl_cli").rglob("*")
+        if path.suffix in (".html", ".css", ".md")
+    }
+    assert {"prefrl_cli/report/page.html", "prefrl_cli/report/page.css"} < templates <= set(names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert {f"prefrl_cli/label_page/page.{ending}" for ending in ("html", "js", "css")} <= set(names)
     # The dependencies are those of this environment, without its editable install of the clone.

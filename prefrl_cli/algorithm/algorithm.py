@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from prefrl_cli.core.optimizer import Optimizer
     from prefrl_cli.core.streams import Streams
 
+EVALUATION = "evaluation/"  # before the name of an evaluation's metric, where it stands beside those of training
+
 
 class Algorithm(Protocol):
     """What the runner needs to train R seeds.
@@ -126,8 +128,21 @@ OPRL_METRICS = (
     Metric("greedy_success", "share of seeds", "higher", low=0.0, high=1.0, failed=0.0, binary=True),
     Metric("greedy_steps", "steps", "lower", low=0.0),
     _PREFERENCES,
-    Metric("calibration_error", "probability", "lower", low=0.0, high=1.0),
-    Metric("epic_distance", "", "lower", label="EPIC distance", low=0.0, high=1.0),
+    Metric(
+        "calibration_error",
+        "probability",
+        "lower",
+        low=0.0,
+        high=1.0,
+        note="Not 0 for a perfect model either: 0.088 on average over 128 pairs.",
+    ),
+    Metric(  # without a direction: it ranks explicit rewards, and nobody must rank an implicit one by it
+        "epic_distance",
+        label="EPIC distance",
+        low=0.0,
+        high=1.0,
+        note="Compare explicit rewards only: on 8 x 8 exact advantages score 0.66 to 0.70, random rewards 0.71.",
+    ),
     Metric("distance_correlation", "rank correlation", "higher", low=-1.0, high=1.0),
 )
 
@@ -188,7 +203,7 @@ def oprl_metrics(return_range: tuple[float, float] | None) -> tuple[Metric, ...]
 
 
 _NEW_NAMES = {"label_accuracy": "preference_accuracy"}  # one quantity had two names
-_OF_OLD_RUNS = by_name((*FILE_METRICS, *OPRL_METRICS, *REWARD_METRICS))
+_OF_OLD_RUNS = by_name((*OPRL_METRICS, *REWARD_METRICS))
 
 
 def axis_of_old_runs(options: Mapping[str, Any]) -> tuple[str, int] | None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
+from prefrl_cli.algorithm.algorithm import EVALUATION
 from prefrl_cli.core.metric import Metric, by_name
 from prefrl_cli.stats.aggregates import seed_words, with_failures
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from prefrl_cli.algorithm.algorithm import Algorithm
 
+Metrics = dict[str, np.ndarray]  # `[R]` each
 # A seed as text -> its `step`, the `reason`, and `evaluated` where only the evaluation after that step has shown it, as
 # JSON files have them.
 Failed = dict[str, dict[str, Any]]
@@ -22,6 +26,34 @@ Failed = dict[str, dict[str, Any]]
 def ends(failed: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     """The step from which on each failed seed has no row: its training was sound where only an evaluation failed."""
     return {seed: int(one["step"]) + bool(one.get("evaluated")) for seed, one in failed.items()}
+
+
+class Learner(Protocol):
+    """What of an optimiser tells which seeds have failed."""
+
+    @property
+    def finite_losses(self) -> Tensor:
+        """Whether every loss so far was finite, `[R]`."""
+
+    @property
+    def finite_parameters(self) -> Tensor:
+        """Whether every parameter is finite, `[R]`."""
+
+    def clear(self, replicas: Tensor) -> None:
+        """Set what some replicas, bool `[R]`, have learned to zero."""
+
+
+class Finite(NamedTuple):
+    """Which seeds' losses and parameters are finite, bool `[R]` each."""
+
+    losses: np.ndarray
+    parameters: np.ndarray
+
+    @classmethod
+    def of(cls, optimizers: Sequence[Learner]) -> Finite:
+        """Of everything that is learned."""
+        found = [(one.finite_losses.cpu().numpy(), one.finite_parameters.cpu().numpy()) for one in optimizers]
+        return cls(*(np.logical_and.reduce(some) for some in zip(*found, strict=True)))
 
 
 class Living:
@@ -49,18 +81,19 @@ class Living:
         """Whether each seed lives, bool `[R]`."""
         return np.array([str(seed) not in self.failed for seed in self._seeds], dtype=bool)
 
-    def look(self, algorithm: Algorithm, step: int, metrics: Mapping[str, np.ndarray]) -> list[str]:
+    def look(self, algorithm: Algorithm, finite: Finite, step: int, metrics: Mapping[str, np.ndarray]) -> list[str]:
         """Find the seeds that have failed now, and keep what all failed ones have learned at zero.
 
         Args:
             algorithm: was just updated.
+            finite: what its optimisers say of this step.
             step: that it is at.
             metrics: of that step, `[R]` each.
 
         Returns:
             A line for each reason, that names the seeds.
         """
-        said = self._fail(step, _reasons(algorithm, metrics))
+        said = self._fail(step, _reasons(finite, metrics))
         self.clear(algorithm)
         return said
 
@@ -103,18 +136,71 @@ class Living:
         return {name: with_failures(known[name], values, failed) for name, values in metrics.items()}
 
 
-def _reasons(algorithm: Algorithm, metrics: Mapping[str, np.ndarray]) -> Iterable[tuple[str, np.ndarray]]:
+def _reasons(finite: Finite, metrics: Mapping[str, np.ndarray]) -> Iterable[tuple[str, np.ndarray]]:
     """Why a seed may have failed, and whether each has, bool `[R]`; the first that holds is told."""
-    looks: tuple[tuple[str, Callable[[Any], torch.Tensor]], ...] = (
-        ("the loss is not a number any more", lambda optimizer: optimizer.finite_losses),
-        ("the parameters are not numbers any more", lambda optimizer: optimizer.finite_parameters),
-    )
-    for reason, finite in looks:
-        found = [finite(optimizer).cpu().numpy() for optimizer in algorithm.optimizers]
-        yield reason, ~np.logical_and.reduce(found)
+    yield "the loss is not a number any more", ~finite.losses
+    yield "the parameters are not numbers any more", ~finite.parameters
     yield from _infinite(metrics)
 
 
 def _infinite(metrics: Mapping[str, np.ndarray]) -> Iterable[tuple[str, np.ndarray]]:
     for name, values in metrics.items():
         yield f"{name} is infinite", np.isinf(values)
+
+
+class Row(NamedTuple):
+    """What a step of training gives.
+
+    Attributes:
+        metrics: of the update.
+        living: whether a seed has such a row, for each.
+        tested: of the evaluation after it; empty where there was none.
+        said: a line for each reason for which seeds have failed.
+        finite: which seeds' numbers were finite after the update.
+    """
+
+    metrics: Metrics
+    living: list[bool]
+    tested: Metrics
+    said: list[str]
+    finite: Finite
+
+
+def advance(algorithm: Algorithm, living: Living, every: int) -> Row:
+    """Train by a step, find the seeds that fail in it, and evaluate where it is time and at the end.
+
+    Args:
+        algorithm: is not at its end.
+        living: its seeds.
+        every: steps from one evaluation to the next; 0 is never.
+    """
+    with np.errstate(all="ignore"):  # what is no number any more is told in words
+        metrics = arrays(algorithm.update())
+    step, last, finite = algorithm.step, algorithm.step == algorithm.steps, Finite.of(algorithm.optimizers)
+    said, tested = living.look(algorithm, finite, step, metrics), Metrics()
+    lived = living.mask.tolist()
+    if last or due(step, every):
+        tested = evaluated(algorithm)
+        said += living.look_at_the_end(step, evaluation(tested)) if last else []
+    return Row(metrics, lived, tested, said, finite)
+
+
+def evaluated(algorithm: Algorithm) -> Metrics:
+    """An evaluation's metrics; NumPy does not warn of what is no number."""
+    with np.errstate(all="ignore"):
+        return arrays(algorithm.evaluate())
+
+
+def arrays(metrics: Mapping[str, Tensor]) -> Metrics:
+    """Metrics as arrays `[R]`, copied: an algorithm may reuse its tensors."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in metrics.items()}
+
+
+def evaluation(metrics: Mapping[str, np.ndarray]) -> Metrics:
+    """The metrics of an evaluation, told from those of training by their names."""
+    return {f"{EVALUATION}{name}": value for name, value in metrics.items()}
+
+
+def due(step: int, every: int) -> bool:
+    """Whether something happens after this step; 0 is never."""
+    return every > 0 and step % every == 0

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
 from prefrl_cli.algorithm.algorithm import oprl_metrics
-from prefrl_cli.algorithm.oprl_parts import check_parts, take_answers, teacher_state, updated_state
+from prefrl_cli.algorithm.oprl_parts import check_parts, feature_rows, take_answers, teacher_state, updated_state
 from prefrl_cli.algorithm.oprl_snapshots import Snapshots
 from prefrl_cli.charts.figures import Figure, History, Learned
-from prefrl_cli.core.environment import Discrete, Environment, is_finite
+from prefrl_cli.core.environment import Environment, is_finite
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
 from prefrl_cli.core.option_types import CountOrZero, Given, Items
@@ -41,7 +41,7 @@ from prefrl_cli.preference.person import Person
 from prefrl_cli.preference.queries import Disagreement, EarlyQuestions, Entropy, KCenter, UniformTrajectories
 from prefrl_cli.preference.recorded import Recorded
 from prefrl_cli.preference.teacher import Coin, Teacher
-from prefrl_cli.reward_model.constant import ConstantReward
+from prefrl_cli.reward_model.constant import ConstantReward, FrozenReward
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions
@@ -70,7 +70,7 @@ class OPRL:
         env: Given[Environment],
         streams: Given[Streams],
         policy: Given[ActorCritic | SeparateActorCritic],
-        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward],
+        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward | FrozenReward],
         criterion: Given[Return | Progress | Farthest],
         teacher: Given[Teacher | Coin | Person | Recorded],
         queries: Given[UniformTrajectories | EarlyQuestions | Disagreement | Entropy | KCenter],
@@ -100,29 +100,23 @@ class OPRL:
         self._episodes, self._policy_start, self._greedy_episode_every = episodes, policy_start, greedy_episode_every
         self._evaluation_episodes, self._loss = evaluation_episodes, loss or SoftTies()
         self._trajectories = Store(replay_capacity, len(streams.seeds), trajectory_fields(env))
-        self.preferences = PreferenceDataset(
-            env,
-            streams,
-            queries.segment or env.horizon,
-            reward_update.dataset_capacity,
-            queries.budget,
-            record,
-            getattr(teacher, "takes_back", False),
-        )
+        kept, budget, width = reward_update.dataset_capacity, queries.budget, queries.segment or env.horizon
+        back = getattr(teacher, "takes_back", False)
+        self.preferences = PreferenceDataset(env, streams, width, kept, budget, record, back)
         self._held_out: Predictions | None = None
         self.step, self._success = 0, torch.zeros(len(streams.seeds), 0, device=streams.device)
         self._returns = self._success  # of every episode so far; of a maze's, success says it all
         self._env_steps = torch.zeros(len(streams.seeds), dtype=torch.float64, device=streams.device)
-        self._snapshots = Snapshots(env, len(streams.seeds), queries.segment or env.horizon)
+        self._snapshots = Snapshots(env, len(streams.seeds), width)
         self.examples: dict[str, Tensor] = {}
 
     def update(self) -> dict[str, Tensor]:
         """Play, ask, fit, improve; the metrics of this update, `[R]` each."""
-        step = self.step
-        new = self._play(self._episodes, self._exploration(step), "policy")
+        step, new = self.step, self._play(self._episodes, self._exploration(self.step), "policy")
         self._trajectories.add(new.fields())
         self.reward_model.follow(self.policy)
-        self._ask(step)
+        with self.streams.idle(self.preferences.has_spent()):
+            self._ask(step)
         self._snapshots.add_question(step + 1, self.preferences, self.reward_model)
         success = self.env.success(new).float()  # [R, B]
         self._env_steps = self._env_steps + new.lengths.sum(-1)
@@ -228,7 +222,7 @@ class OPRL:
         if is_finite(self.env):
             chances = probabilities(self.env, self.policy, self.streams)[seed].cpu().numpy()
         learned = Learned(
-            seed=oprl_figures.seed_words(self.streams.seeds[seed], living),
+            seed=oprl_figures.seed_words(self.streams.seeds[seed], living, outcome),
             success=self._success[seed].cpu().numpy(),
             labels=int(self.preferences.used[seed]),
             policy=chances,
@@ -251,7 +245,8 @@ class OPRL:
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
-        policy, reward = self._rows()
+        settings = self._episodes, self._policy_update, self._reward_update, self._queries.segment
+        policy, reward = feature_rows(self.env, *settings)
         critic = (
             {"value": (self.policy.critic, self.policy_optimizer, policy)} if hasattr(self.policy, "critic") else {}
         )
@@ -260,14 +255,6 @@ class OPRL:
             **critic,
             reward_model=(self.reward_model, self.reward_optimizer, reward),
         )
-
-    def _rows(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Rows of the batches of features that the policy and the reward model see; none where states are numbers."""
-        if isinstance(self.env.observation_space, Discrete):
-            return (), ()
-        every, steps = self.env.num_states if is_finite(self.env) else self._episodes, self.env.horizon
-        part = -(-self._episodes * steps // getattr(self._policy_update, "minibatches", 1))
-        return (every, steps, part), (every, 2 * self._reward_update.batch * (self._queries.segment or steps))
 
     def state(self) -> dict[str, Any]:
         """Everything that changes while training."""

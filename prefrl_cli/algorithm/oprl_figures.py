@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl_cli.algorithm.algorithm import OPRL_METRICS
 from prefrl_cli.charts.figures import Array, Curves, Figure, History, Line, Panel
-from prefrl_cli.core.metric import by_name
+from prefrl_cli.core.metric import Metric, by_name
 from prefrl_cli.reward_model.reliability_figure import reliability_figure
 from prefrl_cli.stats.aggregates import moving_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from prefrl_cli.core.metric import Metric
     from prefrl_cli.reward_model.quality import Predictions
 
+_SUCCESS = by_name(OPRL_METRICS)["success"]
 _SMOOTHED_EPISODES = 20  # as the tutorial's charts
 
 
@@ -27,7 +28,7 @@ def figures(
     goal_steps: Array,
     held_out: Predictions | None,
     episodes: int,
-    result: Metric,
+    result: Metric = _SUCCESS,
 ) -> dict[str, Figure]:
     """Charts of OPRL over all seeds.
 
@@ -56,7 +57,7 @@ def outcome(metrics: Sequence[Metric]) -> Metric:
     return known["return" if "return_last" in known else "success"]
 
 
-def median_seed(history: History, living: NDArray[np.bool_], result: Metric) -> int:
+def median_seed(history: History, living: NDArray[np.bool_], result: Metric = _SUCCESS) -> int:
     """The living replica of median result over all episodes (of two the lower); the lowest index wins a tie."""
     success = history.get(result.name, np.zeros((0, len(living))))
     share = np.where(np.isnan(success), 0.0, success).sum(0)
@@ -64,38 +65,53 @@ def median_seed(history: History, living: NDArray[np.bool_], result: Metric) -> 
     return int(order[(int(living.sum()) - 1) // 2])
 
 
-def seed_words(seed: int, living: NDArray[np.bool_]) -> str:
+def seed_words(seed: int, living: NDArray[np.bool_], result: Metric = _SUCCESS) -> str:
     """Which seed is shown, and why this one."""
     number = int(living.sum())
     if number < 2:
         return f"seed {seed}"
-    return f"seed {seed}, the median of {number} by success" + (" that did not fail" if number < len(living) else "")
+    return f"seed {seed}, the median of {number} by {result.words}" + (
+        " that did not fail" if number < len(living) else ""
+    )
 
 
 def _training(history: History, goal_steps: Array, episodes: int, result: Metric) -> Curves:
     window = max(1, -(-_SMOOTHED_EPISODES // episodes))
     success, of_success = history[result.name], result.name == "success"
     none = np.full_like(success, np.nan)
-    played = episodes * np.arange(len(success) + 1)
+    played, axis = episodes * np.arange(len(success) + 1.0), "episodes"
+    limits: tuple[float, float] | None = (-0.03, 1.05)
+    title, unit = "Success", "share that reach the goal"
+    if not of_success:
+        played[1:] = np.maximum.accumulate(np.nan_to_num(np.fmax.reduce(history["env_steps"], 1)))
+        axis = "environment steps"
+        title, unit, limits = "Return", result.unit, None
     whole, share = (0.0, float(played[-1])), (-0.03, 1.05)
-    title, unit = ("Success", "share that reach the goal") if of_success else ("Return", result.unit)
-    limits = share if of_success else None
 
     def smooth(values: Array) -> tuple[Line]:
         return (Line(played[1:], values, style="smooth", window=window),)
 
-    steps = np.where(np.isnan(success), np.nan, goal_steps)  # nothing of a seed that failed
-    accuracy = history.get("evaluation/preference_accuracy", np.full((len(played), success.shape[1]), np.nan))
+    def evaluated(name: str) -> Array:
+        return history.get(f"evaluation/{name}", np.full((len(played), success.shape[1]), np.nan))
+
     chance = Line(played[[0, -1]], np.full((2, 1), 0.5), "chance", "dashed")
     by_labels = _by_labels(moving_mean(success, window), history.get("labels_used", np.zeros_like(success)))
+    scale: Literal["linear", "log"] = "log" if of_success else "linear"
+    steps = np.where(np.isnan(success), np.nan, goal_steps)  # nothing of a seed that failed
+    third = Panel("Way to the goal", axis, "steps, where reached", smooth(steps), x_range=whole)
+    if not of_success:
+        agreed = (Line(played, evaluated("reward_correlation")),)
+        third = Panel("Learned and true reward", axis, "rank correlation", agreed, (-1.03, 1.03), x_range=whole)
+    predicted = (Line(played, evaluated("preference_accuracy")), chance)
     panels = (
-        Panel(title, "episodes", unit, smooth(success), limits, x_range=whole),
-        Panel(f"{title} by labels used", "labels", unit, (by_labels,), limits, x_scale="log"),
-        Panel("Way to the goal", "episodes", "steps, where reached", smooth(steps), x_range=whole),
-        Panel("Reward model", "episodes", "loss (nats)", smooth(history.get("reward_loss", none)), x_range=whole),
-        Panel("Preferences predicted", "episodes", "share of held-out pairs", (Line(played, accuracy), chance), share),
+        Panel(title, axis, unit, smooth(success), limits, x_range=whole),
+        Panel(f"{title} by labels used", "labels", unit, (by_labels,), limits, x_scale=scale),
+        third,
+        Panel("Reward model", axis, "loss (nats)", smooth(history.get("reward_loss", none)), x_range=whole),
+        Panel("Preferences predicted", axis, "share of held-out pairs", predicted, share, x_range=whole),
     )
-    note = f"Means over {window * episodes} episodes, except for the preferences."
+    others = "the preferences" if of_success else "what is evaluated"
+    note = f"Means over {window * episodes} episodes, except for {others}."
     return Curves("OPRL while training", panels, note, rows=(2, 3))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from prefrl_cli.algorithm.algorithm import REWARD_METRICS
 from prefrl_cli.algorithm.reward_learning_figures import reward_figures
@@ -28,6 +29,7 @@ from prefrl_cli.reward_model.reliability_figure import reliability_figure
 
 _EXAMPLES = 7
 _LEARNED = ("curve", "predicted", "greedy")  # of a snapshot: what the model says
+_SAME = ("states", "actions")  # of a snapshot: where, the same for every seed and at any time
 
 
 class _RewardLearning:
@@ -198,7 +200,7 @@ class _RewardLearning:
         return {
             "step": self.step,
             "reward_model": self._optimizer.state(),
-            "before": self._before,
+            "before": {name: value for name, value in self._before.items() if name not in _SAME},
             "held_out": {} if self._held_out is None else self._held_out._asdict(),
             "streams": self.streams.state(),
         }
@@ -207,7 +209,9 @@ class _RewardLearning:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is of other sizes."""
         state = {"held_out": {}, **state}  # earlier versions kept none
-        before = self._snapshot() if state["before"] else {}
+        now = self._snapshot() if state["before"] else {}
+        state["before"] = {name: value for name, value in state["before"].items() if name not in _SAME}
+        before = {name: value for name, value in now.items() if name not in _SAME}
         pairs = Field((len(self.streams.seeds), None), torch.float32)
         held_out = dict.fromkeys(Predictions._fields, pairs) if state["held_out"] else {}
         if held_out:
@@ -215,7 +219,7 @@ class _RewardLearning:
             held_out["margins"] = pairs._replace(dtype=self.reward_model(some, self.env.answer(some)).dtype)
         expected = {"step": int, "reward_model": object, "before": before, "held_out": held_out, "streams": object}
         check_state(expected, state)
-        self.step, self._before = state["step"], state["before"]
+        self.step, self._before = state["step"], now | state["before"]
         self._held_out = Predictions(**state["held_out"]) if held_out else None
         self._optimizer.restore(state["reward_model"])
         self.streams.restore(state["streams"])
@@ -275,7 +279,7 @@ class RewardFromPreferences(_RewardLearning):
             "first action": first,
             "second action": second,
             "preferred": answers.labels,
-            "predicted": answers.margins.sigmoid(),
+            "predicted": logsigmoid(answers.margins).exp(),  # sigmoid() rounds a tensor's last few elements otherwise
         }
         return metrics, examples, answers
 

@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Sheet
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from prefrl_cli.charts.animation import animate
@@ -188,11 +188,16 @@ def _draw_panel(axes: Axes, panel: Panel) -> int:
         label = panel.mark_label if place == 0 else ""
         axes.axvline(position, color=INK, linestyle=(0, (1, 1.2)), linewidth=1.6, zorder=2.5, label=label or None)
     if panel.x_scale == "log":
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:,.0f}")
     if panel.x_range is not None:
         margin = 0.02 * (panel.x_range[1] - panel.x_range[0])
         axes.set_xlim(panel.x_range[0] - margin, panel.x_range[1] + margin)
+    if panel.x_scale == "linear" and axes.get_xlim()[1] >= 10_000:  # long numbers: few of them fit
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10)))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
     if panel.y_range is not None:
         axes.set_ylim(*panel.y_range)
     if number and not drawn:

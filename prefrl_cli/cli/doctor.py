@@ -131,8 +131,8 @@ def environment(typed: Sequence[str]) -> Iterator[Finding]:
     acts = f"{actions.n} actions" if hasattr(actions, "n") else f"actions of {actions.shape[0]} numbers"
     yield Finding(name, f"{features} numbers are observed, {acts}, at most {env.horizon} steps")
     found = list(defects(env))
-    yield from (Finding(name, defect.what, "!!", defect.cure) for defect in found)
-    if not found:
+    yield from (Finding(name, each.what, "!!" if each.serious else "--", each.cure) for each in found)
+    if not any(each.serious for each in found):
         yield Finding(name, "repeats, alone and beside others; its observations lie in their space; its episodes end")
 
 

@@ -139,7 +139,7 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
     config = Configuration.of({**change(stored, dict(typed)), "logger": None, "output_dir": None})
     found = learned(folder, stored, config, named and named[1])
     algorithm, policies = found.algorithm, found.policies
-    from prefrl_cli.run.runner import arrays
+    from prefrl_cli.algorithm.living import arrays
 
     if config.run.seed != stored["seed"]:
         algorithm.streams = build(config).streams

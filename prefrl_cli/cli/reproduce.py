@@ -37,13 +37,14 @@ argument. A run that ended early is compared as far as it goes.
 options:
   output_dir=FOLDER   where the new run goes; else outputs/<experiment>/<time>
   threads=N           processor threads; they change no result
+  workers=N           processes that train, or auto; neither do they
   quiet=true          no progress
   allow_targets=[...] packages of your own that the run's config may use
   --version           say which version of prefrl this is
 
 PREFRL_TRACEBACK=1 prefrl-reproduce ... shows where an error comes from.
 """
-_OPTIONS = ("output_dir", "threads", "quiet", "allow_targets")
+_OPTIONS = ("output_dir", "threads", "workers", "quiet", "allow_targets")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.config.choices import GROUPS, PARTS, not_set
-from prefrl_cli.config.group import Group, is_optimizer, is_part, preferences_for
+from prefrl_cli.config.group import Group, is_optimizer, is_part, learned_reward, preferences_for
 from prefrl_cli.config.options import Configuration, Option, Run, check_value, mapping, signature
 from prefrl_cli.config.overrides import option
 from prefrl_cli.core.option_types import ConfigError, show, suggest
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prefrl_cli.algorithm.algorithm import Algorithm
-    from prefrl_cli.logger.logger import Trackers
 
 _FOR_LOGGERS = ("directory", "experiment", "settings")
 
@@ -65,12 +64,14 @@ def build(config: Configuration | Mapping[str, Any]) -> Algorithm:
     optimizers = [name for name in nodes["algorithm"].allowed if is_optimizer(name) and "optimizer" in nodes]
     late |= {name: None for name in optimizers}
     for node in nodes.values():  # every option is checked before the first part is built
-        node.check({*ready, *late, "parameters"} - {node.group})
+        node.check({*ready, *late, "parameters", "learned"} - {node.group})
     from prefrl_cli.config.memory import check_memory
 
     check_memory(_sizes(run, nodes), _lowered(nodes))
     ready["device"] = _device(run.device)
     for group in _order(nodes):
+        if "learned" in nodes[group].allowed:
+            ready["learned"] = learned_reward(nodes[group].given.get("run"), ready)
         ready[group] = nodes[group].build(ready)
     for name in optimizers:
         ready[name] = nodes["optimizer"].build({**ready, "parameters": _parameters(name, ready)})
@@ -126,7 +127,9 @@ def _sizes(run: Run, nodes: Mapping[str, Group]) -> dict[str, Any]:
     """Every option by its dotted name, defaults included."""
     from prefrl_cli.config.memory import all_options
 
-    root = {"num_seeds": run.num_seeds, "steps": run.steps, "record": run.preferences.save is not None}
+    workers = min(os.cpu_count() or 1, run.num_seeds) if run.workers == "auto" else run.workers
+    root = {"num_seeds": run.num_seeds, "steps": run.steps, "workers": workers}
+    root["record"] = run.preferences.save is not None
     return all_options(root, {group: (node.target, node.given) for group, node in nodes.items()})
 
 
@@ -175,24 +178,21 @@ def prepare_loggers(configuration: Configuration, overrides: Sequence[str] = ())
 def build_loggers(
     configuration: Configuration,
     directory: Path,
-    warn: Callable[[str], None],
     overrides: Sequence[str] = (),
     tell: Callable[[str], None] = lambda _: None,
-) -> Trackers:
-    """The trackers of a run, made when its first step is logged.
+) -> dict[str, Callable[[], Any]]:
+    """What makes the trackers of a run, by their names.
 
     Args:
         configuration: of the run.
         directory: of the run.
-        warn: told when a tracker fails.
         overrides: what was typed; the environment's variables count for the rest.
         tell: told which of these count, in one line.
     """
-    from prefrl_cli.logger.logger import Trackers
-
     given = (directory, configuration.experiment, dict(configuration.options))
     ready = dict(zip(_FOR_LOGGERS, given, strict=True))
-    makers, told = {}, []
+    makers: dict[str, Callable[[], Any]] = {}
+    told = []
     for name, node in check_loggers(configuration).items():
         found, lines = from_environment(name, node.target, node.given, overrides)
         told += lines
@@ -200,7 +200,7 @@ def build_loggers(
         makers[name] = partial(node.build, {**ready, **{part: found[part] for part in ready if part in found}})
     if told:
         tell(as_line(told))
-    return Trackers(configuration.run.seeds, makers, warn)
+    return makers
 
 
 def _check_use(nodes: Mapping[str, Group], groups: Mapping[str, Any]) -> None:

@@ -9,9 +9,10 @@ import importlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from prefrl_cli.config.choices import GROUPS, choice_error, choices, conf_folder, not_set, of_any_group, target
+from prefrl_cli.config.choices import GROUPS, choice_error, choices, conf_folder, not_set, of_any_group, target, updated
 from prefrl_cli.config.options import MISSING, Option, Run, check, mapping, signature
 from prefrl_cli.core.option_types import GIVEN, ConfigError, OptionError, show
 
@@ -194,6 +195,60 @@ def preferences_for(run: Run, algorithm: Group, env: Group | None) -> dict[str, 
             raise ConfigError(f"preferences.{option}={show(value)}: {algorithm.name} {cure}; leave that out")
     options = {} if env is None else {f"env.{name}": value for name, value in {"choice": env.name, **env.given}.items()}
     return {"record": save is not None, "preferences_file": file, "env_options": options}
+
+
+_LEARNED = ("process", "state", "implicit")
+
+
+def learned_reward(run: Any, ready: Mapping[str, Any]) -> Any:
+    """The reward model that a run has learned, by its newest checkpoint; nothing in its folder is run.
+
+    Args:
+        run: its folder.
+        ready: the parts that it works with, and the `seeds` that take it: each that of the same seed, or of the only
+            one.
+
+    Raises:
+        ConfigError: where there is none, or it does not fit.
+    """
+    import torch
+
+    from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints
+    from prefrl_cli.files.read import UnreadableError, read_yaml, short
+
+    if not isinstance(run, str):
+        raise ConfigError("reward_model.run: is not set; type reward_model.run=RUN_DIR, of a run that learned a reward")
+    folder, where = Path(run), f"reward_model.run={show(run)}"
+    try:
+        stored = read_yaml(folder, "config.yaml")
+        node = updated(stored).get("reward_model") if isinstance(stored, Mapping) else None
+        (newest, *_) = Checkpoints(folder / "checkpoints").newest_first() or [folder / "checkpoints" / "step_000000.pt"]
+        content = Checkpoints.load(newest, str(ready["device"]))
+    except (UnreadableError, CheckpointError) as problem:
+        raise ConfigError(f"{where}: {problem}; type the folder of a run that has learned a reward") from None
+    if not isinstance(node, Mapping) or node.get("choice") not in _LEARNED:
+        raise ConfigError(f"{where}: its reward is none of {', '.join(_LEARNED)}; type another run")
+    try:
+        flat, state = content["algorithm"]["reward_model"]["flat"], content["algorithm"]["reference"]
+        seeds: list[int] = content["seeds"]
+        missing = [seed for seed in ready["seeds"] if seed not in seeds] if len(seeds) > 1 else []
+        if missing:
+            raise ValueError(f"it has none of seed {missing[0]}")
+        rows = [0] * len(ready["seeds"]) if len(seeds) == 1 else [seeds.index(seed) for seed in ready["seeds"]]
+        one = Group("reward_model", {**node, "members": 1}, ())
+        one.check({*ready})
+        model = one.build(ready)
+        if (members := flat.shape[1] // model.parameters.flat.shape[1]) > 1 and not model.rewards_actions:
+            one.given["members"] = members
+            model = one.build(ready)
+        if (wanted := model.parameters.flat.shape) != flat[rows].shape:
+            raise ValueError(f"parameters {list(flat[rows].shape)} for {list(wanted)}")
+        with torch.no_grad():
+            model.parameters.flat.copy_(flat[rows])
+        model.restore({name: value[rows] for name, value in state.items()})
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as problem:
+        raise ConfigError(f"{where}: its reward does not fit here ({short(problem)}); type another run") from None
+    return model
 
 
 def make(name: str, /, *, seeds: Sequence[int] | None = None, **options: Any) -> Any:

@@ -15,9 +15,9 @@ from typing import Any
 
 from prefrl_cli.config.options import MISSING, Option, signature
 from prefrl_cli.core.option_types import ConfigError
-from prefrl_cli.preference.queries import CANDIDATES
 
 BASE = 350 * 2**20  # Python, torch, NumPy and matplotlib
+WORKER = 80 * 2**20  # what each of several processes has of its own, beside its seeds
 SHARE = 0.9  # of what is there that a run may take
 _METRIC = 8 * 64  # bytes that a seed's metrics of a step take as texts
 _ACTIONS = 4
@@ -61,11 +61,12 @@ def estimate(options: Options) -> float:
         options: every option by its dotted name, defaults included; `optimizer.slots`, numbers kept for each parameter.
             Those of experiments that are not ours count for nothing.
     """
+    base = BASE + (options["workers"] * WORKER if options.get("workers", 1) > 1 else 0)
     if "env.horizon" in options and "reward_update.dataset_capacity" in options:
-        return BASE + _maze(options)
+        return base + _maze(options)
     if "env.largest" in options and "algorithm.initial_states" in options:
-        return BASE + _addition(options)
-    return BASE
+        return base + _addition(options)
+    return base
 
 
 def largest(options: Options, allowed: Mapping[str, Option]) -> str | None:
@@ -114,7 +115,7 @@ def _maze(options: Options) -> float:
     members = of("reward_model.members") or (3 if of("queries.needs_members") else 1)
     width, steps, batch = of("queries.segment") or horizon, of("steps"), of("reward_update.batch")
     episodes, tests = of("algorithm.episodes"), of("algorithm.evaluation_episodes")
-    asked = of("queries.questions") * (CANDIDATES if of("queries.chooses") else 1)
+    asked = of("queries.questions") * (of("queries.candidates") or 1)
     kept, answers = (
         of("algorithm.replay_capacity"),
         of("reward_update.dataset_capacity"),
@@ -187,10 +188,9 @@ def all_options(run: Mapping[str, Any], groups: Mapping[str, tuple[type, Mapping
     for group, (target, given) in groups.items():
         defaults = {name: one.default for name, one in signature(target).items() if one.default is not MISSING}
         options |= {f"{group}.{name}": value for name, value in {**defaults, **given}.items()}
-        for name in ("slots", "needs_members", "centres"):
+        for name in ("slots", "needs_members", "centres", "candidates"):
             if hasattr(target, name):
                 options.setdefault(f"{group}.{name}", getattr(target, name))
-        options[f"{group}.chooses"] = getattr(target, "candidates", 1) > 1
     return options
 
 

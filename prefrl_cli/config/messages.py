@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import yaml
 
     from prefrl_cli.config.overrides import Override
-    from prefrl_cli.logger.logger import Tracker
 
 _GROUPS = ("experiment", "hparams_search", *GROUPS)
 _OF_PYTHON = r"hydra[./](launcher|sweeper)([./]|$)"  # what a sweep takes of Hydra's
@@ -209,7 +208,7 @@ def not_installed(typed: str, name: str) -> ConfigError:
     return ConfigError(f"{typed}: is not installed; {cure}")
 
 
-def require(tracker: type[Tracker]) -> None:
+def require(tracker: type) -> None:
     """Refuse a tracker whose package is not installed.
 
     Raises:
@@ -229,6 +228,7 @@ _ELSEWHERE = {
     "exp": "experiment", "config": "experiment", "task": "experiment", "environment": "env", "agent": "policy_update",
     "algo": "algorithm", "load": "resume", "restart": "resume", "gpu": "device=cuda", "cuda": "device=cuda",
     "use_gpu": "device=cuda", "verbose": "quiet=false", "silent": "quiet=true", "num_threads": "threads",
+    "num_workers": "workers", "n_jobs": "workers", "processes": "workers",
     "wandb": "logger=wandb", "mlflow": "logger=mlflow", "tensorboard": "logger=tensorboard",
 }  # fmt: skip
 

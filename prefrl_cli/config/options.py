@@ -8,7 +8,7 @@ import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from prefrl_cli.config.choices import GROUPS, choices, option_now
 from prefrl_cli.core.option_types import (
@@ -154,6 +154,7 @@ class Run:
     steps: Count = 100
     device: str = "cpu"
     threads: Annotated[int, Limits(1, 1024)] | None = None
+    workers: Annotated[int, Limits(1, 1024)] | Literal["auto"] = 1
     quiet: bool = False
     charts: bool = True
     output_dir: str | None = None
@@ -199,6 +200,10 @@ def check_run(config: Mapping[str, Any]) -> Run:
         )
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", run.device):
         raise ConfigError(f"device={show(run.device)}: must be cpu, cuda or cuda:N; try device=cpu")
+    if run.workers not in ("auto", 1) and run.device != "cpu":
+        raise ConfigError(f"workers={run.workers}: one process fills the device {run.device}; try workers=1")
+    if run.workers != "auto" and run.workers > run.num_seeds:
+        raise ConfigError(f"workers={run.workers}: more than num_seeds={run.num_seeds}; try workers={run.num_seeds}")
     return run
 
 

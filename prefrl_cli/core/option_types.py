@@ -171,7 +171,8 @@ def describe(annotation: Any) -> str:
     base, limits = split(annotation)
     origin = typing.get_origin(base)
     if origin is Literal:
-        return "one of " + ", ".join(map(show, typing.get_args(base)))
+        allowed = list(map(show, typing.get_args(base)))
+        return allowed[0] if len(allowed) == 1 else f"one of {', '.join(allowed)}"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(describe, typing.get_args(base)))
     if origin is not None and issubclass(origin, Mapping):

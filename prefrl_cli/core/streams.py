@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import zlib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +36,9 @@ class Streams(Protocol):
     def restart(self, purpose: str) -> None:
         """Put a purpose back to its first number, so that an evaluation draws the same numbers each time."""
 
+    def idle(self, seeds: Tensor | None) -> AbstractContextManager[None]:
+        """Within it some seeds, bool `[R]`, draw nothing, as where nothing is asked of them; their numbers are 0."""
+
     def state(self) -> dict[str, Any]:
         """Every generator's position, as tensors."""
 
@@ -41,7 +46,33 @@ class Streams(Protocol):
         """Go on from a `state()`."""
 
 
-class PhiloxStreams:
+_Generator = TypeVar("_Generator")
+
+
+class _Drawing:
+    """Which seeds draw; see `Streams.idle`."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.seeds = tuple(seeds)
+        self._idle = [False] * len(self.seeds)
+
+    @contextlib.contextmanager
+    def idle(self, seeds: Tensor | None) -> Iterator[None]:
+        """Within it some seeds, bool `[R]`, draw nothing, and their numbers are 0."""
+        before, self._idle = self._idle, self._idle if seeds is None else seeds.tolist()
+        try:
+            yield
+        finally:
+            self._idle = before
+
+    def _drawn(
+        self, of: Sequence[_Generator], draw: Callable[[_Generator], np.ndarray], shape: Sequence[int]
+    ) -> Tensor:
+        pairs = zip(of, self._idle, strict=True)
+        return torch.from_numpy(np.stack([np.zeros(shape) if idle else draw(one) for one, idle in pairs]))
+
+
+class PhiloxStreams(_Drawing):
     """Counter-based generators keyed by (seed, purpose) (Salmon et al. 2011, Philox4x64).
 
     The key is the seed and the CRC-32 of the purpose's name: a stream depends on nothing else, neither on the other
@@ -53,18 +84,19 @@ class PhiloxStreams:
     """
 
     def __init__(self, seeds: Given[Sequence[int]], device: Given[torch.device | None] = None) -> None:
-        self.seeds = tuple(seeds)
+        super().__init__(seeds)
         self.device = device or torch.device("cpu")
         self._generators: dict[str, list[np.random.Generator]] = {}
 
     def uniform(self, purpose: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Numbers spread evenly over [low, high), `[R, *shape]`."""
-        drawn = np.stack([generator.random(shape) for generator in self._of(purpose)])
-        return self._tensor(drawn if (low, high) == (0.0, 1.0) else low + (high - low) * drawn)
+        drawn = self._drawn(self._of(purpose), lambda generator: generator.random(shape), shape)
+        return (drawn if (low, high) == (0.0, 1.0) else low + (high - low) * drawn).to(self.device)
 
     def normal(self, purpose: str, *shape: int, std: float = 1.0) -> Tensor:
         """Gaussian numbers around zero, `[R, *shape]`."""
-        return self._tensor(np.stack([std * generator.standard_normal(shape) for generator in self._of(purpose)]))
+        draw = lambda generator: std * generator.standard_normal(shape)  # noqa: E731
+        return self._drawn(self._of(purpose), draw, shape).to(self.device)
 
     def restart(self, purpose: str) -> None:
         """Put a purpose, and those whose names begin with it and a slash, back to the first number."""
@@ -94,9 +126,6 @@ class PhiloxStreams:
             ]
         return self._generators[purpose]
 
-    def _tensor(self, drawn: np.ndarray) -> Tensor:
-        return torch.from_numpy(drawn).to(self.device)
-
 
 def _position(generator: np.random.Generator) -> list[int]:
     state: Any = generator.bit_generator.state
@@ -111,7 +140,7 @@ def _move(generator: np.random.Generator, position: list[int]) -> None:
     generator.bit_generator.state = state
 
 
-class NotebookStreams:
+class NotebookStreams(_Drawing):
     """The notebook's generators: NumPy's legacy `RandomState` for every purpose but two kinds.
 
     Purposes whose name begins with `evaluation` are drawn from a `RandomState` of `evaluation_seed`, whatever the
@@ -132,7 +161,7 @@ class NotebookStreams:
         evaluation_seed: Seed = 42,
         torch_purposes: Sequence[str] = ("init",),
     ) -> None:
-        self.seeds = tuple(seeds)
+        super().__init__(seeds)
         self.device = device or torch.device("cpu")
         self._evaluation_seed = evaluation_seed
         self._torch_purposes = tuple(torch_purposes)
@@ -143,15 +172,15 @@ class NotebookStreams:
     def uniform(self, purpose: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Numbers spread evenly over [low, high), `[R, *shape]`; in steps of float32 where they come from torch."""
         if purpose.startswith(self._torch_purposes):
-            drawn = [torch.empty(shape).uniform_(low, high, generator=generator) for generator in self._torch]
-            return torch.stack(drawn).double().to(self.device)
+            draw = lambda generator: torch.empty(shape).uniform_(low, high, generator=generator).numpy()  # noqa: E731
+            return self._drawn(self._torch, draw, shape).double().to(self.device)
         generators = self._evaluation if purpose.startswith("evaluation") else self._training
-        return torch.from_numpy(np.stack([g.uniform(low, high, shape) for g in generators])).to(self.device)
+        return self._drawn(generators, lambda generator: generator.uniform(low, high, shape), shape).to(self.device)
 
     def normal(self, purpose: str, *shape: int, std: float = 1.0) -> Tensor:
         """Gaussian numbers from the torch generator, `[R, *shape]`."""
-        drawn = [torch.normal(0.0, std, shape, generator=generator) for generator in self._torch]
-        return torch.stack(drawn).double().to(self.device)
+        draw = lambda generator: torch.normal(0.0, std, shape, generator=generator).numpy()  # noqa: E731
+        return self._drawn(self._torch, draw, shape).double().to(self.device)
 
     def restart(self, purpose: str) -> None:
         """Seed the evaluation's generators again; the torch generator goes on, as in the notebook."""

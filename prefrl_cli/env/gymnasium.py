@@ -39,7 +39,7 @@ class Gymnasium:
         scale: networks divide what is observed by it; none takes the bounds of the space, where it has any.
         absorbing: whether an episode that ends goes on to the horizon where it is, earning nothing: an end that comes
             with success or failure would tell the reward to a learner that is handed only labels.
-        solved: the return from which an episode is a success; none takes the environment's own, else above 0.
+        solved_return: the return from which an episode is a success; none takes the environment's own, else above 0.
         time_limit: what the horizon is, see `Environment`.
         allow_targets: packages that may be imported.
 
@@ -62,7 +62,7 @@ class Gymnasium:
         keys: Sequence[str] | None = None,
         scale: Positive | None = None,
         absorbing: bool = True,
-        solved: Number | None = None,
+        solved_return: Number | None = None,
         time_limit: TimeLimit = "bootstrap",
         allow_targets: Given[Sequence[str]] = (),
     ) -> None:
@@ -73,7 +73,7 @@ class Gymnasium:
         if limit is None:
             raise OptionError("horizon", None, f"{id} has no time limit of its own", 200)
         self.horizon, self.time_limit = int(limit), time_limit
-        self._solved = first.spec.reward_threshold if solved is None else solved
+        self._solved = first.spec.reward_threshold if solved_return is None else solved_return
         self._space, self._actions = self._observed_space(first.observation_space), first.action_space
         self.observation_space = Box(-math.inf, math.inf, self._space.shape)
         self.action_space = self._chosen_among()
@@ -206,11 +206,14 @@ def _flat_space(space: Any) -> Any:
     """The space of vectors that hold what is observed; none where there is no such space."""
     from gymnasium import spaces
 
+    parts = space.values() if isinstance(space, spaces.Dict) else space if isinstance(space, spaces.Tuple) else ()
+    if isinstance(space, spaces.Text) or any(_flat_space(part) is None for part in parts):  # a text is no number
+        return None
     try:
         flat = spaces.flatten_space(space)
     except NotImplementedError:
         return None
-    return flat if isinstance(flat, spaces.Box) and not isinstance(space, spaces.Text) else None
+    return flat if isinstance(flat, spaces.Box) else None
 
 
 def _register(id: str, allow_targets: Sequence[str]) -> None:

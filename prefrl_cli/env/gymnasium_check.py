@@ -15,10 +15,11 @@ _SEEDS = (0.1, 0.7)  # as draws
 
 
 class Defect(NamedTuple):
-    """What is wrong, and what follows or helps."""
+    """What is wrong, what follows or helps, and whether runs suffer from it, or only some of them."""
 
     what: str
     cure: str
+    serious: bool = True
 
 
 def defects(env: Gymnasium) -> Iterator[Defect]:
@@ -40,7 +41,7 @@ def defects(env: Gymnasium) -> Iterator[Defect]:
     if not ended.any() and len(rewards[0, 0]) < env.horizon:
         yield Defect(f"no episode ends within {STEPS} steps", f"each takes {env.horizon}; set env.horizon=200")
     if np.ptp(rewards[rewards == rewards]) == 0 and not ended.any():
-        yield Defect("every reward of random actions is the same", "labels of the return say nothing at first")
+        yield Defect("every reward of random actions is the same", "labels of the return say nothing at first", False)
 
 
 def _play(env: Gymnasium, draws: tuple[float, ...]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:

@@ -137,6 +137,8 @@ def _trajectories(env: FiniteEnvironment, taken: np.ndarray, last: np.ndarray) -
     arrived = np.concatenate([states[1:], last[None]]) == env.goal  # [T, R, B]
     success = arrived.any(0)
     lengths = np.where(success, arrived.argmax(0) + 1, horizon)
+    # What is drawn past the end goes on until the last episode of all seeds has ended.
+    actions = np.where(np.arange(horizon)[:, None, None] < lengths, actions, 0)
     rewards = np.zeros(taken.shape, dtype=np.float32)
     np.put_along_axis(rewards, lengths[None] - 1, np.where(success, env.goal_reward, 0.0)[None], axis=0)
     return Trajectories(
@@ -182,6 +184,7 @@ def simulate(env: VectorEnvironment, act: Callable[[Tensor, int], Tensor], draws
         lengths += ~ended
         rewards[step] = np.where(ended, 0.0, reward)
         if ended.any():
+            actions[step][ended] = 0  # what is drawn past an end goes on until the last episode of all seeds has ended
             following = np.where(ended[..., None], state, following)
         state, ended = following, ended | terminated
         if cut is not None:

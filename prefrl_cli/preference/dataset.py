@@ -237,6 +237,11 @@ class PreferenceDataset:
         mask = indices < count[:, None]
         return self.get(torch.where(mask, indices, 0)), mask
 
+    def has_spent(self) -> Tensor | None:
+        """Whether a seed may use no other label, `[R]`; none where every seed may."""
+        spent = None if self.budget is None else self.used >= self.budget
+        return spent if spent is not None and bool(spent.any()) else None
+
     def has_strict_preference(self) -> Tensor:
         """Whether some answer kept prefers one of the two, `[R]`: ties alone teach no direction."""
         if not len(self.count):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prefrl_cli.core.saved_state import Field, check_state
+from prefrl_cli.files.checkpoint_file import Whole
 from prefrl_cli.preference_files.data import PreferenceData
 from prefrl_cli.preference_files.formats import save
 
@@ -75,17 +75,8 @@ class Record:
         self._rows["answered"][seeds, rows] = step
 
     def data(self, teacher: str, about: Mapping[str, Any]) -> PreferenceData:
-        """Everything so far, seed by seed in the order of the questions' numbers.
-
-        Args:
-            teacher: who answered.
-            about: see `PreferenceData`.
-        """
-        wanted = torch.arange(self._rows["number"].shape[1], device=self._device) < self._count[:, None]
-        arrays = {name: _flat(value[wanted].cpu().numpy(), name) for name, value in self._rows.items()}
-        arrays["seed"] = np.repeat(np.array(self._seeds, dtype=np.int64), self._count.cpu().numpy())
-        arrays["teacher"] = np.where(arrays["answered"] >= 0, teacher, "")
-        return PreferenceData.checked("the run's record", arrays, about)
+        """Everything so far; see `data_of`."""
+        return data_of(self.state(), self._seeds, teacher, about)
 
     def _empty(self, room: int) -> dict[str, Tensor]:
         return {
@@ -123,17 +114,47 @@ class Record:
             self._rows[name][:, : max(room)] = state[name]
 
 
-def writer(record: Record, path: Path, options: Mapping[str, Any]) -> Callable[[], None]:
-    """What writes a file of everything so far: call it in any thread, whatever the run does meanwhile.
+def data_of(
+    state: Mapping[str, Tensor | Whole], seeds: Sequence[int], teacher: str, about: Mapping[str, Any]
+) -> PreferenceData:
+    """Everything that a record holds, seed by seed in the order of the questions' numbers.
 
     Args:
-        record: of the run.
-        path: of the file.
-        options: of the run, by their dotted names.
+        state: of the record, as a checkpoint takes it.
+        seeds: R of them.
+        teacher: who answered.
+        about: see `PreferenceData`.
     """
+    rows = {name: torch.from_numpy(one.numbers) if isinstance(one, Whole) else one for name, one in state.items()}
+    count = rows.pop("count")
+    wanted = torch.arange(rows["number"].shape[1], device=count.device) < count[:, None]
+    arrays = {name: _flat(value[wanted].cpu().numpy(), name) for name, value in rows.items()}
+    arrays["seed"] = np.repeat(np.array(seeds, dtype=np.int64), count.cpu().numpy())
+    arrays["teacher"] = np.where(arrays["answered"] >= 0, teacher, "")
+    return PreferenceData.checked("the run's record", arrays, about)
+
+
+def saving(first: Callable[[], None], checkpoint: Mapping[str, Any], path: Path | None) -> Callable[[], None]:
+    """What has to be done before a checkpoint is written; call it in any thread, whatever the run does meanwhile.
+
+    Args:
+        first: is done first.
+        checkpoint: its content, of a run that keeps its questions.
+        path: of the file of everything asked so far; none where none is wanted.
+    """
+    if path is None:
+        return first
+    options = checkpoint["options"]
     teacher = options.get("teacher.choice") or options.get("teacher._target_") or ""
     about = {name: value for name, value in options.items() if name.startswith("env.") or name == "experiment"}
-    return partial(save, path, record.data(str(teacher), about))
+    record = checkpoint["algorithm"]["preferences"]["record"]
+    data = data_of(record, checkpoint["seeds"], str(teacher), about)
+
+    def then() -> None:
+        first()
+        save(path, data)
+
+    return then
 
 
 def _flat(values: NDArray[Any], name: str) -> NDArray[Any]:

@@ -9,16 +9,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from prefrl_cli.config.choices import target
 from prefrl_cli.core.metric import Metric
 from prefrl_cli.report.metrics import Table
 from prefrl_cli.report.runs import Run
+from prefrl_cli.run.directory import as_class
 from prefrl_cli.run.outputs import metric_of
 from prefrl_cli.stats.aggregates import mean, with_failures
 
 # These change no result: which seeds, where the files go, how fast.
 _NOT_RESULTS = (
-    *("seed", "num_seeds", "output_dir", "output", "quiet", "charts", "threads", "device", "resume", "allow_targets"),
+    *(
+        "seed",
+        "num_seeds",
+        "output_dir",
+        "output",
+        "quiet",
+        "charts",
+        "threads",
+        "workers",
+        "device",
+        "resume",
+        "allow_targets",
+    ),
     "logger",
 )
 _NOT_RESULT_GROUPS = ("checkpoint.", "logger.")
@@ -187,7 +199,7 @@ def configurations(runs: Sequence[Run]) -> list[Configuration]:
         changes = [f"{name} {change}" for name, change in run.changes if _of_results(name) and name != "steps"]
         if changes:
             options["changed on the way"] = "; ".join(changes)[:400]
-        key = tuple(sorted(_as_class(name, value) for name, value in options.items()))
+        key = tuple(sorted(as_class(name, value) for name, value in options.items()))
         if key not in found:
             found[key] = Configuration(str(len(found) + 1), run.experiment, options)
         found[key].runs.append(run)
@@ -199,13 +211,6 @@ def configurations(runs: Sequence[Run]) -> list[Configuration]:
 def _of_results(name: str) -> bool:
     """Whether an option may change results."""
     return name not in _NOT_RESULTS and not name.startswith(_NOT_RESULT_GROUPS)
-
-
-def _as_class(name: str, value: Any) -> tuple[str, str]:
-    """An option and its value, a choice by its class: two choices of one class differ in their other options alone."""
-    group, _, last = name.rpartition(".")
-    found = target(group.partition(".")[0], str(value)) if f".{last}" == _CHOICE else ""
-    return (f"{group}{_TARGET}", repr(found)) if found else (name, repr(value))
 
 
 def varying(several: Sequence[Configuration]) -> dict[str, list[str]]:

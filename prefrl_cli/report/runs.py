@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from prefrl_cli.config.choices import updated_flat
 from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.lock import LOCK, is_held
-from prefrl_cli.files.read import UnreadableError, flat, read_json, read_yaml
+from prefrl_cli.files.read import UnreadableError, read_json
 from prefrl_cli.report.metrics import Table, read_metrics
-from prefrl_cli.run.directory import TABLE
+from prefrl_cli.run.directory import TABLE, recorded_options
 from prefrl_cli.run.outputs import axis_of_old_runs, declared, listed, metric_of
 from prefrl_cli.run.provenance import changed_on_the_way
 from prefrl_cli.stats.aggregates import with_failures
@@ -131,7 +130,7 @@ def _read(run: Run) -> None:
     status = read_json(run.path, "status.json")
     if status.get("status") not in STATUSES:
         raise UnreadableError("status.json: no status")
-    options = updated_flat(flat(read_yaml(run.path, "config.yaml"), "config.yaml"))
+    options = recorded_options(run.path)
     run.experiment = str(options.get("experiment") or "")
     if not run.experiment:
         raise UnreadableError("config.yaml names no experiment")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prefrl_cli.charts.svg import Series, chart
 from prefrl_cli.core.metric import Metric
 from prefrl_cli.report.configurations import Configuration, Curve
 from prefrl_cli.report.results import Experiment
+from prefrl_cli.report.svg import Series, chart
 from prefrl_cli.stats.aggregates import mean
 from prefrl_cli.stats.intervals import Band, mean_band, performance_profile
 

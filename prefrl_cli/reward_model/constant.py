@@ -1,9 +1,10 @@
-"""The same reward everywhere: a control that learns nothing."""
+"""Rewards that no answer moves: the same everywhere, a control, and what another run has learned."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +14,84 @@ from prefrl_cli.core.networks import Parameters
 from prefrl_cli.core.option_types import Given, Number
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
+
+
+class Learned(Protocol):
+    """A reward model that was fitted."""
+
+    rewards_actions: bool
+
+    @property
+    def parameters(self) -> Parameters:
+        """What it has learned."""
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """Rewards `[R, ...]` of states `[R, ...]`."""
+
+    def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Rewards `[R, ...]` of steps."""
+
+    def reward_table(self) -> Tensor:
+        """The reward of every state that has a number, `[R, S, 1]`, or of every action in it, `[R, S, A]`."""
+
+
+class FrozenReward:
+    """The reward that another run has learned; answers are counted and change nothing.
+
+    Args:
+        env: which the model is of.
+        streams: that it is made with.
+        learned: the model, with what each seed of this run takes of it.
+        run: the folder of the other run. A seed takes the model of the same seed, or that of its only one.
+    """
+
+    members = 1
+
+    def __init__(
+        self, env: Given[Environment], streams: Given[Streams], learned: Given[Learned], run: str | None = None
+    ) -> None:
+        self._learned, self.rewards_actions = learned, learned.rewards_actions
+        flat = learned.parameters.flat.detach()
+        self._content = hashlib.sha256(flat.cpu().numpy().tobytes()).hexdigest()
+        self.parameters = Parameters([torch.zeros(len(flat), 1, device=flat.device)])  # which no loss depends on
+
+    def _still(self, rewards: Tensor) -> Tensor:
+        unmoved = 0 * self.parameters.views[0]
+        return rewards + unmoved.view(len(rewards), *[1] * (rewards.ndim - 1))
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """Rewards `[R, ...]` of states `[R, ...]`."""
+        with torch.no_grad():
+            rewards = self._learned(states)
+        return self._still(rewards)
+
+    def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Rewards `[R, ...]` of steps."""
+        with torch.no_grad():
+            rewards = self._learned.step_rewards(states, actions)
+        return self._still(rewards)
+
+    def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Rewards `[R, 1, ...]` of steps: those of all its members together."""
+        return self.step_rewards(states, actions)[:, None]
+
+    def reward_table(self) -> Tensor:
+        """The reward of every state that has a number, `[R, S, 1]`, or of every action in it, `[R, S, A]`."""
+        with torch.no_grad():
+            return self._learned.reward_table()
+
+    def follow(self, policy: Callable[[Tensor], Any]) -> None:
+        """The reference is what it was."""
+
+    def state(self) -> dict[str, Any]:
+        """A text that stands for what the other run has learned."""
+        return {"content": self._content}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state()`; ValueError where the other run has learned something else since."""
+        check_state({"content": str}, state, "reward model")
+        if state["content"] != self._content:
+            raise ValueError("reward_model.run has learned another reward than it had")
 
 
 class ConstantReward:

@@ -52,14 +52,19 @@ def reliability(chances: Array, labels: Array, weights: Array, bins: int = 10) -
     Returns:
         Mean prediction, mean label (NaN for an empty bin) and sum of the weights, `[R, B]` each.
     """
-    said = ~np.isnan(chances)
-    chances, weights = np.where(said, chances, 0.0), np.where(said, weights, 0.0)
-    place = np.minimum((chances * bins).astype(np.int64), bins - 1)
-    inside = (place[:, None] == np.arange(bins)[:, None]) * np.asarray(weights, dtype=np.float64)[:, None]  # [R, B, K]
+    chances, inside = _in_bins(chances, weights, bins)
     total = inside.sum(-1)
     with np.errstate(invalid="ignore"):
         predicted, observed = ((inside * values[:, None]).sum(-1) / total for values in (chances, labels))
     return predicted, observed, total
+
+
+def _in_bins(chances: Array, weights: Array, bins: int) -> tuple[Array, Array]:
+    """Predictions, 0 where there is none, and what each pair counts in each bin, `[R, B, K]`."""
+    said = ~np.isnan(chances)
+    chances, weights = np.where(said, chances, 0.0), np.where(said, weights, 0.0)
+    place = np.minimum((chances * bins).astype(np.int64), bins - 1)
+    return chances, (place[:, None] == np.arange(bins)[:, None]) * np.asarray(weights, dtype=np.float64)[:, None]
 
 
 def calibration_error(chances: Array, labels: Array, weights: Array, bins: int = 10) -> Array:
@@ -78,6 +83,27 @@ def calibration_error(chances: Array, labels: Array, weights: Array, bins: int =
     gap = np.where(total > 0, np.abs(predicted - observed) * total, 0.0).sum(-1)
     with np.errstate(invalid="ignore"):
         return np.asarray(gap / total.sum(-1))
+
+
+def calibration_floor(chances: Array, weights: Array, bins: int = 10, draws: int = 100) -> Array:
+    """The calibration error that would be expected if each prediction were right, since pairs are few.
+
+    Answers are drawn with the predicted chances, by a generator of its own.
+
+    Args:
+        chances: predicted probability that the first is preferred, `[R, K]`.
+        weights: 0 for pairs that do not count, `[R, K]`.
+        bins: of equal width.
+        draws: of all answers, D.
+
+    Returns:
+        `[R]`; NaN where no pair counts.
+    """
+    chances, inside = _in_bins(chances, weights, bins)
+    answers = np.random.default_rng(0).random((*chances.shape, draws)) < chances[..., None]
+    gaps = np.abs(inside @ (answers - chances[..., None]))  # [R, B, D]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(gaps.mean(-1).sum(-1) / inside.sum((-2, -1)))
 
 
 def epic_distance(leaving: tuple[Array, Array], arriving: tuple[Array, Array], discount: float) -> Array:

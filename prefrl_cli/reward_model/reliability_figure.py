@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from prefrl_cli.charts.figures import Array, Curves, Figure, Line, Panel
-from prefrl_cli.reward_model.quality import calibration_error, reliability
+from prefrl_cli.reward_model.quality import calibration_error, calibration_floor, reliability
 
 _FEWEST = 5  # pairs in a bin that has a dot: the share of fewer says nothing
 _FEWEST_BINS = 3  # that a line joins: through two it would look like a law
@@ -48,6 +48,8 @@ def reliability_figure(chances: Array, labels: Array, weights: Array) -> dict[st
     note = (
         f"{pooled[2].sum():.0f} held-out pairs{whose}, in the ten bins {', '.join(f'{n:.0f}' for n in pooled[2][0])}."
     )
+    floor = np.nanmedian(calibration_floor(chances, weights))
+    note += f" Were each prediction right, the error over so many pairs would still be {floor:.3f}."
     note += f" A bin of fewer than {_FEWEST} counts in the error and has no dot."
     if style == "points":
         note += f" A line would need {_FEWEST_BINS} bins with more."

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from prefrl_cli.config.choices import target, updated_flat
 from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.files.lock import LOCK, hold, is_held
-from prefrl_cli.files.read import UnreadableError, not_plain, read, read_json, tail
+from prefrl_cli.files.read import UnreadableError, flat, not_plain, read, read_json, read_yaml, tail
 from prefrl_cli.files.write import append_to, clear_parts, is_part, make_folder, write_whole
 
 STATUS, LOG = "status.json", "train.log"
@@ -260,3 +261,24 @@ def set_aside(folder: Path) -> None:
 RECORD = "sweep.yaml"
 
 TABLE = "sweep.csv"
+
+
+def recorded_options(folder: Path) -> dict[str, Any]:
+    """The options of a run by their dotted names, lists as text, as a report compares them.
+
+    Raises:
+        UnreadableError: when they cannot be read, or are more than any of ours.
+    """
+    return updated_flat(flat(read_yaml(folder, "config.yaml"), "config.yaml"))
+
+
+def as_class(name: str, value: Any) -> tuple[str, str]:
+    """An option and its value, a choice by its class: two choices of one class differ in their other options alone.
+
+    Args:
+        name: of the option, dotted.
+        value: that it has.
+    """
+    group, _, last = name.rpartition(".")
+    found = target(group.partition(".")[0], str(value)) if last == "choice" else ""
+    return (f"{group}._target_", repr(found)) if found else (name, repr(value))

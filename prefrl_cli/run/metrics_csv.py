@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
+from prefrl_cli.algorithm.algorithm import EVALUATION as EVALUATION
 from prefrl_cli.algorithm.algorithm import current_name
 from prefrl_cli.files.write import append_to, write_whole
 from prefrl_cli.run.directory import LONGEST_LINE
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from prefrl_cli.charts.figures import History
 
 METRICS, EVALUATIONS = "metrics.csv", "evaluation.csv"
-EVALUATION = "evaluation/"  # before the name of an evaluation's metric, where it stands beside those of training
 
 Texts = dict[str, list[str]]
 Kept = TypeVar("Kept")

@@ -15,6 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefrl_cli.run.workers.number import available as available
+from prefrl_cli.run.workers.number import number_of_workers, wished_threads
+
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
     from prefrl_cli.config.options import Run
@@ -47,24 +50,18 @@ def ask_for_exactness() -> None:
 def prepare(run: Run) -> int:
     """Set the number of threads, before the first tensor is made; returns it.
 
-    The option `threads` counts, then OMP_NUM_THREADS, as the launchers and batch systems set it. A small network on
-    one seed spends its time in calls, not in arithmetic, so more threads only wait for each other. Results do not
-    depend on the number.
+    The option `threads` counts, then that each of several workers has one, then OMP_NUM_THREADS, as the launchers and
+    batch systems set it. A small network on one seed spends its time in calls, not in arithmetic, so more threads only
+    wait for each other. Results do not depend on the number.
     """
     import torch
 
-    typed = os.environ.get("OMP_NUM_THREADS", "")  # a list of numbers where loops are nested
-    wished = int(typed) if typed.isdecimal() and 0 < int(typed) <= 1024 else None
-    threads = run.threads or wished or (available() if run.num_seeds >= _SEEDS_FOR_ALL_THREADS else 1)
+    several = 1 if number_of_workers(run) > 1 else wished_threads()
+    threads = run.threads or several or (available() if run.num_seeds >= _SEEDS_FOR_ALL_THREADS else 1)
     torch.set_num_threads(threads)
     keep_freed_memory()
     torch.set_flush_denormal(True)  # numbers below 1e-38 are slow, and no experiment needs them
     return threads
-
-
-def available() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:
@@ -133,13 +130,16 @@ def check(algorithm: Algorithm, run: Run) -> dict[str, Any]:
         of each; `seconds`; and the `libraries`.
     """
     from prefrl_cli.core.exactness import differences
+    from prefrl_cli.run.workers.seed_axis import shares
 
     started = time.perf_counter()
     tried: dict[str, Any] = {}
     problem = {}
+    sizes = {run.num_seeds: 0} | {len(share): 0 for share in shares(run.num_seeds, number_of_workers(run))}
     try:
         for network, trained in getattr(algorithm, "networks", dict)().items():  # a person's own need not say
-            tried[network] = differences(trained, run.num_seeds)
+            found = [differences(trained, seeds) for seeds in sizes]
+            tried[network] = found[0] | {"differs": list({name: 0 for one in found for name in one["differs"]})}
     except Exception as error:  # of a part of a person's own: the run itself goes on
         problem = {"problem": f"{type(error).__name__}: {error}"[:300]}
     return {

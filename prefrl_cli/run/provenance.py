@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from prefrl_cli.run.progress import Console
 
 # How a run was started rather than what it is; allow_targets has to be typed each time.
-_NOT_COMPARED = ("quiet", "charts", "output_dir", "allow_targets", "logger", "preferences.save")
+_NOT_COMPARED = ("quiet", "charts", "workers", "output_dir", "allow_targets", "logger", "preferences.save")
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
@@ -92,6 +92,7 @@ def write_record(
     config: Mapping[str, Any],
     overrides: Sequence[str],
     threads: int,
+    workers: int,
     step: int,
     said: Sequence[str],
     ran: Any,
@@ -106,6 +107,7 @@ def write_record(
         config: the resolved options.
         overrides: what was typed.
         threads: that torch uses.
+        workers: processes that train.
         step: that it begins at.
         said: of a resumed run, how it is resumed; a new one has nothing to say.
         ran: the options that the checkpoint says it ran with; `config.yaml` may have been edited since.
@@ -117,7 +119,7 @@ def write_record(
     """
     import yaml
 
-    now = {**environment(threads, config.get("device", "cpu")), "exactness": exactness}
+    now = {**environment(threads, workers, config.get("device", "cpu")), "exactness": exactness}
     content: dict[str, Any] = now
     if said:
         differences, changed = [], {}
@@ -225,11 +227,12 @@ def dotted(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 _PACKAGES = ("prefrl", "torch", "numpy", "hydra-core", "omegaconf", "matplotlib", "tqdm")
 
 
-def environment(threads: int, device: str) -> dict[str, Any]:
+def environment(threads: int, workers: int, device: str) -> dict[str, Any]:
     """The machine and the software of this process.
 
     Args:
         threads: processor threads that are used.
+        workers: processes that train, with so many threads each.
         device: where tensors live.
     """
     return {
@@ -239,6 +242,7 @@ def environment(threads: int, device: str) -> dict[str, Any]:
         "processor": processor.name(),
         "processors": os.cpu_count(),
         "threads": threads,
+        "workers": workers,
         "device": device,
         "packages": {name: _version(name) for name in _PACKAGES},
         "git": _git(),

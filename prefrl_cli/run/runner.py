@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from prefrl_cli.algorithm.living import Failed, Living, ends
+from prefrl_cli.algorithm.living import Failed, Living, advance, arrays, due, ends, evaluated, evaluation
 from prefrl_cli.charts.backend import ready
 from prefrl_cli.core.metric import by_name
 from prefrl_cli.core.option_types import as_typed
@@ -20,17 +22,17 @@ from prefrl_cli.files.read import short
 from prefrl_cli.files.standard_streams import waiting
 from prefrl_cli.files.write import make_folder
 from prefrl_cli.logger.logger import Trackers
-from prefrl_cli.preference_files.record import writer
+from prefrl_cli.preference_files.record import saving
+from prefrl_cli.run import processor
 from prefrl_cli.run.directory import RunDirectory
-from prefrl_cli.run.metrics_csv import EVALUATION, MetricsLog, current_names
+from prefrl_cli.run.metrics_csv import MetricsLog, current_names
 from prefrl_cli.run.progress import Progress
+from prefrl_cli.run.workers.number import number_of_workers
 from prefrl_cli.stats import summary as over_seeds
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from prefrl_cli.algorithm.algorithm import Algorithm
-    from prefrl_cli.config.options import Run
+    from prefrl_cli.config.options import Configuration, Run
 
 _DAMAGED = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError)  # what another's state raises
 
@@ -99,15 +101,9 @@ def train(
         trackers.open()  # a tracker may take seconds to begin, which are not training's
         started = time.perf_counter() - record.seconds
         while algorithm.step < algorithm.steps:
-            with np.errstate(all="ignore"):  # what is no number any more is told below, in words
-                metrics = arrays(algorithm.update())
+            metrics, log.living, tested, said, _ = advance(algorithm, living, run.evaluation.every)
             step, last = algorithm.step, algorithm.step == algorithm.steps
-            said, tested = living.look(algorithm, step, metrics), dict[str, np.ndarray]()
-            log.living = living.mask.tolist()
-            if last or due(step, run.evaluation.every):
-                tested = evaluated(algorithm)
-                said += living.look_at_the_end(step, evaluation(tested)) if last else []
-                record.final = living.only(tested)
+            record.final = living.only(tested) if tested else record.final
             if not living.mask.any():
                 raise TrainingError("; ".join(said))
             for line in said:
@@ -126,8 +122,8 @@ def train(
                 raise Stopped
         checkpoints.wait()
         summary = summarise(algorithm, run, record, log.training_names)
-        if answers := getattr(getattr(algorithm, "teacher", None), "summary", dict)():
-            summary["answers"] = answers
+        answers: dict[str, Any] = getattr(getattr(algorithm, "teacher", None), "summary", dict)()
+        summary |= {"answers": answers} if answers else {}
         directory.write_json("summary.json", summary)
         directory.drawn = False if run.charts else None
         directory.write_status("finished", algorithm.step)
@@ -140,10 +136,8 @@ def summarise(algorithm: Algorithm, run: Run, record: Record, trained: Sequence[
     """What `summary.json` holds; `trained` are the columns of `metrics.csv`."""
     failed = [str(seed) in record.failed for seed in run.seeds]
     known = by_name(algorithm.metrics, {**record.initial, **record.final, **dict.fromkeys(trained)})
-    after = {
-        name: [None if gone else row for row, gone in zip(rows, failed, strict=True)]
-        for name, rows in columns(algorithm).items()
-    }
+    living = {name: zip(rows, failed, strict=True) for name, rows in columns(algorithm).items()}
+    after = {name: [None if gone else row for row, gone in pairs] for name, pairs in living.items()}
     return {
         "experiment": run.experiment,
         "seeds": list(run.seeds),
@@ -171,30 +165,9 @@ def begin(algorithm: Algorithm, run: Run, directory: RunDirectory) -> tuple[Reco
     return Record(initial, initial, columns(algorithm)), log
 
 
-def evaluated(algorithm: Algorithm) -> dict[str, np.ndarray]:
-    """An evaluation's metrics, `[R]` each; NumPy does not warn of what is no number."""
-    with np.errstate(all="ignore"):
-        return arrays(algorithm.evaluate())
-
-
-def arrays(metrics: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Metrics as arrays `[R]`, copied: an algorithm may reuse its tensors."""
-    return {name: value.detach().cpu().numpy().copy() for name, value in metrics.items()}
-
-
 def columns(algorithm: Algorithm) -> dict[str, list[list[float]]]:
     """The first items of the last evaluation: column name -> a list a seed."""
     return {name: values.tolist() for name, values in algorithm.examples.items()}
-
-
-def evaluation(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The metrics of an evaluation, told from those of training by their names."""
-    return {f"{EVALUATION}{name}": value for name, value in metrics.items()}
-
-
-def due(step: int, every: int) -> bool:
-    """Whether something happens after this step; 0 is never."""
-    return every > 0 and step % every == 0
 
 
 def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record, log: MetricsLog) -> None:
@@ -212,16 +185,8 @@ def save(algorithm: Algorithm, run: Run, directory: RunDirectory, record: Record
         "failed": record.failed,
         "algorithm": algorithm.state(),
     }
-    sync, keep = log.sync(), None
-    if run.preferences.save is not None:
-        asked = algorithm.preferences.record  # type: ignore[attr-defined]  # `build` has looked for it
-        keep = writer(asked, directory.path / run.preferences.save, directory.options)
-
-    def before() -> None:  # rows and questions must be there where the checkpoint is
-        sync()
-        if keep is not None:
-            keep()
-
+    kept = run.preferences.save and directory.path / run.preferences.save
+    before = saving(log.sync(), content, kept or None)  # rows and questions must be there where the checkpoint is
     directory.checkpoints.save(algorithm.step, content, before)
 
 
@@ -286,11 +251,8 @@ def draw_or_tell(
 def record_of(content: Mapping[str, Any], replicas: int) -> dict[str, Any]:
     """What a checkpoint must hold beside the algorithm's state, see `check_state`."""
     expected: dict[str, Any] = dict.fromkeys(content, object)
-    for name, kind in (
-        ("initial", Field((replicas,))),
-        ("final", Field((replicas,))),
-        ("examples", Field((replicas, None))),
-    ):
+    each = Field((replicas,))
+    for name, kind in (("initial", each), ("final", each), ("examples", Field((replicas, None)))):
         expected[name] = dict.fromkeys(content[name], kind)
     expected["before"] = {name: [object] * replicas for name in content["before"]}
     return expected
@@ -304,3 +266,29 @@ def draw(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory) -> None
         make_folder(directory.charts)
         for name, figure in algorithm.figures(log.history(), np.array(log.living)).items():
             draw.draw(figure, directory.charts / name)
+
+
+@contextlib.contextmanager
+def spread(
+    algorithm: Algorithm, config: Configuration, directory: RunDirectory, failed: Failed, until: int
+) -> Iterator[tuple[Algorithm, Callable[[], bool]]]:
+    """The algorithm, or workers that train its seeds from where it stands, until the end of the block.
+
+    Args:
+        algorithm: of all seeds.
+        config: of the run.
+        directory: of the run.
+        failed: the seeds that have failed already.
+        until: the last step that is wanted.
+
+    Returns:
+        What trains; and whether it is where it says, so that it can be stopped.
+    """
+    if number_of_workers(config.run) == 1:
+        yield algorithm, lambda: True
+        return
+    from prefrl_cli.run.workers.team import Team
+
+    again = partial(processor.prepare, config.run)
+    with Team(algorithm, config, again, failed, directory.options, until, directory.close) as team:
+        yield team, team.at_rest

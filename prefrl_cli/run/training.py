@@ -18,10 +18,12 @@ from prefrl_cli.core.option_types import ConfigError, Failed, as_typed, show
 from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints, UnfitError
 from prefrl_cli.files.read import UnreadableError
 from prefrl_cli.files.standard_streams import waiting
+from prefrl_cli.logger.logger import Trackers
 from prefrl_cli.run import processor
 from prefrl_cli.run.directory import LOG, RunDirectory, Status, read_status
 from prefrl_cli.run.provenance import kept_options, write_record
 from prefrl_cli.run.signals import Interrupted, Signals
+from prefrl_cli.run.workers.number import WorkerLostError, number_of_workers
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
@@ -151,6 +153,9 @@ def ready_for(config: Configuration, page: Page | None = None) -> tuple[Algorith
     from prefrl_cli.preference.asking import check_asked
 
     check_asked(algorithm, page)
+    teacher = getattr(algorithm, "teacher", None)
+    if number_of_workers(config.run) > 1 and getattr(teacher, "takes_back", False):
+        raise ConfigError(f"workers={config.run.workers}: a person is asked by one process; type workers=1")
     return algorithm, threads
 
 
@@ -208,7 +213,7 @@ def train(
     from prefrl_cli.run import runner
     from prefrl_cli.run.progress import Console, Progress, drawn, table
 
-    run = config.run
+    run, last = config.run, config.run.steps if until is None else until
     console = Console(directory.path / LOG, quiet=run.quiet, warned=warned)
 
     def pause() -> None:
@@ -222,14 +227,21 @@ def train(
             directory.options = kept_options(config.options)
             directory.checkpoints.keep = run.checkpoint.keep
             exactness = processor.check(algorithm, run)
-            step = algorithm.step
-            write_record(directory, console, config.options, overrides, threads, step, said, ran, exactness, origin)
+            number, step = number_of_workers(run), algorithm.step
+            write_record(
+                directory, console, config.options, overrides, threads, number, step, said, ran, exactness, origin
+            )
             directory.checkpoints.drop_after(algorithm.step)
             progress = Progress(run.steps, console, algorithm.step)
             warn = partial(console.line, error=True)
-            trackers = build_loggers(config, directory.path, console.warn, overrides, console.line)
-            stopping = lambda: signals.stopping() or algorithm.step == until  # noqa: E731
-            with answering(algorithm, directory.path, page, console.line, pause) as progress.teacher:
+            makers = build_loggers(config, directory.path, overrides, console.line)
+            trackers = Trackers(run.seeds, makers, console.warn)
+            failed = resumed[0].failed if resumed else {}
+            with (
+                answering(algorithm, directory.path, page, console.line, pause) as progress.teacher,
+                runner.spread(algorithm, config, directory, failed, last) as (algorithm, at_rest),  # noqa: PLW2901
+            ):
+                stopping = lambda: (signals.stopping() or algorithm.step == until) and at_rest()  # noqa: E731
                 summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
             for line in table(summary, directory.path):
                 console.line(line)
@@ -239,6 +251,9 @@ def train(
             raise Interrupted(signals.caught, f"stopped; finished all the same: {directory.path}")
     except (runner.TrainingError, Failed, ConfigError) as problem:
         return _stop(directory, console, algorithm.step, str(problem))
+    except WorkerLostError as problem:
+        again = f"to go on type prefrl-train resume={as_typed(str(directory.path))}"
+        return _stop(directory, console, algorithm.step, f"{problem}; {again}", "interrupted")
     except runner.Stopped:
         if signals.caught is None:
             _mark(directory, "interrupted", algorithm.step, f"stopped after step {until}")
@@ -277,8 +292,8 @@ def _mark(directory: RunDirectory, status: Status, step: int, reason: str) -> No
         directory.write_status(status, step, reason)
 
 
-def _stop(directory: RunDirectory, console: Console, step: int, reason: str) -> Status:
-    _mark(directory, "failed", step, reason)
+def _stop(directory: RunDirectory, console: Console, step: int, reason: str, status: Status = "failed") -> Status:
+    _mark(directory, status, step, reason)
     seen = f"; see {directory.path / 'train.log'}" if directory.path.is_dir() else ""
     console.line(f"prefrl-train: {reason}{seen}", error=True)
     return "failed"

@@ -6,9 +6,12 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.texts import markdown as markdown_text
@@ -38,14 +41,27 @@ def markdown(study: Study, results: Sequence[Result], picture: str | None = None
     if baselines and headline:
         names += [f"against {baselines[0] if len(baselines) == 1 else 'its baseline'}", "seeds better", "p"]
     names.append("training")
-    lines = [markdown_text(study.question), ""]
-    if picture:
-        lines += [f"![{markdown_text(study.title)}]({quote(picture)})", ""]
-    lines += [_line(names), f"| {' | '.join(['---'] * len(names))} |"]
-    lines += [_line(_cells(metrics, one, several=len(baselines) > 1, width=len(names))) for one in results]
-    lines += ["", _notes(metrics, results), "", "<details><summary>The command of each row</summary>", "", "```text"]
-    lines += [f"# {markdown_code(one.row.name)}\n{markdown_code(one.row.command)}" for one in results]
-    return "\n".join([*lines, "```", "", "</details>", ""])
+    rows = [_cells(metrics, one, several=len(baselines) > 1, width=len(names)) for one in results]
+    shown = {"study": study, "results": results, "picture": picture, "names": names, "rows": rows}
+    return _environment().get_template("table.md").render(shown, notes=_notes(metrics, results))
+
+
+def _environment() -> Environment:
+    """The template of this folder, whose texts are escaped for Markdown."""
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        finalize=lambda value: value if isinstance(value, Markup | StrictUndefined) else markdown_text(value),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {
+        "address": lambda path: Markup(quote(path)),
+        "cell": lambda text: Markup(_cell(text)),
+        "code": lambda text: Markup(markdown_code(text)),
+    }
+    return made
 
 
 def _cells(metrics: Sequence[Metric], result: Result, *, several: bool, width: int) -> list[str]:
@@ -119,11 +135,7 @@ def _notes(metrics: Sequence[Metric], results: Sequence[Result]) -> str:
     commits = {one.run.environment.get("commit", "none") for one in results if one.finished}
     if len(commits) > 1 or any(commit.endswith("+changes") for commit in commits):
         said.append(f"Code of these rows: {', '.join(sorted(commits))}.")
-    return markdown_text(" ".join(said))
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_cell, cells))} |"
+    return " ".join(said)
 
 
 def _cell(text: str) -> str:

@@ -25,13 +25,16 @@ def control_figures(task: Control, learned: Learned) -> dict[str, Figure]:
 
     Returns:
         Charts by file name: `episode`, `reward_map` where a reward of states was learned, and `questions` where some
-        were asked.
+        were asked; none of a seed whose numbers are no longer finite.
     """
     seed = learned.seed[:1].upper() + learned.seed[1:]
-    frames = _without_rest(learned.states)
-    charts: dict[str, Figure] = {"episode": Films(seed, (Film("", task.frames(frames)),))}
+    if not np.isfinite(learned.states).all():
+        return {}
+    charts: dict[str, Figure] = {"episode": Films(seed, (Film("", task.frames(_without_rest(learned.states))),))}
     if learned.reward_of is not None:
-        charts["reward_map"] = _reward_map(task, learned, seed)
+        figure = _reward_map(task, learned, seed)
+        if np.isfinite(figure.panels[0].values).all():
+            charts["reward_map"] = figure
     if learned.questions:
         shown = np.linspace(0, len(learned.questions) - 1, _QUESTIONS).round().astype(int)
         films = [film for number in np.unique(shown) for film in _pair(task, learned.questions[number])]

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from prefrl_cli.cli.typed.hydra_options import OBEYED
+from prefrl_cli.cli.options.hydra_options import OBEYED
 from prefrl_cli.config.choices import GROUPS, choices, conf_folder, content
 from prefrl_cli.config.messages import meant
 from prefrl_cli.config.overrides import Typed, read
@@ -18,6 +18,7 @@ _WIDTH = 80
 _GROUPS = (*GROUPS, "logger")
 _MORE = """\
 more:
+  prefrl-train experiment --help      what each experiment is
   prefrl-train teacher=noisy --help   the options of a part, or teacher --help:
                                       its choices, experiment=NAME --help: it
   prefrl-train --help all             every group, option, flag and example
@@ -77,13 +78,20 @@ def _short(own: Path | None) -> str:
             "prefrl-train: learn rewards and policies from preferences, many seeds at once.",
             "usage: prefrl-train experiment=NAME [OPTION=VALUE ...] [GROUP=CHOICE ...]",
             "",
-            experiment_list(own, lines=1),
+            *_experiments(own),
             _wrapped("groups: ", ", ".join(_GROUPS)),
             _wrapped("options: ", ", ".join(name for name, _, _ in _root_options())),
             "",
             _MORE,
         ]
     )
+
+
+def _experiments(own: Path | None) -> Iterator[str]:
+    """The experiments, those of one's own with what they are."""
+    if own is not None and (own / "experiment").is_dir():
+        yield "your experiments:\n" + "\n".join(_listed(own / "experiment", 1))
+    yield _wrapped("experiments: ", ", ".join(choices("experiment")))
 
 
 def _everything(own: Path | None) -> str:

@@ -1,1 +1,0 @@
-"""What may be typed after `prefrl-train`, and how its help tells it."""

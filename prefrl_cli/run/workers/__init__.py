@@ -1,0 +1,1 @@
+"""Several processes of one run, each with a share of its seeds."""
