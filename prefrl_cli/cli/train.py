@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(arguments: list[str]) -> int:
-    from prefrl_cli.cli import help as text
+    from prefrl_cli.cli.options import help as text
 
     if not arguments:
         print("prefrl-train: which experiment? type prefrl-train experiment=NAME, or --help", file=sys.stderr)
@@ -60,7 +60,7 @@ def train(typed: Typed) -> int:
     Raises:
         ConfigError: for a wrong option.
     """
-    from prefrl_cli.cli import hydra_options
+    from prefrl_cli.cli.options import hydra_options
     from prefrl_cli.config import trust
     from prefrl_cli.run.directory import RECORD
 
@@ -141,7 +141,7 @@ def resume(typed: Typed) -> int:
         ConfigError: for a folder that holds no run, a finished one, or an option that is not allowed.
         Interrupted: as for any run.
     """
-    from prefrl_cli.cli.hydra_options import COMMANDS
+    from prefrl_cli.cli.options.hydra_options import COMMANDS
     from prefrl_cli.run.lifecycle import go_on
     from prefrl_cli.run.outputs import going_on
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from prefrl_cli.config.group import make
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Asked, Side
-from prefrl_cli.preference.recorded import Event, Part, events, fingerprint
+from prefrl_cli.preference.questions import Part, fingerprint
+from prefrl_cli.preference.recorded import Event, events
 from prefrl_cli.preference_files.data import PreferenceData
 from prefrl_cli.preference_files.formats import load, save
 
@@ -91,7 +91,7 @@ class FileQuestions:
             steps = int(data.lengths[row, side])
             states = np.concatenate([data.states[row, side, :steps], data.last[row, side][None]])
             values = (states, data.actions[row, side, :steps], data.rewards[row, side, :steps])
-            found.append(Part(*map(torch.from_numpy, values)))
+            found.append(Part(*values))
         return found
 
     def _hash(self, row: int) -> str:

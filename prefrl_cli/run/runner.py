@@ -27,8 +27,8 @@ from prefrl_cli.run import processor
 from prefrl_cli.run.directory import RunDirectory
 from prefrl_cli.run.metrics_csv import MetricsLog, current_names
 from prefrl_cli.run.progress import Progress
+from prefrl_cli.run.workers.number import number_of_workers
 from prefrl_cli.stats import summary as over_seeds
-from prefrl_cli.workers.number import number_of_workers
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
@@ -287,7 +287,7 @@ def spread(
     if number_of_workers(config.run) == 1:
         yield algorithm, lambda: True
         return
-    from prefrl_cli.workers.team import Team
+    from prefrl_cli.run.workers.team import Team
 
     again = partial(processor.prepare, config.run)
     with Team(algorithm, config, again, failed, directory.options, until, directory.close) as team:

@@ -23,7 +23,7 @@ from prefrl_cli.run import processor
 from prefrl_cli.run.directory import LOG, RunDirectory, Status, read_status
 from prefrl_cli.run.provenance import kept_options, write_record
 from prefrl_cli.run.signals import Interrupted, Signals
-from prefrl_cli.workers.number import WorkerLostError, number_of_workers
+from prefrl_cli.run.workers.number import WorkerLostError, number_of_workers
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
