@@ -113,6 +113,11 @@ def test_a_seed_keeps_the_same_alone_and_among_others(asked):
     same(alone, asked.take(asked.seed == 1))
 
 
+def test_several_workers_leave_the_same_bytes(run):
+    folder = trained("several", "workers=3")
+    assert (folder / "asked.npz").read_bytes() == (run / "asked.npz").read_bytes()
+
+
 @pytest.mark.parametrize("ending", ["npz", "jsonl"])
 def test_a_killed_run_leaves_the_same_bytes(ending, run, asked):
     option = f"preferences.save=kept.{ending}"
@@ -402,10 +407,6 @@ def test_a_record_of_other_sizes_is_refused():
     other = Record([4, 5], fields, device)
     other.restore(record.state())
     same(other.data("a", {}), data)
-    other.take_back(torch.tensor([[60, -1], [60, 61]]))
-    left = other.data("a", {})
-    assert np.isnan(left.label).sum() == np.isnan(data.label).sum() + 1 and (left.answered == 60).sum() == 39
-    assert left.number[np.isnan(left.label) & (data.answered == 60)].tolist() == [60]
     other.restore(empty)
     assert len(other.data("a", {})) == 0
     with pytest.raises(ValueError, match="record"):

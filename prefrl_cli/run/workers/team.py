@@ -186,13 +186,6 @@ class Team:
             optimizer.clear(torch.from_numpy(~living))
         return self._whole.figures(history, living)
 
-    @property
-    def preferences(self) -> Any:
-        """The questions of all seeds, of an algorithm that keeps a record of them, as they are in `state`."""
-        preferences = self._whole.preferences  # type: ignore[attr-defined]
-        preferences.record.restore(widened(self.state()["preferences"]["record"]))
-        return preferences
-
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
         return self._whole.networks()
