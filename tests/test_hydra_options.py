@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from prefrl_cli.cli.hydra_options import OBEYED
+from prefrl_cli.cli.options.hydra_options import OBEYED
 from prefrl_cli.cli.train import main
 from prefrl_cli.run import runner
 

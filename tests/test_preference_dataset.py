@@ -29,8 +29,8 @@ def questions(count, first=0):
     return Questions(states, torch.zeros_like(states), lengths, torch.zeros(R, count, 2, T), lengths)
 
 
-def dataset(capacity=8, budget=None):
-    return PreferenceDataset(ENV, PhiloxStreams(range(R)), T, capacity, budget)
+def dataset(capacity=8, budget=None, reopens=False):
+    return PreferenceDataset(ENV, PhiloxStreams(range(R)), T, capacity, budget, reopens=reopens)
 
 
 def answers(number, label=1.0, weight=1.0):
@@ -94,6 +94,35 @@ def test_the_oldest_questions_are_dropped_and_their_answers_come_too_late():
     assert numbers(data) == [[5], [2]]
 
 
+def test_an_answer_that_is_taken_back_teaches_and_costs_nothing_and_its_question_waits_again():
+    data = dataset(budget=3, reopens=True)
+    data.ask(questions(3), step=0)
+    data.answer(answers([[0, 1, 2], [0, 1, 2]], [1.0, 0.0, 1.0]), step=0)
+    assert data.spent and not data.pending(1).open.any()
+    data.take_back(torch.tensor([[1, -1], [-1, -1]]))
+    assert data.used.tolist() == [2, 3] and not data.spent
+    assert data.pending(1).open.tolist() == [[False, True, False], [False] * 3]
+    kept, _ = data.all()
+    assert kept.weight.tolist() == [[1, 0, 1], [1, 1, 1]] and kept.label.tolist() == [[1, 0.5, 1], [1, 0, 1]]
+    stored = unpack(*pack(data.state()), "cpu")
+    again = dataset(budget=3, reopens=True)
+    again.restore(stored)
+    for one in (data, again):
+        one.answer(answers([[1], [1]], 1.0), step=2)  # the second seed's was answered before
+        kept, mask = one.all()
+        assert one.used.tolist() == [3, 3] and mask.sum(1).tolist() == [4, 3]
+        assert kept.number[0].tolist() == [0, 1, 2, 1] and kept.label[0].tolist() == [1, 0.5, 1, 1]
+        assert kept.weight[0].tolist() == [1, 0, 1, 1] and kept.answered[0, 3] == 2
+
+
+def test_what_only_prefers_in_an_answer_that_was_taken_back_prefers_nothing():
+    data = dataset(reopens=True)
+    data.ask(questions(2), step=0)
+    data.answer(answers([[0, 1], [0, 1]], [1.0, 0.5]), step=0)
+    data.take_back(torch.tensor([[0], [-1]]))
+    assert data.has_strict_preference().tolist() == [False, True]
+
+
 class Late:
     """Answers as another teacher does, some updates after it was asked; without a number never."""
 
@@ -125,7 +154,7 @@ SMALL = [
 def test_training_goes_on_and_labels_are_counted_when_they_come(delay):
     experiment = direct.configured("oprl_maze", *SMALL[1:])
     plain = direct.configured("oprl_maze", *SMALL[1:], "shaping=none", "reward_update.updates=0")
-    experiment._teacher = Late(experiment._criterion, delay)
+    experiment.teacher = Late(experiment._criterion, delay)
     history = [experiment.update() for _ in range(24)]
     used = [int(metrics["labels_used"][0]) for metrics in history]
     assert used == [0] * 20 + ([3, 6, 9, 12] if delay else [0] * 4)
@@ -143,7 +172,7 @@ def test_training_goes_on_and_labels_are_counted_when_they_come(delay):
 def test_pending_questions_are_in_the_checkpoint():
     """Bit for bit: a run that is taken up asks, is answered and learns as one that was never stopped."""
     whole, taken_up = (direct.configured("oprl_maze", *SMALL[1:]) for _ in range(2))
-    whole._teacher, taken_up._teacher = (Late(one._criterion, 5) for one in (whole, taken_up))
+    whole.teacher, taken_up.teacher = (Late(one._criterion, 5) for one in (whole, taken_up))
     for _ in range(8):
         whole.update()
     stored = unpack(*pack(whole.state()), "cpu")

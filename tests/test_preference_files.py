@@ -113,6 +113,11 @@ def test_a_seed_keeps_the_same_alone_and_among_others(asked):
     same(alone, asked.take(asked.seed == 1))
 
 
+def test_several_workers_leave_the_same_bytes(run):
+    folder = trained("several", "workers=3")
+    assert (folder / "asked.npz").read_bytes() == (run / "asked.npz").read_bytes()
+
+
 @pytest.mark.parametrize("ending", ["npz", "jsonl"])
 def test_a_killed_run_leaves_the_same_bytes(ending, run, asked):
     option = f"preferences.save=kept.{ending}"
@@ -402,13 +407,33 @@ def test_a_record_of_other_sizes_is_refused():
     other = Record([4, 5], fields, device)
     other.restore(record.state())
     same(other.data("a", {}), data)
-    other.take_back(torch.tensor([[60, -1], [60, 61]]))
-    left = other.data("a", {})
-    assert np.isnan(left.label).sum() == np.isnan(data.label).sum() + 1 and (left.answered == 60).sum() == 39
-    assert left.number[np.isnan(left.label) & (data.answered == 60)].tolist() == [60]
     other.restore(empty)
     assert len(other.data("a", {})) == 0
     with pytest.raises(ValueError, match="record"):
         Record([4, 5, 6], fields, device).restore(record.state())
     with pytest.raises(ValueError, match="record"):
         other.restore({**record.state(), "count": torch.tensor([1, 500])})
+
+
+def test_seeds_with_different_numbers_of_questions_join():
+    """What workers give of some seeds each is put together as if one process had had them all."""
+    from prefrl_cli.core.saved_state import Field
+    from prefrl_cli.preference_files.record import Record, data_of
+    from prefrl_cli.run.workers.seed_axis import joined, sent
+
+    fields = {
+        "states": Field((2, 3), torch.int64, 9), "actions": Field((2, 3), torch.int64, 4),
+        "rewards": Field((2, 3), torch.float32), "lengths": Field((2,), torch.int64, 4),
+        "last": Field((2,), torch.int64, 9),
+    }  # fmt: skip
+    wanted = torch.tensor([[True, True, False], [False, True, True], [False, False, True]])
+    several = {name: torch.ones(3, 4, *one.shape, dtype=one.dtype) for name, one in fields.items()}
+    whole = Record([5, 6, 7], fields, torch.device("cpu"))
+    shares = [Record(seeds, fields, torch.device("cpu")) for seeds in ([5, 6], [7])]
+    for number, those in enumerate(wanted):
+        for record, rows in ((whole, slice(3)), (shares[0], slice(2)), (shares[1], slice(2, 3))):
+            record.ask({name: value[rows] for name, value in several.items()}, 4 * number, number, those[rows])
+    together = joined([sent(record.state()) for record in shares])
+    data = data_of(together, [5, 6, 7], "a", {})
+    same(data, whole.data("a", {}))
+    assert np.unique(data.seed, return_counts=True)[1].tolist() == [4, 8, 8]

@@ -298,7 +298,7 @@ def test_the_six_teachers_over_either_criterion(name: str, criterion: str) -> No
     experiment = direct.configured(
         "oprl_maze", f"teacher={name}", f"criterion={criterion}", "num_seeds=2", "env.size=4"
     )
-    teacher = experiment._teacher
+    teacher = experiment.teacher
     assert (teacher.beta, teacher.gamma, teacher.mistake, teacher.skip, teacher.equal) == B_PREF[name]
     assert teacher.criterion is experiment._criterion
     assert teacher.criterion.score_scale == (10.0 if criterion == "return" else 1.0)
@@ -308,5 +308,5 @@ def test_the_six_teachers_over_either_criterion(name: str, criterion: str) -> No
 
 
 def test_teachers_and_criteria_in_conf() -> None:
-    assert set(choices("teacher")) == {*B_PREF, "coin"}
+    assert set(choices("teacher")) == {*B_PREF, "coin", "human", "recorded"}
     assert set(choices("criterion")) == {"return", "discounted_return", "progress", "farthest", "closest"}

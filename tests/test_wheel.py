@@ -28,6 +28,7 @@ def test_a_wheel_works_outside_the_clone(tmp_path):
     }
     assert {"prefrl_cli/report/page.html", "prefrl_cli/report/page.css"} < templates <= set(names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert {f"prefrl_cli/label_page/page.{ending}" for ending in ("html", "js", "css")} <= set(names)
     # The dependencies are those of this environment, without its editable install of the clone.
     folder = tmp_path / "environment"
     venv.create(folder, with_pip=False)

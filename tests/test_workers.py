@@ -22,15 +22,23 @@ from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.run import runner
 from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.lifecycle import resume_run, run_job, run_or_resume
-from prefrl_cli.workers import number as number_of
-from prefrl_cli.workers import team
-from prefrl_cli.workers.seed_axis import cut, joined, sent, shares, widened
+from prefrl_cli.run.workers import number as number_of
+from prefrl_cli.run.workers import team
+from prefrl_cli.run.workers.seed_axis import cut, joined, sent, shares, widened
 
 SMALL = ["env.size=4", "env.horizon=12"]
 ASKED = ["teacher=skip", "queries.questions=5", "queries.budget=12", "reward_update.batch=8"]
+PLAYED = ["algorithm.episodes=2", "queries.segment=5", "queries.from_newest=8", "reward_update.first_updates=3"]
+FITTED = ["reward_update.updates=1", "policy_update.epochs=1", "algorithm.evaluation_episodes=2"]
+CONTROL = ["steps=8", "env.horizon=10", *PLAYED, "queries.budget=6", *FITTED]
 SIZES = {
-    "oprl_maze": ["steps=8", *SMALL, *ASKED],  # some seeds have spent their budget long before others
+    # Some seeds have spent their budget long before others, and have fewer rows in the record.
+    "oprl_maze": ["steps=8", *SMALL, *ASKED, "preferences.save=asked.npz"],
     "tutorial/oprl_maze": ["steps=30", *SMALL, "reward_update.min_questions=4", "teacher=equal"],
+    "reward_from_file": ["steps=8"],
+    "gymnasium": [*CONTROL, "env.id=CartPole-v1"],
+    "inverted_pendulum": CONTROL,
+    **dict.fromkeys(("pendulum", "cartpole", "mountain_car", "acrobot"), CONTROL),
 }
 
 
@@ -43,6 +51,9 @@ def here(tmp_path, monkeypatch):
 
 def config_of(experiment, *options):
     """A short run of five seeds, which no two workers share evenly."""
+    if experiment in ("gymnasium", "inverted_pendulum"):
+        pytest.importorskip("gymnasium")
+        pytest.importorskip("mujoco")
     size = SIZES.get(experiment, ["steps=12", "env.largest=5"])
     steps = int(size[0].removeprefix("steps="))
     every = [f"checkpoint.every={steps // 3}", f"evaluation.every={steps // 3 + 1}"]
@@ -54,6 +65,8 @@ def assert_same(one, other):
     left_out = {"config.yaml", "overrides.yaml"}  # they say how many workers
     assert [name for name in kill_and_resume.differences(one, other) if name not in left_out] == []
     assert (one / "evaluation.csv").read_bytes() == (other / "evaluation.csv").read_bytes()
+    for path in one.glob("*.npz"):
+        assert path.read_bytes() == (other / path.name).read_bytes()
 
 
 def step_of(folder):

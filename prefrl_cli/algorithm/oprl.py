@@ -16,10 +16,10 @@ from torch import Tensor
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
 from prefrl_cli.algorithm.algorithm import oprl_metrics
-from prefrl_cli.algorithm.oprl_parts import check_parts, updated_state
+from prefrl_cli.algorithm.oprl_parts import check_parts, feature_rows, take_answers, teacher_state, updated_state
 from prefrl_cli.algorithm.oprl_snapshots import Snapshots
 from prefrl_cli.charts.figures import Figure, History, Learned
-from prefrl_cli.core.environment import Discrete, Environment, is_finite
+from prefrl_cli.core.environment import Environment, is_finite
 from prefrl_cli.core.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
 from prefrl_cli.core.option_types import CountOrZero, Given, Items
@@ -37,7 +37,9 @@ from prefrl_cli.policy_update.replay import Replay
 from prefrl_cli.preference.criterion import Farthest, Progress, Return
 from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies
+from prefrl_cli.preference.person import Person
 from prefrl_cli.preference.queries import Disagreement, EarlyQuestions, Entropy, KCenter, UniformTrajectories
+from prefrl_cli.preference.recorded import Recorded
 from prefrl_cli.preference.teacher import Coin, Teacher
 from prefrl_cli.reward_model.constant import ConstantReward, FrozenReward
 from prefrl_cli.reward_model.explicit import ProcessReward
@@ -70,7 +72,7 @@ class OPRL:
         policy: Given[ActorCritic | SeparateActorCritic],
         reward_model: Given[ProcessReward | ImplicitReward | ConstantReward | FrozenReward],
         criterion: Given[Return | Progress | Farthest],
-        teacher: Given[Teacher | Coin],
+        teacher: Given[Teacher | Coin | Person | Recorded],
         queries: Given[UniformTrajectories | EarlyQuestions | Disagreement | Entropy | KCenter],
         reward_update: Given[RewardUpdate],
         shaping: Given[Shaping],
@@ -91,21 +93,21 @@ class OPRL:
         check_parts(env, reward_model, queries, reward_update, shaping, policy_update, *sizes)
         self.env, self.streams, self.steps = env, streams, steps
         self.policy, self.reward_model = policy, reward_model
-        self._criterion, self._teacher, self._queries, self._reward_update = criterion, teacher, queries, reward_update
+        self._criterion, self.teacher, self._queries, self._reward_update = criterion, teacher, queries, reward_update
         self._shaping, self._policy_update, self._exploration = shaping, policy_update, exploration
         self.optimizers = self.policy_optimizer, self.reward_optimizer = policy_optimizer, reward_optimizer
         self.metrics = (*oprl_metrics(getattr(env, "return_range", None)), *policy_update.metrics)
         self._episodes, self._policy_start, self._greedy_episode_every = episodes, policy_start, greedy_episode_every
         self._evaluation_episodes, self._loss = evaluation_episodes, loss or SoftTies()
         self._trajectories = Store(replay_capacity, len(streams.seeds), trajectory_fields(env))
-        self.preferences = PreferenceDataset(
-            env, streams, queries.segment or env.horizon, reward_update.dataset_capacity, queries.budget, record
-        )
+        kept, budget, width = reward_update.dataset_capacity, queries.budget, queries.segment or env.horizon
+        back = getattr(teacher, "takes_back", False)
+        self.preferences = PreferenceDataset(env, streams, width, kept, budget, record, back)
         self._held_out: Predictions | None = None
         self.step, self._success = 0, torch.zeros(len(streams.seeds), 0, device=streams.device)
         self._returns = self._success  # of every episode so far; of a maze's, success says it all
         self._env_steps = torch.zeros(len(streams.seeds), dtype=torch.float64, device=streams.device)
-        self._snapshots = Snapshots(env, len(streams.seeds), queries.segment or env.horizon)
+        self._snapshots = Snapshots(env, len(streams.seeds), width)
         self.examples: dict[str, Tensor] = {}
 
     def update(self) -> dict[str, Tensor]:
@@ -127,7 +129,7 @@ class OPRL:
             first = not self.reward_optimizer.taken
             metrics["reward_loss"] = fit(self.streams, count, self._reward_loss, self.reward_optimizer, first=first)
         self._snapshots.add(step + 1, new, self.reward_model)
-        if step >= self._policy_start:
+        if step >= self._policy_start and getattr(self.teacher, "ready", True):
             batch = self._policy_update.batch(new, self._trajectories, self.streams)
             rewards = self._shape(batch)
             metrics |= self._policy_update(self.policy, self.policy_optimizer, batch, *rewards, self.streams)
@@ -150,8 +152,7 @@ class OPRL:
         elif number:
             asked = self._queries.draw(number, self._trajectories, self.reward_model, self.preferences, self.streams)
             self.preferences.ask(asked, step)
-        if (pending := self.preferences.pending(step)) is not None:
-            self.preferences.answer(self._teacher.answer(pending, self._trajectories, self.streams), step)
+        take_answers(self.teacher, self.preferences, self._trajectories, self.streams, step)
 
     def _reward_loss(self, indices: Tensor, mask: Tensor) -> Tensor:
         """The loss `[R, M]` of each member on kept preferences; see `RewardUpdate.fit`."""
@@ -244,7 +245,8 @@ class OPRL:
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
-        policy, reward = self._rows()
+        settings = self._episodes, self._policy_update, self._reward_update, self._queries.segment
+        policy, reward = feature_rows(self.env, *settings)
         critic = (
             {"value": (self.policy.critic, self.policy_optimizer, policy)} if hasattr(self.policy, "critic") else {}
         )
@@ -253,14 +255,6 @@ class OPRL:
             **critic,
             reward_model=(self.reward_model, self.reward_optimizer, reward),
         )
-
-    def _rows(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Rows of the batches of features that the policy and the reward model see; none where states are numbers."""
-        if isinstance(self.env.observation_space, Discrete):
-            return (), ()
-        every, steps = self.env.num_states if is_finite(self.env) else self._episodes, self.env.horizon
-        part = -(-self._episodes * steps // getattr(self._policy_update, "minibatches", 1))
-        return (every, steps, part), (every, 2 * self._reward_update.batch * (self._queries.segment or steps))
 
     def state(self) -> dict[str, Any]:
         """Everything that changes while training."""
@@ -277,17 +271,19 @@ class OPRL:
             "snapshots": self._snapshots.state(),
             "streams": self.streams.state(),
             **({} if is_finite(self.env) else {"returns": self._returns}),
+            **teacher_state(self.teacher),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is of other sizes."""
         state = {"snapshots": {}, **updated_state(state)}  # older checkpoints have none
+        teacher = state.pop("teacher", None)
         replicas = len(self.streams.seeds)
         pairs = Field((replicas, None), torch.float32)
         held_out = dict.fromkeys(Predictions._fields, pairs) if state.get("held_out") else {}
         checked = {"step": int, "success": Field((replicas, None), self._success.dtype), "held_out": held_out}
         checked |= {"env_steps": self._env_steps, "returns": Field((replicas, None), self._returns.dtype)}
-        check_state({name: checked.get(name, object) for name in self.state()}, state)
+        check_state({name: checked.get(name, object) for name in self.state().keys() - {"teacher"}}, state)
         self.step, self._success, self._env_steps = state["step"], state["success"], state["env_steps"]
         self._returns = state.get("returns", self._returns)
         self._held_out = Predictions(**state["held_out"]) if held_out else None
@@ -296,5 +292,7 @@ class OPRL:
         self.reward_model.restore(state["reference"])
         self._trajectories.restore(state["trajectories"])
         self.preferences.restore(state["preferences"])
+        if teacher is not None and hasattr(self.teacher, "restore"):  # what was another teacher's is nobody's
+            self.teacher.restore(teacher)
         self._snapshots.restore(state["snapshots"], self.step, self.reward_model)
         self.streams.restore(state["streams"])

@@ -6,8 +6,11 @@ from typing import Any
 
 import torch
 
-from prefrl_cli.core.environment import Environment, FiniteEnvironment, VectorEnvironment, is_finite
+from prefrl_cli.core.environment import Discrete, Environment, FiniteEnvironment, VectorEnvironment, is_finite
 from prefrl_cli.core.option_types import OptionError
+from prefrl_cli.core.replay_buffer import Store
+from prefrl_cli.core.streams import Streams
+from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.queries import UniformTrajectories
 from prefrl_cli.reward_model.reward_update import RewardUpdate
 
@@ -57,12 +60,49 @@ def check_parts(
     if getattr(reward_model, "rewards_actions", False) and getattr(shaping, "needs_state_rewards", False):
         raise OptionError("reward_model", "implicit", "rewards steps, not states", "process")
     if not is_finite(env) and queries.centres:
-        raise OptionError("queries", "centres", "needs states that are numbered", "uniform_trajectories")
+        raise OptionError("queries", "centres", "needs states that are numbered", "uniform")
     if queries.needs_members and reward_model.members < 2:
         raise OptionError("reward_model.members", 1, "no two disagree", 3)
     if (queries.segment or 0) > env.horizon:
         reason = f"an episode has at most {env.horizon} steps"
         raise OptionError("queries.segment", queries.segment, reason, env.horizon)
+
+
+def take_answers(teacher: Any, preferences: PreferenceDataset, kept: Store, streams: Streams, step: int) -> None:
+    """Let a teacher answer what waits.
+
+    A teacher may have questions of its own to ask first (`ask`), and answers that were taken back (`undone`).
+
+    Args:
+        teacher: answers now, later or never.
+        preferences: where the questions wait.
+        kept: the trajectories kept.
+        streams: random numbers.
+        step: the update.
+    """
+    if hasattr(teacher, "ask"):
+        teacher.ask(preferences, step)
+    if (pending := preferences.pending(step)) is not None:
+        answers = teacher.answer(pending, kept, streams)
+        if getattr(teacher, "undone", None) is not None:
+            preferences.take_back(teacher.undone)
+        preferences.answer(answers, step)
+
+
+def teacher_state(teacher: Any) -> dict[str, Any]:
+    """What of a teacher changes, as `teacher`; empty where nothing does."""
+    return {"teacher": teacher.state()} if hasattr(teacher, "state") else {}
+
+
+def feature_rows(
+    env: Environment, episodes: int, policy_update: Any, reward_update: RewardUpdate, segment: int | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Rows of the batches of features that the policy and the reward model see; none where states are numbers."""
+    if isinstance(env.observation_space, Discrete):
+        return (), ()
+    every, steps = env.num_states if is_finite(env) else episodes, env.horizon
+    part = -(-episodes * steps // getattr(policy_update, "minibatches", 1))
+    return (every, steps, part), (every, 2 * reward_update.batch * (segment or steps))
 
 
 def updated_state(state: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from prefrl_cli.cli.command import run_command, version
+from prefrl_cli.config import overrides as typed_text
 from prefrl_cli.config.options import MISSING, Option, check_value, unknown
 from prefrl_cli.core.option_types import ConfigError, Items, Limits, Seed, show
 from prefrl_cli.files.read import UnreadableError, read
@@ -83,10 +84,9 @@ def _answer(arguments: Sequence[str]) -> int:
     if "--version" in arguments:
         print(version())
         return 0
-    from prefrl_cli.config.overrides import overrides
 
     options = {}
-    for name, value in overrides([text for text in arguments if _is_option(text)]).items():
+    for name, value in typed_text.overrides([text for text in arguments if _is_option(text)]).items():
         if name not in _OPTIONS:
             raise unknown(name, name, _OPTIONS, "option")
         options[name] = check_value(name, Option(_OPTIONS[name], MISSING, True), value)
@@ -108,7 +108,8 @@ def _answer(arguments: Sequence[str]) -> int:
 
 
 def _is_option(text: str) -> bool:
-    return "=" in text and text.partition("=")[0].isidentifier()
+    one = typed_text.read(text)
+    return one.equals and one.option.isidentifier()
 
 
 def converted(source: Path, options: Mapping[str, Any]) -> PreferenceData:

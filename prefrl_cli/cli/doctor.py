@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prefrl_cli.cli.command import FAILED, REFUSED, run_command, version
+from prefrl_cli.config.overrides import Override, read
 
 USAGE = """\
 prefrl-doctor: whether prefrl works on this machine, and a seed is a seed.
@@ -87,13 +88,14 @@ def _examine(arguments: Sequence[str]) -> int:
     if "--version" in arguments:
         print(version())
         return 0
-    typed = [text for text in arguments if re.match(r"env=|env\.\w+=|allow_targets=", text)]
-    if len(typed) < len(arguments) or (typed and not any(text.startswith("env=") for text in typed)):
-        wrong = next(iter([text for text in arguments if text not in typed] or typed))
+    typed = {one.option: one for one in map(read, arguments) if one.equals}
+    others = [text for text in arguments if not re.fullmatch(r"env(\.\w+)?|allow_targets", read(text).option)]
+    if others or len(typed) < len(arguments) or (typed and "env" not in typed):
+        wrong = next(iter(others or arguments))
         print(f"prefrl-doctor: {wrong!r}: type env=ID, or nothing; see prefrl-doctor --help", file=sys.stderr)
         return REFUSED
     well = True
-    for finding in environment(typed) if typed else findings():
+    for finding in environment(list(typed.values())) if typed else findings():
         print(finding, flush=True)
         well = well and finding.mark != "!!"
     print("all is well" if well else "what is marked !! needs a cure")
@@ -114,7 +116,7 @@ def findings() -> Iterator[Finding]:
     yield from extras()
 
 
-def environment(typed: Sequence[str]) -> Iterator[Finding]:
+def environment(typed: Sequence[Override]) -> Iterator[Finding]:
     """What is wrong with an environment of Gymnasium.
 
     Raises:
@@ -124,9 +126,9 @@ def environment(typed: Sequence[str]) -> Iterator[Finding]:
     from prefrl_cli.config.compose import composed
     from prefrl_cli.env.gymnasium_check import defects
 
-    options = [text.replace("env=", "env.id=", 1) if text.startswith("env=") else text for text in typed]
+    name = next(one.value for one in typed if one.option == "env")
+    options = [one.text for one in typed if one.option != "env"] + [f"env.id={name}"]
     env: Any = build(composed(["experiment=gymnasium", *options])).env  # type: ignore[attr-defined]
-    name = next(text for text in typed if text.startswith("env=")).removeprefix("env=")
     features, actions = env.observation_space.shape[0], env.action_space
     acts = f"{actions.n} actions" if hasattr(actions, "n") else f"actions of {actions.shape[0]} numbers"
     yield Finding(name, f"{features} numbers are observed, {acts}, at most {env.horizon} steps")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -78,6 +79,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     from prefrl_cli.config.options import change
     from prefrl_cli.config.overrides import option, overrides, read
     from prefrl_cli.run.lifecycle import resume_run, run_job
+    from prefrl_cli.run.training import take_answers
 
     given = [text for text in arguments if is_option(text)]
     folders = [text for text in arguments if not is_option(text)]
@@ -99,15 +101,25 @@ def reproduce(arguments: Sequence[str]) -> int:
     if output and (new := Path(output[-1])).exists() and (not new.is_dir() or in_the_way(new) is not None):
         raise ConfigError(f"output_dir={show(output[-1])}: is there already; type another folder")
     again, claimed = [f"experiment={config['experiment']}"], list[Path]()
+    from prefrl_cli.preference.asking import nobody
+
     before = _before(old, config)
     repeated = before is not None
     if before is None:  # a record that does not hold what was changed; as it was extended it can be repeated
         before = [({**config, "steps": end}, end) for end in _ends(old, config.get("steps"))]
     parts = [*before, (config, None)]
-    ended = run_job(parts[0][0], again, claimed=claimed.append, until=parts[0][1])
+
+    with tempfile.TemporaryDirectory() as kept:
+        take_answers(old, Path(kept))
+
+        def begun(folder: Path) -> None:
+            claimed.append(folder)
+            take_answers(Path(kept), folder)
+
+        ended = run_job(parts[0][0], again, claimed=begun, until=parts[0][1], page=nobody)
     for options, until in parts[1:]:  # a run is evaluated where it ends, and then went on
         if ended != "failed":
-            ended = resume_run(claimed[0], options, again, extend=True, until=until)
+            ended = resume_run(claimed[0], options, again, extend=True, until=until, page=nobody)
     new = claimed[0]
     if ended == "failed":
         return DIFFERENT

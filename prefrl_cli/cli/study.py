@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 import textwrap
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefrl_cli.cli.command import FAILED, Parser, run_command
+from prefrl_cli.config.overrides import option
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.texts import read_text, shown, typed_path
 from prefrl_cli.files.write import write_whole
@@ -86,7 +88,7 @@ def _launcher(typed: argparse.Namespace) -> tuple[list[str], list[str]]:
     Raises:
         ConfigError: for both ways to say it at once, and for other options.
     """
-    how = [text for text in typed.names if text.startswith(("hydra/launcher=", "hydra.launcher."))]
+    how = [text for text in typed.names if re.fullmatch(r"hydra/launcher|hydra\.launcher\..+", option(text))]
     names = [text for text in typed.names if text not in how]
     if wrong := [text for text in names if "=" in text and not Path(text).exists()]:
         raise ConfigError(f"{show(wrong[0])}: a study sets the options of its rows; type it with prefrl-train instead")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefrl_cli.cli.command import REFUSED, exit_code, run_command, version
 from prefrl_cli.config.overrides import Typed
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.files.texts import typed_path
+
+if TYPE_CHECKING:
+    from prefrl_cli.preference.person import Person
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(arguments: list[str]) -> int:
-    from prefrl_cli.cli import help as text
+    from prefrl_cli.cli.options import help as text
 
     if not arguments:
         print("prefrl-train: which experiment? type prefrl-train experiment=NAME, or --help", file=sys.stderr)
@@ -53,7 +60,7 @@ def train(typed: Typed) -> int:
     Raises:
         ConfigError: for a wrong option.
     """
-    from prefrl_cli.cli import hydra_options
+    from prefrl_cli.cli.options import hydra_options
     from prefrl_cli.config import trust
     from prefrl_cli.run.directory import RECORD
 
@@ -81,8 +88,43 @@ def train(typed: Typed) -> int:
         if folder is not None:
             return resume_sweep(typed_path(folder), typed)
         if not flags.multirun:
-            return call_hydra(typed, lambda config, overrides: exit_code(run_job(config, overrides)))
+            return call_hydra(typed, lambda config, overrides: exit_code(run_job(config, overrides, page=label_page)))
         return run(typed, sweep_of(typed))
+
+
+@contextlib.contextmanager
+def label_page(folder: Path, person: Person) -> Iterator[str]:
+    """Serve the page on which a person answers the questions of a run, and open it; its address.
+
+    Args:
+        folder: of the run.
+        person: whose options say where, and whether a browser is opened.
+
+    Raises:
+        ConfigError: where the page cannot be served.
+    """
+    import webbrowser
+
+    from prefrl_cli.label_page.address import ADDRESS_FILE
+    from prefrl_cli.label_page.server import serve
+    from prefrl_cli.preference.database import ANSWERS, AnswerDatabase
+
+    with contextlib.closing(AnswerDatabase(folder / ANSWERS)) as database:
+        server = serve(database, folder / ADDRESS_FILE, person.host, person.port)
+        ended = ""
+        try:
+            if person.open and has_screen():
+                webbrowser.open(server.url)
+            yield server.url
+            ended = "Training has finished."
+        finally:
+            server.close(ended)
+
+
+def has_screen() -> bool:
+    """Whether a browser has a screen to open on, and a person sits before it."""
+    screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    return screen and sys.stdout.isatty()
 
 
 def resume(typed: Typed) -> int:
@@ -99,14 +141,14 @@ def resume(typed: Typed) -> int:
         ConfigError: for a folder that holds no run, a finished one, or an option that is not allowed.
         Interrupted: as for any run.
     """
-    from prefrl_cli.cli.hydra_options import COMMANDS
+    from prefrl_cli.cli.options.hydra_options import COMMANDS
     from prefrl_cli.run.lifecycle import go_on
     from prefrl_cli.run.outputs import going_on
 
     for name, flag in {**COMMANDS, "config_dir": "--config-dir", "package": "--package"}.items():
         if getattr(typed.flags, name) not in (None, False):
             raise ConfigError(f"{flag}: beside a run type only NAME=VALUE, such as steps=200")
-    return exit_code(go_on(going_on(typed)))
+    return exit_code(go_on(going_on(typed), label_page))
 
 
 if __name__ == "__main__":

@@ -127,7 +127,9 @@ def _sizes(run: Run, nodes: Mapping[str, Group]) -> dict[str, Any]:
     """Every option by its dotted name, defaults included."""
     from prefrl_cli.config.memory import all_options
 
-    root = {"num_seeds": run.num_seeds, "steps": run.steps, "record": run.preferences.save is not None}
+    workers = min(os.cpu_count() or 1, run.num_seeds) if run.workers == "auto" else run.workers
+    root = {"num_seeds": run.num_seeds, "steps": run.steps, "workers": workers}
+    root["record"] = run.preferences.save is not None
     return all_options(root, {group: (node.target, node.given) for group, node in nodes.items()})
 
 

@@ -17,6 +17,7 @@ from prefrl_cli.config.options import MISSING, Option, signature
 from prefrl_cli.core.option_types import ConfigError
 
 BASE = 350 * 2**20  # Python, torch, NumPy and matplotlib
+WORKER = 80 * 2**20  # what each of several processes has of its own, beside its seeds
 SHARE = 0.9  # of what is there that a run may take
 _METRIC = 8 * 64  # bytes that a seed's metrics of a step take as texts
 _ACTIONS = 4
@@ -60,11 +61,12 @@ def estimate(options: Options) -> float:
         options: every option by its dotted name, defaults included; `optimizer.slots`, numbers kept for each parameter.
             Those of experiments that are not ours count for nothing.
     """
+    base = BASE + (options["workers"] * WORKER if options.get("workers", 1) > 1 else 0)
     if "env.horizon" in options and "reward_update.dataset_capacity" in options:
-        return BASE + _maze(options)
+        return base + _maze(options)
     if "env.largest" in options and "algorithm.initial_states" in options:
-        return BASE + _addition(options)
-    return BASE
+        return base + _addition(options)
+    return base
 
 
 def largest(options: Options, allowed: Mapping[str, Option]) -> str | None:

@@ -152,7 +152,9 @@ def check_in_python(text: Any, *, several: bool) -> None:
     Raises:
         ConfigError: with the function, or what to type.
     """
-    name = text.partition("=")[0].strip().lstrip("+~").strip() if isinstance(text, str) else ""
+    from prefrl_cli.config.overrides import read
+
+    name = read(text).option if isinstance(text, str) else ""
     if not isinstance(text, str) or not name.isprintable():
         raise ConfigError(f"{show(text)}: options are typed NAME=VALUE, such as 'env.size=12'")
     if text.startswith("-"):

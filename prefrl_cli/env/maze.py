@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -85,6 +85,18 @@ class Maze:
     def diagnostics(self, states: Tensor) -> dict[str, Tensor]:
         """The `distance` `[...]` of states `[...]`: shortest steps to the goal."""
         return {"distance": torch.from_numpy(self.distance).to(states.device)[states]}
+
+    def clip(self, states: Tensor) -> dict[str, Any]:
+        """What a person is shown of an episode or a part of it: its trail.
+
+        Args:
+            states: the cells `[T + 1]` that it came through, the last one included.
+
+        Returns:
+            `kind` maze, `size`, `walls`, `goal` and `path`, cells being numbered row by row.
+        """
+        walls = np.flatnonzero(self.walls).tolist()
+        return {"kind": "maze", "size": self.size, "walls": walls, "goal": self.goal, "path": states.tolist()}
 
     def _transitions(self) -> np.ndarray:
         rows, columns = np.divmod(np.arange(self.num_states), self.size)

@@ -74,12 +74,16 @@ class PreferenceDataset:
         capacity: answers kept, and questions that wait.
         budget: answers in all for each seed; none is without end.
         record: whether every question is kept for a file.
+        reopens: whether answered questions stay with those that wait, so that an answer can be taken back and given
+            anew; one to a question that was dropped can only be taken back.
 
     Attributes:
         used: answers so far, `[R]`.
         asked: questions so far; a seed whose budget is spent counts on, whatever the seeds beside it do.
         num_actions: of an environment whose states are numbered.
         record: every question so far; none where they are not kept.
+        steps: as given.
+        budget: as given.
     """
 
     def __init__(
@@ -90,10 +94,11 @@ class PreferenceDataset:
         capacity: int,
         budget: int | None = None,
         record: bool = False,
+        reopens: bool = False,
     ) -> None:
         self.num_actions = env.num_actions if is_finite(env) else None
-        self._capacity, self._budget = capacity, budget
-        self._shape = (len(streams.seeds), 2, steps)
+        self._capacity, self.budget, self._reopens = capacity, budget, reopens
+        self.steps, self._shape = steps, (len(streams.seeds), 2, steps)
         pair = {
             "states": state_field(env, (2, steps)),
             "actions": action_field(env, (2, steps)),
@@ -121,7 +126,7 @@ class PreferenceDataset:
     @property
     def spent(self) -> bool:
         """Whether no seed may use another label."""
-        return self._budget is not None and bool((self.used >= self._budget).all())
+        return self.budget is not None and bool((self.used >= self.budget).all())
 
     def ask(self, questions: Questions, step: int) -> None:
         """Questions `[R, Q, 2, T]` that wait for an answer from this update on."""
@@ -129,7 +134,7 @@ class PreferenceDataset:
         everywhere = torch.ones(shape, dtype=torch.bool, device=questions.lengths.device)
         self._pending.append(_Batch(questions, self.asked, step, everywhere))
         if self.record is not None:
-            wanted = torch.ones_like(self.used, dtype=torch.bool) if self._budget is None else self.used < self._budget
+            wanted = torch.ones_like(self.used, dtype=torch.bool) if self.budget is None else self.used < self.budget
             self.record.ask(questions.tensors(), self.asked, step, wanted)
         self.asked += shape[1]
         while sum(batch.open.shape[1] for batch in self._pending) > self._capacity and len(self._pending) > 1:
@@ -177,12 +182,33 @@ class PreferenceDataset:
             kept = self._keep(batch, given & (weight > 0), label, weight, step)
             if self.record is not None:
                 self.record.answer(batch.first, kept | (given & (weight <= 0)), label, weight, step)
-        self._pending = [batch for batch in self._pending if bool(batch.open.any())]
+        self._pending = [batch for batch in self._pending if self._reopens or bool(batch.open.any())]
+
+    def take_back(self, numbers: Tensor) -> None:
+        """The answers to these questions teach and cost nothing more, and the questions that are still here wait again.
+
+        Args:
+            numbers: of the questions, `[R, N]`; -1 where there is none.
+        """
+        for batch in self._pending:
+            number = torch.arange(batch.first, batch.first + batch.open.shape[1], device=numbers.device)
+            again = (numbers[:, None, :] == number[:, None]).any(-1)
+            batch.open = batch.open | again
+            if self.record is not None:
+                nothing = torch.full_like(again, torch.nan, dtype=torch.float32)
+                self.record.answer(batch.first, again, nothing, torch.zeros_like(nothing), -1)
+        if not len(self.count):
+            return
+        (number, there), (label, _), (weight, _) = map(self._answered.column, ("number", "label", "weight"))
+        gone = there & (numbers[:, None, :] == number[..., None]).any(-1)
+        self.used = self.used - (gone & (weight > 0)).sum(1)
+        label.masked_fill_(gone, 0.5)  # the columns are the store's own
+        weight.masked_fill_(gone, 0.0)
 
     def _keep(self, batch: _Batch, given: Tensor, label: Tensor, weight: Tensor, step: int) -> Tensor:
         """Keep what the budget allows; which that was, `[R, Q]`."""
-        if self._budget is not None:
-            given = given & (given.cumsum(1) <= (self._budget - self.used)[:, None])
+        if self.budget is not None:
+            given = given & (given.cumsum(1) <= (self.budget - self.used)[:, None])
         number = torch.arange(batch.first, batch.first + given.shape[1], device=given.device).expand(len(given), -1)
         kept = Preferences(
             states=batch.questions.states,
@@ -213,7 +239,7 @@ class PreferenceDataset:
 
     def has_spent(self) -> Tensor | None:
         """Whether a seed may use no other label, `[R]`; none where every seed may."""
-        spent = None if self._budget is None else self.used >= self._budget
+        spent = None if self.budget is None else self.used >= self.budget
         return spent if spent is not None and bool(spent.any()) else None
 
     def has_strict_preference(self) -> Tensor:

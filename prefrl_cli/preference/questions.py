@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from prefrl_cli.core.environment import Discrete
 from prefrl_cli.core.trajectories import Trajectories, take_steps
 
 
@@ -135,3 +140,77 @@ def segments(whole: Trajectories, first: Tensor, lengths: Tensor, width: int) ->
         last=torch.where(inside, after, whole.last),
         terminated=(end == whole.lengths) & whole.terminated,
     )
+
+
+def fingerprint(env: Any) -> bytes:
+    """What tells an environment from others in which the same states and actions mean something else."""
+    table = getattr(env, "transitions", None)
+    if table is None:
+        return f"{type(env).__name__} {env.observation_space} {env.action_space}".encode()
+    return hashlib.sha256(np.ascontiguousarray(table, dtype=np.int64).tobytes()).digest()
+
+
+class Part(NamedTuple):
+    """What happened in one of a pair: T steps.
+
+    Attributes:
+        states: that it came through, `[T + 1, ...]`.
+        actions: `[T, ...]`.
+        rewards: `[T]`.
+    """
+
+    states: NDArray[Any]
+    actions: NDArray[Any]
+    rewards: NDArray[Any]
+
+    @classmethod
+    def of(cls, env: Any, states: list[Any], actions: list[Any], rewards: list[float]) -> Part:
+        """From lists, in the types that an environment's trajectories have.
+
+        Raises:
+            ValueError: where they are none of that environment.
+        """
+        finite = getattr(env, "transitions", None) is not None
+        kinds = np.int64 if finite else np.float32, np.int64 if isinstance(env.action_space, Discrete) else np.float32
+        found = cls(np.asarray(states, kinds[0]), np.asarray(actions, kinds[1]), np.asarray(rewards, np.float32))
+        if not len(found.states) - 1 == len(found.actions) == len(found.rewards):
+            raise ValueError("a question's steps do not fit its states")
+        return found
+
+    def padded(self, steps: int) -> dict[str, NDArray[Any]]:
+        """The arrays of one of a pair, as `Questions` has them, `[steps, ...]`."""
+        more = [(0, steps - len(self.actions))]
+        states, actions, rewards = (
+            np.pad(values, more + [(0, 0)] * (values.ndim - 1))
+            for values in (self.states[:-1], self.actions, self.rewards)
+        )
+        found = {"states": states, "actions": actions, "rewards": rewards}
+        return found | {"lengths": np.array(len(self.actions)), "last": self.states[-1]}
+
+    def hash(self, about: bytes) -> str:
+        """32 hexadecimal digits of states and actions.
+
+        Args:
+            about: the environment's `fingerprint`.
+        """
+        found = hashlib.sha256(about)
+        for values in (self.states, self.actions):
+            found.update(f"{values.dtype} {values.shape}".encode() + values.tobytes())
+        return found.hexdigest()[:32]
+
+
+def parts(questions: Mapping[str, NDArray[Any]], row: int, place: int) -> tuple[Part, Part]:
+    """What happened in the first and in the second of one seed's question; `questions` are its tensors, as arrays."""
+    found = {name: values[row, place] for name, values in questions.items()}
+
+    def part(one: int) -> Part:
+        steps = int(found["lengths"][one])
+        through = np.concatenate([found["states"][one, :steps], found["last"][one : one + 1]])
+        return Part(through, found["actions"][one, :steps], found["rewards"][one, :steps])
+
+    return part(0), part(1)
+
+
+def arrays(questions: Questions) -> dict[str, NDArray[Any]]:
+    """The tensors of questions by name, as arrays."""
+    return {name: values.cpu().numpy() for name, values in questions.tensors().items()}

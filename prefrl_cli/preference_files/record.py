@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prefrl_cli.core.saved_state import Field, check_state
+from prefrl_cli.files.checkpoint_file import Whole
 from prefrl_cli.preference_files.data import PreferenceData
 from prefrl_cli.preference_files.formats import save
 
@@ -73,13 +74,6 @@ class Record:
         self._rows["weight"][seeds, rows] = weight[seeds, place].float()
         self._rows["answered"][seeds, rows] = step
 
-    def take_back(self, numbers: Tensor) -> None:
-        """The answers to these questions, `[R, N]`, were none; -1 where there is no question."""
-        there = torch.arange(self._rows["number"].shape[1], device=self._device) < self._count[:, None]
-        gone = there & (self._rows["number"][:, :, None] == numbers[:, None]).any(-1)
-        for name, value in (("label", torch.nan), ("weight", 0.0), ("answered", -1)):
-            self._rows[name] = self._rows[name].masked_fill(gone, value)
-
     def data(self, teacher: str, about: Mapping[str, Any]) -> PreferenceData:
         """Everything so far; see `data_of`."""
         return data_of(self.state(), self._seeds, teacher, about)
@@ -121,18 +115,18 @@ class Record:
 
 
 def data_of(
-    state: Mapping[str, Tensor], seeds: Sequence[int], teacher: str, about: Mapping[str, Any]
+    state: Mapping[str, Tensor | Whole], seeds: Sequence[int], teacher: str, about: Mapping[str, Any]
 ) -> PreferenceData:
     """Everything that a record holds, seed by seed in the order of the questions' numbers.
 
     Args:
-        state: of the record.
+        state: of the record, as a checkpoint takes it.
         seeds: R of them.
         teacher: who answered.
         about: see `PreferenceData`.
     """
-    rows = {name: value for name, value in state.items() if name != "count"}
-    count = state["count"]
+    rows = {name: torch.from_numpy(one.numbers) if isinstance(one, Whole) else one for name, one in state.items()}
+    count = rows.pop("count")
     wanted = torch.arange(rows["number"].shape[1], device=count.device) < count[:, None]
     arrays = {name: _flat(value[wanted].cpu().numpy(), name) for name, value in rows.items()}
     arrays["seed"] = np.repeat(np.array(seeds, dtype=np.int64), count.cpu().numpy())

@@ -15,11 +15,12 @@ from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.run import training
 from prefrl_cli.run.directory import STATUS, RunDirectory, Status, read_status
 from prefrl_cli.run.outputs import GoingOn, note_start
-from prefrl_cli.run.training import ready, schedule_over, take_up, train
+from prefrl_cli.run.training import ready_for, schedule_over, take_up, train
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
     from prefrl_cli.config.options import Run
+    from prefrl_cli.preference.asking import Page
     from prefrl_cli.run.metrics_csv import MetricsLog
     from prefrl_cli.run.runner import Record
 
@@ -46,6 +47,7 @@ def branch(
     new: Path,
     config: Configuration | Mapping[str, Any],
     overrides: Sequence[str],
+    page: Page | None = None,
 ) -> Status:
     """Begin a run in a new folder where a checkpoint of another run stands; nothing in that run's folder changes.
 
@@ -55,6 +57,7 @@ def branch(
         new: the folder.
         config: the options that count from now on.
         overrides: what was typed for them.
+        page: that asks a person who teaches.
 
     Returns:
         How training ended.
@@ -69,7 +72,7 @@ def branch(
         steps = ", ".join(path.name for path in reversed(there)) or "none"
         raise ConfigError(f"resume={show(str(checkpoint))}: is not there; {origin} has {steps}")
     run = config.run
-    algorithm, threads = training.ready(config)
+    algorithm, threads = training.ready_for(config, page)
     found = take_up(
         RunDirectory(origin), there if checkpoint is None else [checkpoint], config, algorithm, rewrite=False
     )
@@ -88,6 +91,7 @@ def branch(
         try:
             found.resumed[1].go_on_in(directory.path)
             directory.checkpoints.take(found.path)
+            training.take_answers(origin, directory.path)
         except OSError as problem:
             raise ConfigError(f"output_dir={show(str(new))}: cannot be written ({problem.strerror})") from None
         said.append(f"going on from step {step}")
@@ -101,6 +105,7 @@ def branch(
             said=said,
             ran=found.ran,
             origin=origin,
+            page=page,
         )
 
 
@@ -120,6 +125,7 @@ def run_job(
     folder: Path | None = None,
     claimed: Callable[[Path], object] = lambda _: None,
     until: int | None = None,
+    page: Page | None = None,
 ) -> Status:
     """Check everything, claim a run directory, train.
 
@@ -129,6 +135,7 @@ def run_job(
         folder: where the run goes, with a suffix if it is taken; none follows `output_dir` and the time.
         claimed: told the folder that the run has got.
         until: stop after this step, as if interrupted.
+        page: that asks a person who teaches.
 
     Returns:
         How it ended: finished or failed, or interrupted where `until` was reached.
@@ -139,7 +146,7 @@ def run_job(
     """
     config = Configuration.of(config)
     run = config.run
-    algorithm, threads = ready(config)
+    algorithm, threads = ready_for(config, page)
     exact = folder is None and run.output_dir is not None
     named = folder is not None or exact
     if folder is None:
@@ -150,7 +157,7 @@ def run_job(
         claimed(directory.path)
         if not named:
             note_start(directory.path)
-        return train(algorithm, directory, config, overrides, threads, until=until)
+        return train(algorithm, directory, config, overrides, threads, until=until, page=page)
 
 
 def run_or_resume(
@@ -184,7 +191,7 @@ def run_or_resume(
         return "finished"
     if not (folder / STATUS).exists() or not (folder / "config.yaml").exists():
         config = Configuration.of(config)
-        algorithm, threads = ready(config)
+        algorithm, threads = ready_for(config)
         with contextlib.closing(RunDirectory.claim(folder, exact=True)) as directory:
             return train(algorithm, directory, config, overrides, threads, warned=warned)
     return resume_run(folder, config, overrides, warned=warned)
@@ -209,6 +216,7 @@ def resume_run(
     extend: bool = False,
     until: int | None = None,
     warned: Callable[[str], object] = lambda _: None,
+    page: Page | None = None,
 ) -> Status:
     """Go on with a run; see `run_or_resume`, which has the same arguments and results.
 
@@ -220,6 +228,7 @@ def resume_run(
             they are drawn otherwise.
         until: stop after this step, as if interrupted.
         warned: as there.
+        page: that asks a person who teaches.
 
     Raises:
         ConfigError: also for a finished run, for options that its checkpoint does not fit, and for another format.
@@ -234,7 +243,7 @@ def resume_run(
             raise ConfigError(
                 f"resume={show(str(folder))}: the run is finished at step {step}; to extend it type a larger steps=N"
             )
-        algorithm, threads = ready(config)
+        algorithm, threads = ready_for(config, page)
         paths = directory.checkpoints.newest_first()
         found = take_up(directory, paths, config, algorithm)
         said, algorithm, resumed = [f"resuming {folder}", *found.said], found.algorithm, found.resumed
@@ -258,14 +267,15 @@ def resume_run(
             ran=found.ran,
             until=until,
             warned=warned,
+            page=page,
         )
 
 
-def go_on(found: GoingOn) -> Status:
+def go_on(found: GoingOn, page: Page | None = None) -> Status:
     """Do what was typed beside a run: go on with it, or begin one of its own where a checkpoint of it stands."""
     if found.new is not None:
-        return branch(found.folder, found.checkpoint, found.new, found.config, found.overrides)
-    return resume_run(found.folder, found.config, found.overrides, extend=found.longer)
+        return branch(found.folder, found.checkpoint, found.new, found.config, found.overrides, page)
+    return resume_run(found.folder, found.config, found.overrides, extend=found.longer, page=page)
 
 
 def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, MetricsLog], run: Run) -> Status:

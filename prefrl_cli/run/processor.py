@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefrl_cli.workers.number import available as available
-from prefrl_cli.workers.number import number_of_workers, wished_threads
+from prefrl_cli.run.workers.number import available as available
+from prefrl_cli.run.workers.number import number_of_workers, wished_threads
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
@@ -130,7 +130,7 @@ def check(algorithm: Algorithm, run: Run) -> dict[str, Any]:
         of each; `seconds`; and the `libraries`.
     """
     from prefrl_cli.core.exactness import differences
-    from prefrl_cli.workers.seed_axis import shares
+    from prefrl_cli.run.workers.seed_axis import shares
 
     started = time.perf_counter()
     tried: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import textwrap
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -23,6 +24,7 @@ from prefrl_cli.stats.summary import plain
 
 _LINES = 10
 _WIDTH = 80
+_MOMENT, _REFRESH = 0.02, 0.5  # seconds
 
 
 class Console:
@@ -63,6 +65,16 @@ class Console:
                 silence(sys.stderr if error else sys.stdout)
 
 
+class Teacher(Protocol):
+    """Who answers beside a run, and is shown what comes of it."""
+
+    def status(self) -> str:
+        """How that stands, in a few words."""
+
+    def report(self, step: int, values: Mapping[str, float]) -> None:
+        """Hear what an update reached: the median over the seeds of each metric that is a number."""
+
+
 class Progress:
     """How far training is.
 
@@ -70,15 +82,19 @@ class Progress:
         steps: of the whole run.
         console: where the lines go.
         start: steps done before.
+
+    Attributes:
+        teacher: told of each step, and shown beside it; none where a program answers.
     """
 
     def __init__(self, steps: int, console: Console, start: int = 0) -> None:
+        self.teacher: Teacher | None = None
         self._steps, self._console, self._start = steps, console, start
         self._interval = max(1, steps // _LINES)
         self._terminal = not console.quiet and sys.stderr.isatty()
         self._notebook = not console.quiet and in_notebook()
         self._bar: Any = None
-        self._started = 0.0
+        self._started, self._shown, self._text = 0.0, 0.0, ""
 
     def __enter__(self) -> Progress:
         """Start the clock."""
@@ -106,9 +122,14 @@ class Progress:
             declared: what they are; where none is a headline, the first is shown that is a result.
         """
         report = step % self._interval == 0 or step == self._steps
+        if self.teacher is not None:
+            medians = {name: float(np.median(values)) for name, values in metrics.items()}
+            self.teacher.report(step, {name: value for name, value in medians.items() if math.isfinite(value)})
         if self._bar is None and not report:
             return
-        watched = _watched(metrics, declared)
+        watched = self._text = _watched(metrics, declared)
+        if self.teacher is not None:
+            watched += f", {self.teacher.status()}"
         if self._bar is not None:
             self._bar.set_postfix_str(watched, refresh=False)
             self._bar.update()
@@ -117,6 +138,14 @@ class Progress:
             left = elapsed / (step - self._start) * (self._steps - step)
             text = f"step {step}/{self._steps}, {watched}, {clock(elapsed)} so far, {clock(left)} left"
             self._console.line(text, shown=self._bar is None)
+
+    def wait(self) -> None:
+        """Let a moment pass that training waits for its teacher."""
+        time.sleep(_MOMENT)
+        now = time.perf_counter()
+        if self.teacher is not None and self._bar is not None and now > self._shown + _REFRESH:
+            self._shown = now
+            self._bar.set_postfix_str(", ".join(filter(None, [self._text, self.teacher.status()])))
 
 
 def in_notebook() -> bool:

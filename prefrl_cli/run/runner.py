@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,14 +23,16 @@ from prefrl_cli.files.standard_streams import waiting
 from prefrl_cli.files.write import make_folder
 from prefrl_cli.logger.logger import Trackers
 from prefrl_cli.preference_files.record import saving
+from prefrl_cli.run import processor
 from prefrl_cli.run.directory import RunDirectory
 from prefrl_cli.run.metrics_csv import MetricsLog, current_names
 from prefrl_cli.run.progress import Progress
+from prefrl_cli.run.workers.number import number_of_workers
 from prefrl_cli.stats import summary as over_seeds
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
-    from prefrl_cli.config.options import Run
+    from prefrl_cli.config.options import Configuration, Run
 
 _DAMAGED = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError)  # what another's state raises
 
@@ -118,6 +122,8 @@ def train(
                 raise Stopped
         checkpoints.wait()
         summary = summarise(algorithm, run, record, log.training_names)
+        answers: dict[str, Any] = getattr(getattr(algorithm, "teacher", None), "summary", dict)()
+        summary |= {"answers": answers} if answers else {}
         directory.write_json("summary.json", summary)
         directory.drawn = False if run.charts else None
         directory.write_status("finished", algorithm.step)
@@ -260,3 +266,29 @@ def draw(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory) -> None
         make_folder(directory.charts)
         for name, figure in algorithm.figures(log.history(), np.array(log.living)).items():
             draw.draw(figure, directory.charts / name)
+
+
+@contextlib.contextmanager
+def spread(
+    algorithm: Algorithm, config: Configuration, directory: RunDirectory, failed: Failed, until: int
+) -> Iterator[tuple[Algorithm, Callable[[], bool]]]:
+    """The algorithm, or workers that train its seeds from where it stands, until the end of the block.
+
+    Args:
+        algorithm: of all seeds.
+        config: of the run.
+        directory: of the run.
+        failed: the seeds that have failed already.
+        until: the last step that is wanted.
+
+    Returns:
+        What trains; and whether it is where it says, so that it can be stopped.
+    """
+    if number_of_workers(config.run) == 1:
+        yield algorithm, lambda: True
+        return
+    from prefrl_cli.run.workers.team import Team
+
+    again = partial(processor.prepare, config.run)
+    with Team(algorithm, config, again, failed, directory.options, until, directory.close) as team:
+        yield team, team.at_rest

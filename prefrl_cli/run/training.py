@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,19 +14,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prefrl_cli.config.build import build, build_loggers, check_objective
 from prefrl_cli.config.choices import updated_flat
 from prefrl_cli.config.options import Configuration
-from prefrl_cli.core.option_types import ConfigError, as_typed, show
+from prefrl_cli.core.option_types import ConfigError, Failed, as_typed, show
 from prefrl_cli.files.checkpoints import CheckpointError, Checkpoints, UnfitError
+from prefrl_cli.files.read import UnreadableError
 from prefrl_cli.files.standard_streams import waiting
 from prefrl_cli.logger.logger import Trackers
 from prefrl_cli.run import processor
 from prefrl_cli.run.directory import LOG, RunDirectory, Status, read_status
 from prefrl_cli.run.provenance import kept_options, write_record
 from prefrl_cli.run.signals import Interrupted, Signals
-from prefrl_cli.workers.number import WorkerLostError, number_of_workers
+from prefrl_cli.run.workers.number import WorkerLostError, number_of_workers
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm
-    from prefrl_cli.algorithm.living import Failed
+    from prefrl_cli.preference.asking import Page
     from prefrl_cli.run.directory import RunDirectory
     from prefrl_cli.run.metrics_csv import MetricsLog
     from prefrl_cli.run.progress import Console
@@ -145,6 +147,34 @@ def ready(config: Configuration) -> tuple[Algorithm, int]:
     return algorithm, threads
 
 
+def ready_for(config: Configuration, page: Page | None = None) -> tuple[Algorithm, int]:
+    """As `ready`; refuses to train what a person is to teach whom no page asks."""
+    algorithm, threads = ready(config)
+    from prefrl_cli.preference.asking import check_asked
+
+    check_asked(algorithm, page)
+    teacher = getattr(algorithm, "teacher", None)
+    if number_of_workers(config.run) > 1 and getattr(teacher, "takes_back", False):
+        raise ConfigError(f"workers={config.run.workers}: a person is asked by one process; type workers=1")
+    return algorithm, threads
+
+
+def take_answers(origin: Path, folder: Path) -> None:
+    """Copy what a person answered in another run.
+
+    Raises:
+        ConfigError: where it cannot be read.
+    """
+    from prefrl_cli.preference.database import ANSWERS
+    from prefrl_cli.preference.recorded import copy_answers
+
+    try:
+        if os.path.lexists(origin / ANSWERS):
+            copy_answers(origin / ANSWERS, folder / ANSWERS)
+    except UnreadableError as problem:
+        raise ConfigError(f"resume={show(str(origin))}: {problem}") from None
+
+
 def train(
     algorithm: Algorithm,
     directory: RunDirectory,
@@ -158,6 +188,7 @@ def train(
     origin: Path | None = None,
     until: int | None = None,
     warned: Callable[[str], object] = lambda _: None,
+    page: Page | None = None,
 ) -> Status:
     """Train in a claimed folder; how it ended: finished, failed, or interrupted where `until` was reached.
 
@@ -173,15 +204,23 @@ def train(
         origin: the run that this one branches from.
         until: stop after this step, as if interrupted.
         warned: told what failed beside the run, as the console is.
+        page: that asks a person who teaches.
 
     Raises:
         Interrupted: on SIGTERM or Ctrl-C.
     """
+    from prefrl_cli.preference.asking import answering
     from prefrl_cli.run import runner
     from prefrl_cli.run.progress import Console, Progress, drawn, table
 
     run, last = config.run, config.run.steps if until is None else until
     console = Console(directory.path / LOG, quiet=run.quiet, warned=warned)
+
+    def pause() -> None:
+        if signals.stopping():
+            raise runner.Stopped
+        progress.wait()
+
     try:
         with Signals(quiet=run.quiet) as signals, resumed[1] if resumed else contextlib.nullcontext():
             directory.tidy()
@@ -198,7 +237,10 @@ def train(
             makers = build_loggers(config, directory.path, overrides, console.line)
             trackers = Trackers(run.seeds, makers, console.warn)
             failed = resumed[0].failed if resumed else {}
-            with spread(algorithm, config, directory, failed, last) as (algorithm, at_rest):  # noqa: PLW2901
+            with (
+                answering(algorithm, directory.path, page, console.line, pause) as progress.teacher,
+                runner.spread(algorithm, config, directory, failed, last) as (algorithm, at_rest),  # noqa: PLW2901
+            ):
                 stopping = lambda: (signals.stopping() or algorithm.step == until) and at_rest()  # noqa: E731
                 summary = runner.train(algorithm, run, directory, progress, resumed, stopping, trackers, warn)
             for line in table(summary, directory.path):
@@ -207,7 +249,7 @@ def train(
                 console.line(line)
         if signals.caught is not None:  # this run is done all the same; what comes after it is not wanted
             raise Interrupted(signals.caught, f"stopped; finished all the same: {directory.path}")
-    except runner.TrainingError as problem:
+    except (runner.TrainingError, Failed, ConfigError) as problem:
         return _stop(directory, console, algorithm.step, str(problem))
     except WorkerLostError as problem:
         again = f"to go on type prefrl-train resume={as_typed(str(directory.path))}"
@@ -235,32 +277,6 @@ def train(
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())
         return _stop(directory, console, algorithm.step, f"step {algorithm.step}: {reason}")
     return "finished"
-
-
-@contextlib.contextmanager
-def spread(
-    algorithm: Algorithm, config: Configuration, directory: RunDirectory, failed: Failed, until: int
-) -> Iterator[tuple[Algorithm, Callable[[], bool]]]:
-    """The algorithm, or workers that train its seeds from where it stands, until the end of the block.
-
-    Args:
-        algorithm: of all seeds.
-        config: of the run.
-        directory: of the run.
-        failed: the seeds that have failed already.
-        until: the last step that is wanted.
-
-    Returns:
-        What trains; and whether it is where it says, so that it can be stopped.
-    """
-    if number_of_workers(config.run) == 1:
-        yield algorithm, lambda: True
-        return
-    from prefrl_cli.workers.team import Team
-
-    again = partial(processor.prepare, config.run)
-    with Team(algorithm, config, again, failed, directory.options, until, directory.close) as team:
-        yield team, team.at_rest
 
 
 def _cannot_write(directory: RunDirectory, problem: OSError) -> str:

@@ -17,9 +17,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from prefrl_cli.config import trust
-from prefrl_cli.config.build import memory_needed
+from prefrl_cli.config.build import build, memory_needed
 from prefrl_cli.config.compose import call_hydra, configuration, hydra_main
-from prefrl_cli.config.memory import available, in_words
+from prefrl_cli.config.memory import available as free_memory
+from prefrl_cli.config.memory import in_words
 from prefrl_cli.config.options import Configuration
 from prefrl_cli.config.overrides import Typed, option
 from prefrl_cli.core.option_types import ConfigError, show
@@ -28,6 +29,7 @@ from prefrl_cli.files.texts import quoted
 from prefrl_cli.run.directory import in_the_way
 from prefrl_cli.run.progress import clock
 from prefrl_cli.run.training import ready
+from prefrl_cli.run.workers.number import available, number_of_workers
 from prefrl_cli.sweep.hparams_search import check_search, is_search
 from prefrl_cli.sweep.launcher import check_launcher
 from prefrl_cli.sweep.progress import job_words, tell
@@ -65,7 +67,7 @@ def _run(config: Configuration) -> int:
         ("seeds", _seeds(config)),
         ("steps", f"{run.steps}, a checkpoint every {run.checkpoint.every or run.steps}"),
         ("folder", place),
-        ("memory", f"about {in_words(memory_needed(config))} of the {in_words(available())} that are free"),
+        ("memory", f"about {in_words(memory_needed(config))} of the {in_words(free_memory())} that are free"),
         ("time", f"about {clock(whole)}, {step:.2g} s a step, as {_STEPS} steps took here; charts not counted"),
     ):
         answer(f"{name:<12}{text}")
@@ -75,12 +77,17 @@ def _run(config: Configuration) -> int:
 
 def _seeds(config: Configuration) -> str:
     seeds = config.run.seeds
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, {seeds[0]} to {seeds[-1]}"
+    named = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, {seeds[0]} to {seeds[-1]}"
+    number = number_of_workers(config.run)
+    return named if number == 1 else f"{named}, in {number} workers"
 
 
 def _timed(config: Configuration) -> tuple[float, float]:
-    """Seconds of a step and of the whole run, told from its first steps."""
+    """Seconds of a step and of the whole run, told from its first steps; of several workers the largest share's."""
     algorithm, _ = ready(config)
+    number = number_of_workers(config.run)
+    if number > 1:
+        algorithm = build(config.with_run(num_seeds=-(-config.run.num_seeds // number), workers=1))
     began = time.perf_counter()
     algorithm.evaluate()
     evaluation = time.perf_counter() - began
@@ -89,10 +96,11 @@ def _timed(config: Configuration) -> tuple[float, float]:
         before = time.perf_counter()
         algorithm.update()
         steps.append(time.perf_counter() - before)
-    step = min(steps)  # what else runs here makes one longer, never shorter
+    turns = max(1.0, number / available())  # of workers that share a processor
+    step = turns * min(steps)  # what else runs here makes one longer, never shorter
     every = config.run.evaluation.every
     evaluations = 2 + (config.run.steps // every if every else 0)
-    return step, step * config.run.steps + evaluation * evaluations
+    return step, step * config.run.steps + turns * evaluation * evaluations
 
 
 class _Enough(Exception):

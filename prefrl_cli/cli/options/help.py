@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from prefrl_cli.cli.hydra_options import OBEYED
+from prefrl_cli.cli.options.hydra_options import OBEYED
 from prefrl_cli.config.choices import GROUPS, choices, conf_folder, content
 from prefrl_cli.config.messages import meant
 from prefrl_cli.config.overrides import Typed, read

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prefrl_cli.algorithm.living import Failed, Finite, Living, Metrics, advance, arrays, due, evaluated
 from prefrl_cli.config.build import build
 from prefrl_cli.config.options import Configuration
-from prefrl_cli.workers.seed_axis import joined, sent, widened
+from prefrl_cli.run.workers.seed_axis import joined, sent, widened
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.algorithm import Algorithm

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from prefrl_cli.algorithm.living import Failed, Finite
+from prefrl_cli.run.workers.number import WorkerLostError, number_of_workers
+from prefrl_cli.run.workers.seed_axis import cut, joined, sent, shares, widened
+from prefrl_cli.run.workers.worker import HEARD_BY_THE_PARENT, Done, Problem, Task, Tested, work
 from prefrl_cli.stats.aggregates import seed_words
-from prefrl_cli.workers.number import WorkerLostError, number_of_workers
-from prefrl_cli.workers.seed_axis import cut, joined, sent, shares, widened
-from prefrl_cli.workers.worker import HEARD_BY_THE_PARENT, Done, Problem, Task, Tested, work
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -185,13 +185,6 @@ class Team:
         for optimizer in self._whole.optimizers:
             optimizer.clear(torch.from_numpy(~living))
         return self._whole.figures(history, living)
-
-    @property
-    def preferences(self) -> Any:
-        """The questions of all seeds, of an algorithm that keeps a record of them, as they are in `state`."""
-        preferences = self._whole.preferences  # type: ignore[attr-defined]
-        preferences.record.restore(widened(self.state()["preferences"]["record"]))
-        return preferences
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""

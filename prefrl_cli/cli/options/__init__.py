@@ -1,0 +1,1 @@
+"""What may be typed: the help, and which of Hydra's own options count."""
