@@ -77,7 +77,7 @@ WRONG = [
     ([OPRL, "optimizer.clip=0"], "optimizer.clip=0: must be a number above 0 or null"),
     ([OPRL, "device=cuda:99"], "device=cuda:99: .*; try device=cpu"),
     ([OPRL, "device=foo"], "device=foo: must be cpu, cuda or cuda:N; try device=cpu"),
-    ([OPRL, "env=addition"], "env=addition: oprl cannot use it; type env=maze"),
+    ([OPRL, "env=addition"], "env=addition: oprl cannot use it; type env=acrobot|cartpole|gymnasium|maze|"),
     ([OPRL, "criterion=closest"], r"criterion=closest: oprl cannot use it; type criterion=.*\|progress\|return"),
     *(
         (
