@@ -116,7 +116,7 @@ WRONG = [
         [OPRL, "env._target_=os.system"],
         r"env._target_=os.system: only prefrl.s own classes are allowed; .* type .allow_targets=\[os\]",
     ),
-    ([OPRL, "env._target_=prefrl_cli.run.provenance.subprocess.Popen"], r"prefrl has no such env; type env=addition\|"),
+    ([OPRL, "env._target_=prefrl_cli.run.provenance.subprocess.Popen"], r"prefrl has no such env; type env=acrobot\|"),
     ([OPRL, "env._target_=prefrl_cli.env.maze.deque"], "prefrl has no such env"),
     ([OPRL, "env._target_=prefrl_cli.env.maze.Mase"], "prefrl has no such env"),
     ([OPRL, "env._target_=3"], "env._target_=3: only prefrl.s own"),
