@@ -124,3 +124,14 @@ def test_the_state_of_the_notebooks_generators_is_numpys() -> None:
         for generator, words in zip(streams._training, kept.tolist(), strict=True):
             expected: Any = generator.get_state()
             assert words == [*expected[1].tolist(), expected[2]]
+
+
+@pytest.mark.parametrize("kind", [PhiloxStreams, NotebookStreams])
+def test_an_idle_seed_draws_nothing_and_the_others_go_on(kind):
+    one, other = kind([1, 2]), kind([1, 2])
+    with one.idle(torch.tensor([True, False])):
+        drawn = one.uniform("a", 3)
+    expected = other.uniform("a", 3)
+    assert not drawn[0].any() and torch.equal(drawn[1], expected[1])
+    following = one.uniform("a", 3)
+    assert torch.equal(following[0], expected[0]) and torch.equal(following[1], other.uniform("a", 3)[1])
