@@ -190,7 +190,7 @@ MINE = "# @package _global_\ndefaults:\n  - oprl_maze\n  - _self_\n"
     [
         (MINE + "env:\n  siez: 9\n", "env.siez: there is no such option; did you mean env.size?"),
         (MINE + "num_seed: 9\n", "num_seed: there is no such option; did you mean num_seeds?"),
-        (MINE + "env: 9\n", "env=9: must be a group of options; type env=addition|maze"),
+        (MINE + "env: 9\n", "env=9: must be a group of options; type env=acrobot|addition|"),
         (MINE + "env:\n  size: [\n", "mine.yaml, line 7: not valid YAML"),
         (MINE + "env:\n  size: 9\n  size: 9\n", "mine.yaml, line 7: size stands there twice; leave one out"),
         ("env:\n  size: 9\n", "experiment=mine: its YAML must begin with the line '# @package _global_'"),
