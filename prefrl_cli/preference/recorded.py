@@ -243,8 +243,10 @@ class Recorded:
                 number[row, place] = pending.number[which]
                 label[row, place] = one.label if one.hash.startswith(first) else 1 - one.label
                 weight[row, place] = one.weight
+        if not new or self._bring and bool((number < 0).all()):  # as while a person has not answered yet
+            return None
         device = pending.number.device
-        return Answers(number.to(device), label.to(device), weight.to(device)) if new else None
+        return Answers(number.to(device), label.to(device), weight.to(device))
 
     def told(self) -> str:
         """How many answers were of use, in one line."""
