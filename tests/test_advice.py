@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import yaml
 from prefrl_cli.cli import train
 from prefrl_cli.config import messages
 from prefrl_cli.config.build import build
+from prefrl_cli.preference_files import formats
 from prefrl_cli.run import lifecycle, runner
 
 PACKAGE = Path(train.__file__).parents[1]
@@ -48,10 +50,25 @@ TYPED = [
     ("try {}.every=10", [OPRL, "checkpoint=3"]),
     ("try {}={}", [OPRL, "algorithm.evaluation_episodes=1000000", "num_seeds=1000"]),
     ("try {}={}", [OPRL, "env.size=2"]),
+    ("try reward_model={}", ["experiment=cartpole", "reward_model=implicit"]),
+    ("try queries={}", ["experiment=cartpole", "queries=centres"]),
+    ("try policy={}", ["experiment=pendulum", "policy=actor_critic"]),
+    ("try of={}", ["experiment=mountain_car", "criterion.of=speed"]),
+    ("try workers=1", [OPRL, "num_seeds=2", "workers=2", "device=cuda"]),
+    ("try workers={}", [OPRL, "workers=5"]),
+    ("try {}.save=preferences.npz", [OPRL, "preferences=x"]),
+    ("try {}=preferences.npz", [OPRL, "preferences.save=x.txt"]),
+    ("try {}=preferences.npz", [OPRL, "preferences.save=a/b.npz"]),
 ]
 # Advice that is no option alone: what provokes it, and what a person types then. `run` is a finished run, `sweep` a
-# sweep, `mine` a folder for --config-dir, `file` a file; `build` is `train` that checks and builds and does not train.
+# sweep, `mine` a folder for --config-dir, `file` a file, `learned` a run that learned a reward, `answers.npz` what it
+# was taught, `untold.npz` the same without its environment, `vast.npz` with states that no maze here has; `build` is
+# `train` that checks and builds and does not train.
 QUICK = f"{ADDITION} steps=1 quiet=true"
+FROM_FILE = "experiment=reward_from_file preferences.file"
+FROZEN = f"{OPRL} reward_model=frozen"
+LEARNED = f"{FROZEN} reward_model.run=learned"
+HUMAN = f"{OPRL} teacher=human num_seeds=2"
 THEN = [
     ("type output_dir=FOLDER to choose one", f"build {OPRL} hydra.run.dir=x", f"build {OPRL} output_dir=x"),
     ("type quiet=true to print errors only", f"build {OPRL} hydra.verbose=true", f"build {OPRL} quiet=true"),
@@ -178,6 +195,35 @@ THEN = [
         "train resume=unreadable",
         f"train -m {QUICK} output_dir=unreadable",
     ),
+    ("type workers=1", f"train {HUMAN} workers=2 output_dir=x", f"train --check {HUMAN} workers=1 output_dir=x"),
+    ("type reward_model.run=RUN_DIR, of a run that learned a reward", f"build {FROZEN}", f"build {LEARNED}"),
+    ("type the folder of a run that has learned a reward", f"build {FROZEN} reward_model.run=x", f"build {LEARNED}"),
+    ("type another run", f"build {FROZEN} reward_model.run=run", f"build {LEARNED}"),
+    ("type another run", f"build {LEARNED} env.size=5", f"build {LEARNED}"),
+    ("try {}={}", f"build {FROM_FILE}=answers.npz env.size=5", f"build {FROM_FILE}=answers.npz"),
+    (
+        "try {}={}",
+        f"build {FROM_FILE}=untold.npz env=cartpole",
+        f"build {FROM_FILE}=untold.npz env=recorded",
+    ),
+    ("try {}={}", f"build {FROM_FILE}=vast.npz", f"build {FROM_FILE}=vast.npz env=recorded"),
+    (
+        "try {}={}",
+        f"build {FROM_FILE}=answers.npz algorithm.held_out=0.999",
+        f"build {FROM_FILE}=answers.npz algorithm.held_out=0.0",
+    ),
+    (
+        "try {}={}",
+        f"build {OPRL} env=recorded",
+        f"build {FROM_FILE}=answers.npz env=recorded",
+    ),
+    (
+        "try answers={}",
+        f"build {FROM_FILE}=answers.npz algorithm.held_out=0.0 algorithm.answers=100000",
+        f"build {FROM_FILE}=answers.npz algorithm.held_out=0.0 algorithm.answers=1",
+    ),
+    ("type prefrl-convert IN OUT, or --help", "convert answers.npz", "convert answers.npz x.jsonl"),
+    ("type another name", "convert answers.npz untold.npz", "convert answers.npz x.npz"),
 ]
 # What names another program's affair or one of the machine's, or is said at a moment that takes long to make; where it
 # is tested.
@@ -244,6 +290,25 @@ TOLD = [
     ("type pip install pandas", "another program's command"),
     ("type whole numbers, or observations of {} features in the last axis", "Python: test_api"),
     ("type a linked folder's path to include it", "a link of one's own: test_report"),
+    ("try {}={}", "an address that the machine has not: test_label_page"),
+    ("try {}={}", "a port that is taken: test_label_page"),
+    ("try --port=8000", "a page waits for a person then: test_label_command"),
+    ("type a file of preferences or a run's folder", "a page waits for a person then: test_label_command"),
+    ("type the command again to\ngo on where you stopped.", "is no refusal: test_label_command"),
+    ("type data=FILE as well", "labels of others: test_preferences_of_others"),
+    ("type segment={} or less", "episodes of others: test_preferences_of_others"),
+    ("type segment=100 or so", "labels of others: test_preferences_of_others"),
+    ("type env=ID, or nothing", "of the doctor: test_gymnasium"),
+    ("try horizon={}", "an environment of one's own: test_gymnasium"),
+    ("try keys={}", "an environment of one's own: test_gymnasium"),
+    ("try keys={}", "an environment of one's own: test_gymnasium"),
+    ("type 'allow_targets=[{}]' too", "names code of one's own: test_gymnasium"),
+    ("try file={}", "a run that a person taught: test_person"),
+    ("try file={}", "a run that a person taught: test_person"),
+    ("type prefrl-train resume={}", "a worker that was killed: test_workers"),
+    ("type pip install 'prefrl[{}]'", "another program's command"),
+    ("type pip install 'prefrl[gymnasium]'", "another program's command"),
+    ("type pip install 'prefrl[hdf5]'", "another program's command"),
 ]
 
 
@@ -317,6 +382,12 @@ def made(tmp_path_factory):
         quick = ["quiet=true", "checkpoint.every=2"]
         assert train.main([ADDITION, "steps=4", "output_dir=run", *quick]) == 0
         assert train.main(["-m", *QUICK.split(), "seed=0,1", "output_dir=sweep"]) == 0
+        learns = [OPRL, "steps=4", "output_dir=learned", "preferences.save=answers.npz"]
+        assert train.main([*learns, *quick]) == 0
+    shutil.copy(folder / "learned" / "answers.npz", folder)
+    data = formats.load(folder / "answers.npz")
+    formats.save(folder / "untold.npz", replace(data, about={}))
+    formats.save(folder / "vast.npz", replace(data, about={}, states=data.states + 1000))
     for name in ("run/charts", "foreign", "unreadable", "others", "half", "mine/experiment"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for name in ("file", "foreign/report.html"):

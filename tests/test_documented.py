@@ -114,6 +114,8 @@ def test_it_does_what_it_says(text, here, capsys):
         assert (ROOT / words[1]).is_file()  # see test_benchmarks.py
     elif words[0] == "prefrl-label":  # which waits for a person; see test_label_command.py
         assert words[0] in PROJECT["scripts"] and Path(words[1]).suffix in (".npz", ".jsonl")
+    elif "teacher=human" in words:  # which waits for a person too; see test_person.py
+        assert started([*words, "--check"]) == 0, capsys.readouterr().err
     elif words[0] == "eval":
         assert started(shlex.split(re.fullmatch(r"\$\((.*)\)", words[1])[1])) == 0
         assert "complete" in capsys.readouterr().out

@@ -132,8 +132,10 @@ def _maze(options: Options) -> float:
     packed = kept * 7 * horizon + answers * 6 * width  # a checkpoint has smaller numbers, and is copied three times
     persistent = parameters + stored + 2 * success + 3 * (parameters + packed + success) + steps * _METRIC + recorded
     see = 12 * states if of("env.observation") == "one_hot" else 0
-    act_rows = episodes * horizon if see else states
+    played = "env.size" not in options  # states that have no numbers: networks see every step that was played
+    act_rows = episodes * horizon if see or played else states
     judge_rows = members * (2 * max(batch, 16 * tests, asked) * width if see and state_reward else states)
+    judge_rows = members * episodes * horizon if played else judge_rows
     act = act_rows * (see + 4 * of("policy.hidden") * (2 * of("policy.layers") + 2))
     judge = judge_rows * (
         see + 4 * of("reward_model.hidden") * (4 if state_reward else 2) * (of("reward_model.layers") + 1)

@@ -85,7 +85,8 @@ def _row(node: Any, common: list[str], last: list[str], before: list[Row], chart
         raise ConfigError(f"row {show(name)}: another row has this name, or one that differs in signs only")
     try:
         # A later override takes the place of an earlier one of the same option.
-        overrides = {option(one): one for one in [*common, *_overrides(given, "overrides"), *last]}
+        several = {option(one): one for one in [*common, *_overrides(given, "overrides"), *last]}
+        overrides = sorted(several.values(), key=lambda one: option(one) != "experiment")  # which is read first
         x = given.get("x")
         if x is not None and (type(x) not in (int, float) or not math.isfinite(x)):
             raise ConfigError(f"x={show(x)}: must be a number")
@@ -96,7 +97,7 @@ def _row(node: Any, common: list[str], last: list[str], before: list[Row], chart
         raise ConfigError(f"row {show(name)}: {problem}") from None
     previous = before[-1].name if chart == "ladder" and before else None  # a rung is held against the one before
     baseline = _value(given, "baseline", str, "") or previous
-    return Row(name, folder, tuple(overrides.values()), baseline, x, series)
+    return Row(name, folder, tuple(overrides), baseline, x, series)
 
 
 def _check_baselines(rows: list[Row]) -> None:
