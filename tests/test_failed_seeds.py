@@ -10,6 +10,8 @@ import kill_and_resume
 import numpy as np
 import pytest
 import torch
+from test_workers import CONTROL
+from test_workers import SIZES as SIZES_OF_WORKERS
 
 from prefrl_cli.algorithm import living
 from prefrl_cli.algorithm.oprl import OPRL
@@ -31,6 +33,7 @@ from prefrl_cli.sweep.directory import Sweep
 SIZES = {
     "oprl_maze": ["steps=4", "env.size=4", "env.horizon=12", "episodes=4"],
     "tutorial/oprl_maze": ["steps=60", "env.size=4", "env.horizon=12"],
+    **{name: sizes for name, sizes in SIZES_OF_WORKERS.items() if sizes[: len(CONTROL)] == CONTROL},
 }
 DIVERGES = ["experiment=rewardnet_mse", "optimizer=sgd", "optimizer.lr=0.01", "steps=40", "quiet=true"]
 

@@ -17,6 +17,7 @@ from prefrl_cli.algorithm.algorithm import OPRL_METRICS
 from prefrl_cli.algorithm.oprl_evaluation import reward_quality
 from prefrl_cli.core.metric import by_name
 from prefrl_cli.env.maze import Maze
+from prefrl_cli.env.rollout import play_greedily
 from prefrl_cli.reward_model.quality import (
     calibration_error,
     calibration_floor,
@@ -150,7 +151,8 @@ class Known:
 
 
 def measured(experiment: Any) -> dict[str, torch.Tensor]:
-    return reward_quality(experiment.env, experiment.reward_model, experiment.streams, 0.98)
+    fresh = play_greedily(experiment.env, experiment.policy, experiment.streams)
+    return reward_quality(experiment.env, experiment.reward_model, fresh, 0.98)
 
 
 def test_an_experiment_measures_its_reward_model() -> None:

@@ -182,7 +182,8 @@ class Gymnasium:
             return int(chosen) + int(self._actions.start)
         low, high = self._actions.low.ravel(), self._actions.high.ravel()
         bounded = np.isfinite(low) & np.isfinite(high)
-        share = (np.asarray(chosen, np.float64).clip(-1.0, 1.0) + 1) / 2
+        chosen = np.where(np.isfinite(chosen), chosen, 0.0)  # a seed that fails plays this step out, without a warning
+        share = (chosen.astype(np.float64).clip(-1.0, 1.0) + 1) / 2
         with np.errstate(invalid="ignore"):
             stretched = np.where(bounded, low + share * (high - low), chosen)
         return stretched.astype(self._actions.dtype).reshape(self._actions.shape)

@@ -16,13 +16,15 @@ class SqliteFile:
     Args:
         path: the file.
         tables: the statements that make what is in it.
+        make: whether what is in it is made where nothing is.
 
     Raises:
         sqlite3.Error: where it cannot be read or written, also from every method.
-        ValueError: where it holds anything else: a view or a trigger would be run by what is asked of it.
+        ValueError: where it holds anything else: a view or a trigger would be run by what is asked of it; or nothing,
+            where nothing is made.
     """
 
-    def __init__(self, path: Path, tables: Sequence[str]) -> None:
+    def __init__(self, path: Path, tables: Sequence[str], make: bool = True) -> None:
         self._lock = threading.RLock()
         self._connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         try:
@@ -30,9 +32,10 @@ class SqliteFile:
                 self._connection.execute(f"PRAGMA {pragma}")
             with self.commit():
                 found = self.rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'sqlite_sequence'")
-                for statement in () if found else tables:
+                made = make and not found
+                for statement in tables if made else ():
                     self.execute(statement)
-            if found and {row[0] for row in found} != set(tables):
+            if not made and {row[0] for row in found} != set(tables):
                 raise ValueError(f"{path.name} holds other tables than ours")
         except BaseException:
             self._connection.close()

@@ -87,8 +87,8 @@ class AnswerDatabase(SqliteFile):
     before. Where a method raises, nothing of it is kept. See `SqliteFile` for the errors.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, _TABLES)
+    def __init__(self, path: Path, make: bool = True) -> None:
+        super().__init__(path, _TABLES, make)
 
     def next_question(self, rater: str, lease_seconds: float) -> Question | None:
         """A question for a rater: the one that was given out last and is not answered, else one that nobody has.

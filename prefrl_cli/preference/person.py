@@ -25,9 +25,10 @@ from prefrl_cli.stats.agreement import reliability
 _TOLD = 0.5  # seconds from one report to the page to the next
 _TAKE_UP = "INSERT INTO seen SELECT id, ? FROM answers WHERE id > ? AND id <= ?"
 _EXPIRE = "UPDATE questions SET expired = ? WHERE answer IS NULL AND expired IS NULL AND since <= ?"
-_AGAIN = """INSERT OR IGNORE INTO questions (seed, number, asked_step, since, hash, first_side, first_clip, second_clip,
+_AGAIN = """INSERT INTO questions (seed, number, asked_step, since, hash, first_side, first_clip, second_clip, parts,
 created, again, repeats) SELECT seed, number, ?, ?, hash, CASE first_side WHEN 'left' THEN 'right' ELSE 'left' END,
-first_clip, second_clip, ?, 0, id FROM questions WHERE again = 1 AND answer IN (SELECT answer FROM seen WHERE step = ?)
+first_clip, second_clip, parts, ?, 0, id FROM questions WHERE again = 1
+AND answer IN (SELECT answer FROM seen WHERE step = ?) ON CONFLICT DO NOTHING
 """
 
 

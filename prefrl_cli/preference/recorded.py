@@ -76,15 +76,15 @@ def label_of(kind: str, first_side: str) -> float:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[AnswerDatabase]:
-    """A database of questions and answers, until the end of the block.
+def opened(path: Path, make: bool = True) -> Iterator[AnswerDatabase]:
+    """A database of questions and answers, until the end of the block; `make` says whether an empty one becomes one.
 
     Raises:
         Failed: where it is one of something else.
         sqlite3.Error: where it cannot be read or written.
     """
     try:
-        database = AnswerDatabase(path)
+        database = AnswerDatabase(path, make)
     except ValueError as problem:
         raise Failed(f"{path}: {problem}") from None
     with contextlib.closing(database):
@@ -116,7 +116,7 @@ def copy_answers(path: Path, to: Path) -> None:
         if not end or (path.parent / f"{path.name}{end}").exists():
             write_whole(to.parent / f"{to.name}{end}", read(path.parent, f"{path.name}{end}", _MOST))
     try:
-        with opened(to) as database:
+        with opened(to, make=False) as database:  # without its log, what was torn off may leave an empty file
             sound = database.rows("PRAGMA quick_check") == [("ok",)] and type(database.fact("reached", -1)) is int
     except (Failed, sqlite3.Error, ValueError):
         sound = False
@@ -204,17 +204,20 @@ class Recorded:
             step: the update.
         """
         width = preferences.steps
-        chosen = [one for one in self._answers if one.step == step]
-        chosen = [one for one in chosen if max(len(one.first.actions), len(one.second.actions)) <= width]
-        if self._bring and chosen:
+        if chosen := self._brought(width, step):
             padded = [[part.padded(width) for part in (one.first, one.second)] for one in chosen]
             both = {name: np.stack([[part[name] for part in pair] for pair in padded]) for name in padded[0][0]}
             tensors = {name: torch.from_numpy(values).to(preferences.used.device) for name, values in both.items()}
             wide = {name: one.expand(len(self._used), *one.shape) for name, one in tensors.items()}
             preferences.ask(Questions(**wide), step)
 
+    def _brought(self, width: int, step: int) -> list[_Answered]:
+        """The answers whose questions are asked at an update, where others have so many steps."""
+        found = [one for one in self._answers if self._bring and one.step == step]
+        return [one for one in found if max(len(one.first.actions), len(one.second.actions)) <= width]
+
     def answer(self, pending: Pending, recent: Store, streams: Streams) -> Answers | None:
-        """Answer what is the same as something that was answered, once for each seed.
+        """Answer what is the same as something that was answered, once for each seed; what was brought comes first.
 
         Args:
             pending: the questions.
@@ -223,6 +226,8 @@ class Recorded:
         """
         new = (pending.number >= self._next).nonzero()[:, 0].tolist()
         self._next = int(pending.number[-1]) + 1
+        own = len(new) - len(self._brought(pending.questions.actions.shape[3], pending.step))
+        new = new[own:] + new[:own]  # a seed's own question may be the same as one that was brought
         number = torch.full((len(self._used), len(new)), -1)
         label, weight = torch.full(number.shape, 0.5), torch.zeros(number.shape)
         questions = arrays(pending.questions)

@@ -94,15 +94,18 @@ def measure(study: Study, folder: Path) -> list[Result]:
     sides = {row.name: _side(row, folder / row.folder) for row in study.rows}
     metrics = columns(study, [side.runs[0] for side in sides.values()])
     headline, found = headline_among(metrics), []
-    pairs = {
-        row.name: pair
-        for row in study.rows
-        if row.baseline in sides and headline and (pair := compare(sides[row.name], sides[row.baseline], headline))
-    }
+    pairs = {}
+    for row in study.rows:  # whose task may be another one, with a range of its own
+        own = headline and metric_of(headline.name, {headline.name: headline} | sides[row.name].runs[0].metrics)
+        if row.baseline in sides and own and (pair := compare(sides[row.name], sides[row.baseline], own)):
+            pairs[row.name] = pair
     pairs = dict(zip(pairs, as_family([*pairs.values()]), strict=True))
     for row in study.rows:
         side = sides[row.name]
-        estimates = {one.name: summarise(side.scores[one.name], one) for one in metrics if one.name in side.scores}
+        known = {one.name: one for one in metrics} | side.runs[0].metrics
+        estimates = {
+            one.name: summarise(side.scores[one.name], known[one.name]) for one in metrics if one.name in side.scores
+        }
         found.append(Result(row, side.runs[0], estimates, pairs.get(row.name)))
     return found
 
