@@ -362,7 +362,7 @@ def only_built(monkeypatch):
     """Runs are checked and built, and not trained."""
     built = []
 
-    def run_job(config, overrides):
+    def run_job(config, overrides, page=None):
         build(config)
         built.append(overrides)
         return "finished"
