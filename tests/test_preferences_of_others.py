@@ -450,7 +450,7 @@ def test_lines_for_trl(capsys):
         (["folder", "b.npz"], "folder: numbers steps of another file; type data=FILE as well"),
         (["a.npz", "b.npz", "segment=3"], "segment=3: has no meaning for a.npz; leave it out"),
         (["a.npz", "b.npz", "segmnt=3"], "segmnt: there is no such option; did you mean segment?"),
-        (["a.npz", "b.npz", "to=csv"], "to=csv: must be one of trl; try to=trl"),
+        (["a.npz", "b.npz", "to=csv"], "to=csv: must be trl; try to=trl"),
         (["there.npz", "no/b.npz"], "there.npz has no 'obs', as Contrastive Preference Learning has"),
     ],
 )

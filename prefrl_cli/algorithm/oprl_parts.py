@@ -60,7 +60,7 @@ def check_parts(
     if getattr(reward_model, "rewards_actions", False) and getattr(shaping, "needs_state_rewards", False):
         raise OptionError("reward_model", "implicit", "rewards steps, not states", "process")
     if not is_finite(env) and queries.centres:
-        raise OptionError("queries", "centres", "needs states that are numbered", "uniform")
+        raise OptionError("queries", "k_center", "needs states that are numbered", "uniform")
     if queries.needs_members and reward_model.members < 2:
         raise OptionError("reward_model.members", 1, "no two disagree", 3)
     if (queries.segment or 0) > env.horizon:
