@@ -51,7 +51,10 @@ TYPED = [
     ("try {}={}", [OPRL, "algorithm.evaluation_episodes=1000000", "num_seeds=1000"]),
     ("try {}={}", [OPRL, "env.size=2"]),
     ("try reward_model={}", ["experiment=cartpole", "reward_model=implicit"]),
-    ("try queries={}", ["experiment=cartpole", "queries=k_center"]),
+    (
+        "try queries={}",
+        [OPRL, "env=pendulum", "policy=separate_actor_critic", "shaping=learned_reward", "queries=k_center"],
+    ),
     ("try policy={}", ["experiment=pendulum", "policy=actor_critic"]),
     ("try of={}", ["experiment=mountain_car", "criterion.of=speed"]),
     ("try workers=1", [OPRL, "num_seeds=2", "workers=2", "device=cuda"]),
@@ -213,8 +216,8 @@ THEN = [
         f"build {FROM_FILE}=answers.npz algorithm.held_out=0.0",
     ),
     (
-        "type {}={}",
-        f"build {OPRL} env=recorded",
+        "try {}={}",
+        "build experiment=reward_from_file env=recorded",
         f"build {FROM_FILE}=answers.npz env=recorded",
     ),
     (
@@ -458,8 +461,8 @@ def test_what_is_typed_then_is_accepted(words, refused, then, made, here, reques
 
     def typed(text):
         command, *arguments = shlex.split(text.replace("MADE", str(made)))
-        name = "prefrl_cli.__main__" if command == "prefrl" else "prefrl_cli.cli.train"
-        return importlib.import_module(name).main(arguments)
+        name = "__main__" if command == "prefrl" else f"cli.{command.replace('build', 'train')}"
+        return importlib.import_module(f"prefrl_cli.{name}").main(arguments)
 
     assert typed(refused) > 0
     line = capsys.readouterr().err.splitlines()[0]
