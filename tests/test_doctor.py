@@ -95,7 +95,7 @@ def test_versions(version, limit, fits):
 def test_what_is_refused(capsys):
     assert main(["run"]) == 2
     said = capsys.readouterr().err
-    assert said == "prefrl-doctor: 'run': takes no argument; see prefrl-doctor --help\n"
+    assert said == "prefrl-doctor: 'run': type env=ID, or nothing; see prefrl-doctor --help\n"
 
 
 def test_help_is_quick_and_fits():

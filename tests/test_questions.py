@@ -124,10 +124,11 @@ def test_ties_alone_leave_the_step_advantage_at_zero() -> None:
 
 
 def test_held_out_ties_do_not_count_whatever_a_tie_is_called() -> None:
-    weights = [
-        direct.configured("oprl_maze", "num_seeds=2", "env.size=4", f"criterion.ties={ties}")._predicted().weights
+    each = [
+        direct.configured("oprl_maze", "num_seeds=2", "env.size=4", f"criterion.ties={ties}")
         for ties in ("second", "first", "equal", "skip")
     ]
+    weights = [one._predicted(one._fresh()).weights for one in each]
     assert 0 < weights[0].mean() < 1
     assert all(torch.equal(weights[0], other) for other in weights[1:])
 
@@ -147,7 +148,7 @@ def test_progress_of_a_failed_segment_is_what_it_gained_itself(gamma: float) -> 
         experiment.update()
     env, criterion = experiment.env, experiment._criterion
     both = experiment._queries.draw(
-        experiment._trajectories, experiment.reward_model, experiment.preferences, experiment.streams
+        100, experiment._trajectories, experiment.reward_model, experiment.preferences, experiment.streams
     )
     scores, seen = criterion(both), myopic_scores(criterion, both, gamma)
     assert seen.unique().numel() > 5

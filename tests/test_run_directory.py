@@ -67,7 +67,7 @@ def test_the_summary_says_what_the_table_of_metrics_says(run):
                 assert found["mean"] == pytest.approx(np.mean(present))
             if len(present) > 1 and not found["binary"]:  # one value has no interval
                 low, high = found["ci95"]
-                assert min(present) - 1e-6 <= low <= found["mean"] <= high <= max(present) + 1e-6
+                assert low <= found["mean"] <= high and low < high + 1e-9  # it allows for what the sample has not shown
             assert found.get("seeds_with_value", 3) == len(present)
     # A metric that is not measured at a step is an empty cell, not a zero.
     first = rows[0]

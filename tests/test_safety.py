@@ -375,5 +375,7 @@ def test_nothing_loads_pickles():
         words = ["pickle.load", "yaml.unsafe", "yaml.full_load", "allow_pickle=True"]
         if path.name == "processes.py":  # a job of a sweep and what it answers, through a pipe to a process of our own
             text = re.sub(r"pickle\.load\((self\._process\.stdout|jobs)\)", "", text)
+        if path.name == "worker.py":  # whether an error can be sent to the process that made this one
+            text = text.replace("pickle.loads(pickle.dumps(problem))", "")
         for word in words:
             assert word not in text, path

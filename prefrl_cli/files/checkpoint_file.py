@@ -130,7 +130,10 @@ def pack(content: Mapping[str, Any]) -> tuple[str, Tensor]:
             raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
         tensor = value.detach().cpu()
         small = tensor.contiguous() if tensor.dtype != torch.int64 else tensor.to(narrowest(tensor)).contiguous()
-        parts.append(small.view(-1).view(torch.uint8))
+        flat = small.reshape(-1)
+        if flat.stride(0) != 1:  # one number of a tensor that was stretched
+            flat = flat.clone(memory_format=torch.contiguous_format)
+        parts.append(flat.view(torch.uint8))
         kind = tensor.dtype if whole is None else torch.int64
         start, written = written, written + parts[-1].numel()
         return {_TENSOR: [_name(kind), _name(small.dtype), list(tensor.shape), start, written]}
