@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
 import json
 import os
 import random
@@ -28,7 +29,7 @@ import prefrl_cli.algorithm.oprl  # noqa: F401  imported here once, for all chil
 from prefrl_cli.cli.reproduce import reproduce
 from prefrl_cli.cli.train import label_page
 from prefrl_cli.config.compose import composed
-from prefrl_cli.label_page.address import kept_address
+from prefrl_cli.label_page.address import ADDRESS_FILE, kept_address
 from prefrl_cli.preference.database import ANSWERS
 from prefrl_cli.preference.recorded import events, opened
 from prefrl_cli.run.directory import STATUS, read_status
@@ -110,7 +111,7 @@ class ScriptedPerson(threading.Thread):
 
     def _call(self, method: str, path: str, given: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """The reply; none where there is no question, or nobody to reply."""
-        address = kept_address(self._folder)
+        address = kept_address(self._folder / ADDRESS_FILE)
         if address is None:
             return None
         url = f"http://127.0.0.1:{address.port}{path}?token={address.token}"
@@ -121,9 +122,11 @@ class ScriptedPerson(threading.Thread):
                 text = reply.read()
                 return json.loads(text) if text else None
         except urllib.error.HTTPError as problem:
+            if problem.code == 503:  # the run is about to end; the same is sent again to the next one
+                return None
             self.refused.append(f"{problem.code} {path}")
             return {} if method == "POST" else None
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             return None
 
 
