@@ -334,6 +334,11 @@ def test_a_token_that_others_could_read_is_not_taken(database, tmp_path):
     assert kept_address(tmp_path / ADDRESS_FILE) is None
 
 
+def test_a_folder_in_the_address_file_s_place_is_no_address(tmp_path):
+    (tmp_path / ADDRESS_FILE).mkdir(mode=0o700)
+    assert kept_address(tmp_path / ADDRESS_FILE) is None
+
+
 def test_a_port_or_host_that_cannot_be_had_is_one_line(server, database, tmp_path):
     (tmp_path / "new").mkdir()
     with pytest.raises(ConfigError, match=rf"teacher.port={server.address.port}: .*; try teacher.port=0"):

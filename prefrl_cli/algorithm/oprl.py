@@ -6,7 +6,6 @@ tutorial's version and one that solves the maze are its parts, not this file.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,8 @@ from prefrl_cli.core.option_types import CountOrZero, Given, Items
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.core.trajectories import Trajectories, standardise, trajectory_fields
+from prefrl_cli.core.trajectories import Trajectories, trajectory_fields
+from prefrl_cli.env.learned import LearnedReward
 from prefrl_cli.env.rollout import play, play_greedily, probabilities
 from prefrl_cli.policy.actor_critic import ActorCritic
 from prefrl_cli.policy.exploration import Exploration
@@ -46,7 +46,7 @@ from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions
 from prefrl_cli.reward_model.reward_update import RewardUpdate
-from prefrl_cli.reward_model.shaping import Shaping
+from prefrl_cli.reward_model.shaping import Shaping, standardised
 
 
 class OPRL:
@@ -166,9 +166,8 @@ class OPRL:
             rewards = self._shaping(trajectories, self.reward_model)
             if not self._shaping.step_weight:
                 return rewards, None
-            mask = trajectories.mask
             steps = self.reward_model.step_rewards(trajectories.states, trajectories.actions)
-            steps = standardise(steps.flatten(1), mask.flatten(1), 1e-6, floor=True).view_as(mask)
+            steps = standardised(steps, trajectories.mask)
             taught = self.preferences.has_strict_preference()[:, None, None]
             return rewards, torch.where(taught, self._shaping.step_weight * steps, 0.0)
 
@@ -230,29 +229,19 @@ class OPRL:
             states=torch.cat([greedy.states[seed, 0, : greedy.lengths[seed, 0]], greedy.last[seed]]).cpu().numpy(),
             questions=self._snapshots.questions(seed),
             returns=self._returns[seed].cpu().numpy(),
-            reward_of=partial(self._reward_of, seed),
+            reward_of=LearnedReward(self, self.streams.seeds[seed]),
         )
         charts = oprl_figures.figures(history, living, goal_steps, self._held_out, self._episodes, outcome)
         return charts | self.env.figures(learned)
-
-    @torch.no_grad()
-    def _reward_of(self, seed: int, states: NDArray[Any], actions: NDArray[Any]) -> NDArray[np.floating]:
-        """One seed's rewards `[K]` of steps."""
-        given = (
-            torch.from_numpy(values).expand(len(self.streams.seeds), *values.shape) for values in (states, actions)
-        )
-        return np.asarray(self.reward_model.step_rewards(*given)[seed].cpu().numpy())
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
         settings = self._episodes, self._policy_update, self._reward_update, self._queries.segment
         policy, reward = feature_rows(self.env, *settings)
-        critic = (
-            {"value": (self.policy.critic, self.policy_optimizer, policy)} if hasattr(self.policy, "critic") else {}
-        )
+        critic = getattr(self.policy, "critic", None)  # where it has a network of its own
         return trained(
             policy=(self.policy, self.policy_optimizer, policy),
-            **critic,
+            **({} if critic is None else {"value": (critic, self.policy_optimizer, policy)}),
             reward_model=(self.reward_model, self.reward_optimizer, reward),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from prefrl_cli.config.messages import TRACEBACK, cause
@@ -53,6 +53,17 @@ def version() -> str:
         return f"prefrl {metadata.version('prefrl')}"
     except metadata.PackageNotFoundError:  # a folder that was only unpacked
         return "prefrl, not installed: of no known version"
+
+
+def told(arguments: Sequence[str], usage: str) -> bool:
+    """Whether `--help` or `--version` was all that was asked for; it is answered then."""
+    if "--help" in arguments or "-h" in arguments:
+        print(usage, end="")
+        return True
+    if "--version" in arguments:
+        print(version())
+        return True
+    return False
 
 
 def run_command(name: str, answer: Callable[[], int], unexpected: int = FAILED) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefrl_cli.cli.command import FAILED, REFUSED, run_command, version
+from prefrl_cli.cli.command import FAILED, REFUSED, run_command, told
 from prefrl_cli.config.overrides import Override, read
 
 USAGE = """\
@@ -82,11 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _examine(arguments: Sequence[str]) -> int:
-    if "--help" in arguments or "-h" in arguments:
-        print(USAGE, end="")
-        return 0
-    if "--version" in arguments:
-        print(version())
+    if told(arguments, USAGE):
         return 0
     typed = {one.option: one for one in map(read, arguments) if one.equals}
     others = [text for text in arguments if not re.fullmatch(r"env(\.\w+)?|allow_targets", read(text).option)]

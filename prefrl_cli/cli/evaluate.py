@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prefrl_cli.cli.command import run_command, version
+from prefrl_cli.cli.command import run_command, told
 from prefrl_cli.config.options import MISSING, Option, check_value
 from prefrl_cli.core.metric import Metric, by_name
 from prefrl_cli.core.option_types import ConfigError, Count, show
@@ -85,11 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(arguments: Sequence[str]) -> int:
-    if "--help" in arguments or "-h" in arguments:
-        print(USAGE, end="")
-        return 0
-    if "--version" in arguments:
-        print(version())
+    if told(arguments, USAGE):
         return 0
     from prefrl_cli.cli.reproduce import is_option
     from prefrl_cli.config.overrides import overrides

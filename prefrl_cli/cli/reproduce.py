@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from prefrl_cli.cli.command import run_command, version
+from prefrl_cli.cli.command import run_command, told
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.texts import shown, typed_path
 from prefrl_cli.run.directory import LONGEST_LINE, in_the_way
@@ -61,13 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(arguments: list[str]) -> int:
-    if "--help" in arguments or "-h" in arguments:
-        print(USAGE, end="")
-        return IDENTICAL
-    if "--version" in arguments:
-        print(version())
-        return IDENTICAL
-    return reproduce(arguments)
+    return IDENTICAL if told(arguments, USAGE) else reproduce(arguments)
 
 
 def reproduce(arguments: Sequence[str]) -> int:

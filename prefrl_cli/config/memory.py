@@ -116,10 +116,8 @@ def _maze(options: Options) -> float:
     width, steps, batch = of("queries.segment") or horizon, of("steps"), of("reward_update.batch")
     episodes, tests = of("algorithm.episodes"), of("algorithm.evaluation_episodes")
     asked = of("queries.questions") * (of("queries.candidates") or 1)
-    kept, answers = (
-        of("algorithm.replay_capacity"),
-        of("reward_update.dataset_capacity"),
-    )  # made whole with the first item
+    # Both are made whole with the first item.
+    kept, answers = of("algorithm.replay_capacity"), of("reward_update.dataset_capacity")
     state_reward = not of("reward_model.beta")  # of states, with LayerNorm; else of actions
     acts = _parameters(states, of("policy.hidden"), of("policy.layers"), _ACTIONS + 1)
     judges = members * _parameters(states, of("reward_model.hidden"), of("reward_model.layers"), _ACTIONS + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -43,12 +44,9 @@ def play(
         )
     env = cast(VectorEnvironment, env)
     space, shape = env.action_space, (episodes, env.horizon)
-    continuous = isinstance(space, Box)
     size = space.shape if isinstance(space, Box) else ()
-    noise = streams.normal(purpose, *shape, *size) if continuous else streams.uniform(purpose, *shape)
-    evenly = streams.uniform(f"{purpose}/explore", *shape, 2) if epsilon and not continuous else None
-    if epsilon and continuous:
-        evenly = streams.uniform(f"{purpose}/explore", *shape, 1 + int(np.prod(size)))
+    noise = streams.normal(purpose, *shape, *size) if isinstance(space, Box) else streams.uniform(purpose, *shape)
+    evenly = streams.uniform(f"{purpose}/explore", *shape, 1 + math.prod(size)) if epsilon else None
 
     def act(observed: Tensor, step: int) -> Tensor:
         taken: Tensor = actor.act(observed).sample(noise[:, :, step])

@@ -50,11 +50,12 @@ def kept_address(path: Path) -> Address | None:
         handle = os.open(path, os.O_RDONLY | NOT_FOLLOWED | NOT_WAITED_FOR)
     except OSError:
         return None
+    found = os.fstat(handle)
+    ours = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o077)
+    if not (stat.S_ISREG(found.st_mode) and ours):
+        os.close(handle)  # a folder cannot even be opened as a file
+        return None
     with open(handle, "rb") as file:
-        found = os.fstat(handle)
-        ours = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o077)
-        if not (stat.S_ISREG(found.st_mode) and ours):
-            return None
         try:
             value = json.loads(file.read(_MOST))
             address = Address(**value)

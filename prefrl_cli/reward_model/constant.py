@@ -55,21 +55,17 @@ class FrozenReward:
         self._content = hashlib.sha256(flat.cpu().numpy().tobytes()).hexdigest()
         self.parameters = Parameters([torch.zeros(len(flat), 1, device=flat.device)])  # which no loss depends on
 
-    def _still(self, rewards: Tensor) -> Tensor:
-        unmoved = 0 * self.parameters.views[0]
-        return rewards + unmoved.view(len(rewards), *[1] * (rewards.ndim - 1))
-
     def __call__(self, states: Tensor) -> Tensor:
         """Rewards `[R, ...]` of states `[R, ...]`."""
         with torch.no_grad():
             rewards = self._learned(states)
-        return self._still(rewards)
+        return _unmoved(rewards, self.parameters)
 
     def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, ...]` of steps."""
         with torch.no_grad():
             rewards = self._learned.step_rewards(states, actions)
-        return self._still(rewards)
+        return _unmoved(rewards, self.parameters)
 
     def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, 1, ...]` of steps: those of all its members together."""
@@ -118,9 +114,8 @@ class ConstantReward:
 
     def __call__(self, states: Tensor) -> Tensor:
         """Rewards `[R, ...]` of states `[R, ...]`."""
-        shape = states.shape[: states.ndim - self._features]
-        unmoved = 0 * self.parameters.views[0]
-        return (self._value + unmoved).view(len(states), *[1] * (len(shape) - 1)).expand(shape)
+        rewards = states.new_full(states.shape[: states.ndim - self._features], self._value, dtype=torch.float32)
+        return _unmoved(rewards, self.parameters)
 
     def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, ...]` of steps."""
@@ -144,3 +139,8 @@ class ConstantReward:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is another model's."""
         check_state(self.state(), state, "reward model")
+
+
+def _unmoved(rewards: Tensor, parameters: Parameters) -> Tensor:
+    """Rewards `[R, ...]` that depend on parameters in name only, so that an optimiser can take its steps."""
+    return rewards + 0 * parameters.views[0].view(len(rewards), *[1] * (rewards.ndim - 1))

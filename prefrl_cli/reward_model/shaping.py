@@ -106,7 +106,7 @@ class LearnedReward:
     def __call__(self, trajectories: Trajectories, process: ProcessReward) -> Tensor:
         """The members' mean rewards `[R, B, T]` of steps, in standard deviations, zero past the end."""
         each = process.member_rewards(trajectories.states, trajectories.actions)  # [R, M, B, T]
-        return _standardised(each, trajectories.mask[:, None]).mean(1)
+        return standardised(each, trajectories.mask[:, None]).mean(1)
 
 
 class EnvironmentReward:
@@ -117,11 +117,11 @@ class EnvironmentReward:
 
     def __call__(self, trajectories: Trajectories, process: ProcessReward) -> Tensor:
         """The environment's rewards `[R, B, T]`, standardised over the batch."""
-        return _standardised(trajectories.rewards, trajectories.mask)
+        return standardised(trajectories.rewards, trajectories.mask)
 
 
-def _standardised(rewards: Tensor, mask: Tensor) -> Tensor:
-    """Rewards `[..., B, T]` in standard deviations of their batch; zero where all are the same."""
+def standardised(rewards: Tensor, mask: Tensor) -> Tensor:
+    """Rewards `[..., B, T]` in standard deviations of their batch; zero where all are the same, and past the end."""
     mask = mask.expand_as(rewards)
     return standardise(rewards.flatten(-2), mask.flatten(-2), 1e-6, floor=True).view_as(rewards)
 

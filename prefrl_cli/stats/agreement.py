@@ -34,7 +34,7 @@ class Answer(Protocol):
 
 
 def share(successes: int, number: int) -> dict[str, Any]:
-    """A share with its 95 % interval (Wilson's): `value`, `ci95` and `number`; None where the number is 0."""
+    """A share with its 95 % interval: `value`, `ci95` (see `share_interval`) and `number`; None where that is 0."""
     if not number:
         return {"value": None, "ci95": [None, None], "number": 0}
     return {"value": successes / number, "ci95": list(share_interval(successes, number)), "number": number}

@@ -64,23 +64,32 @@ def _caption(study: Study, results: Sequence[Result]) -> str:
 
 
 def _points(study: Study, shown: Sequence[Result], metrics: Sequence[Metric]) -> Sheet:
-    """A line a row from the top down, a panel a metric."""
-    names = [textwrap.fill(one.row.name, _LONGEST_NAME) for one in shown]
-    rows = np.arange(len(shown), dtype=np.float64)
-    height = 1.75 + 0.46 * len(shown) + 0.12 * sum(name.count("\n") for name in names)
+    """A line a row from the top down, a panel a metric; each series has panels, and a scale, of its own."""
+    groups = [
+        [one for one in shown if one.row.series == name] for name in dict.fromkeys(one.row.series for one in shown)
+    ]
+    names = [[textwrap.fill(one.row.name, _LONGEST_NAME) for one in group] for group in groups]
+    folds = sum(name.count("\n") for some in names for name in some)
+    height = 1.25 + 0.5 * len(groups) + 0.46 * len(shown) + 0.12 * folds
     sheet = Sheet(figsize=(10.6, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.02))
-    panels = sheet.subplots(1, max(len(metrics), 1), sharey=True, squeeze=False)[0]
+    ratios = {"height_ratios": [len(group) for group in groups]}
+    panels = sheet.subplots(
+        len(groups), max(len(metrics), 1), sharey="row", squeeze=False, gridspec_kw=ratios if len(groups) > 1 else None
+    )
     ladder = study.chart == "ladder"
     baselines = {one.row.baseline for one in shown}
-    for axes, metric in zip(panels, metrics, strict=False):
-        _draw_metric(axes, shown, metric, rows, ladder, set() if ladder else baselines)
-        axes.set_xlabel(_heading(metric))
-    panels[0].set_yticks(rows, names)
-    panels[0].set_ylim(len(shown) - 0.45, -0.55)
-    for axes in panels:
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="y", visible=False)
-        axes.spines["left"].set_visible(False)
+    for group, named, beside in zip(groups, names, panels, strict=True):
+        rows = np.arange(len(group), dtype=np.float64)
+        for axes, metric in zip(beside, metrics, strict=False):
+            _draw_metric(axes, group, metric, rows, ladder, set() if ladder else baselines)
+            if group is groups[-1]:
+                axes.set_xlabel(_heading(metric))
+        beside[0].set_yticks(rows, named)
+        beside[0].set_ylim(len(group) - 0.45, -0.55)
+        for axes in beside:
+            axes.tick_params(axis="y", length=0)
+            axes.grid(axis="y", visible=False)
+            axes.spines["left"].set_visible(False)
     return sheet
 
 

@@ -25,7 +25,7 @@ class Row:
         overrides: what one types to make it.
         baseline: the name of the row it is compared with, if any.
         x: its place on the x axis of a chart of lines.
-        series: the line that it belongs to there.
+        series: the line that it belongs to there; in a chart of points, rows of one series share a scale.
     """
 
     name: str
@@ -94,18 +94,20 @@ def measure(study: Study, folder: Path) -> list[Result]:
     sides = {row.name: _side(row, folder / row.folder) for row in study.rows}
     metrics = columns(study, [side.runs[0] for side in sides.values()])
     headline, found = headline_among(metrics), []
-    pairs = {}
-    for row in study.rows:  # whose task may be another one, with a range of its own
-        own = headline and metric_of(headline.name, {headline.name: headline} | sides[row.name].runs[0].metrics)
-        if row.baseline in sides and own and (pair := compare(sides[row.name], sides[row.baseline], own)):
-            pairs[row.name] = pair
+    # Each row's own: its task may be another one, whose metrics have another range.
+    known = {name: {one.name: one for one in metrics} | side.runs[0].metrics for name, side in sides.items()}
+    pairs = {
+        row.name: pair
+        for row in study.rows
+        if row.baseline in sides
+        and headline
+        and (pair := compare(sides[row.name], sides[row.baseline], known[row.name][headline.name]))
+    }
     pairs = dict(zip(pairs, as_family([*pairs.values()]), strict=True))
     for row in study.rows:
-        side = sides[row.name]
-        known = {one.name: one for one in metrics} | side.runs[0].metrics
-        estimates = {
-            one.name: summarise(side.scores[one.name], known[one.name]) for one in metrics if one.name in side.scores
-        }
+        side, own = sides[row.name], known[row.name]
+        names = [one.name for one in metrics if one.name in side.scores]
+        estimates = {name: summarise(side.scores[name], own[name]) for name in names}
         found.append(Result(row, side.runs[0], estimates, pairs.get(row.name)))
     return found
 
