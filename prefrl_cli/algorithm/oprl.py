@@ -42,6 +42,7 @@ from prefrl_cli.preference.queries import Disagreement, EarlyQuestions, Entropy,
 from prefrl_cli.preference.recorded import Recorded
 from prefrl_cli.preference.teacher import Coin, Teacher
 from prefrl_cli.reward_model.constant import ConstantReward, FrozenReward
+from prefrl_cli.reward_model.exact import TruePotential, TrueStepAdvantage
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions
@@ -70,7 +71,9 @@ class OPRL:
         env: Given[Environment],
         streams: Given[Streams],
         policy: Given[ActorCritic | SeparateActorCritic],
-        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward | FrozenReward],
+        reward_model: Given[
+            ProcessReward | ImplicitReward | ConstantReward | FrozenReward | TruePotential | TrueStepAdvantage
+        ],
         criterion: Given[Return | Progress | Farthest],
         teacher: Given[Teacher | Coin | Person | Recorded],
         queries: Given[UniformTrajectories | EarlyQuestions | Disagreement | Entropy | KCenter],
@@ -168,8 +171,11 @@ class OPRL:
                 return rewards, None
             steps = self.reward_model.step_rewards(trajectories.states, trajectories.actions)
             steps = standardised(steps, trajectories.mask)
+            steps = self._shaping.step_weight * steps
+            if not getattr(self.reward_model, "needs_answers", True):
+                return rewards, steps
             taught = self.preferences.has_strict_preference()[:, None, None]
-            return rewards, torch.where(taught, self._shaping.step_weight * steps, 0.0)
+            return rewards, torch.where(taught, steps, 0.0)
 
     def evaluate(self) -> dict[str, Tensor]:
         """What is known now, `[R]` each; success over the episodes so far."""

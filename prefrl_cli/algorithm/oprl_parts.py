@@ -58,7 +58,8 @@ def check_parts(
     if episodes * (queries.start + 1) < 2:
         raise OptionError("queries.start", queries.start, "no two trajectories are kept then", 1)
     if getattr(reward_model, "rewards_actions", False) and getattr(shaping, "needs_state_rewards", False):
-        raise OptionError("reward_model", "implicit", "rewards steps, not states", "process")
+        name = getattr(reward_model, "choice", "implicit")
+        raise OptionError("reward_model", name, "rewards steps, not states", "process")
     if not is_finite(env) and queries.centres:
         raise OptionError("queries", "k_center", "needs states that are numbered", "uniform")
     if queries.needs_members and reward_model.members < 2:
