@@ -289,3 +289,17 @@ def test_a_chart_of_lines_has_a_line_a_series_near_its_x():
         assert np.allclose(first.get_ydata(), [0.25, 0.35]) and np.allclose(second.get_ydata(), [0.45, 0.55])
         assert np.allclose(first.get_xdata(), [8, 64], rtol=0.05)
         assert (first.get_xdata() < second.get_xdata()).all(), "series at one x stand beside each other"
+
+
+def test_a_row_without_x_is_a_level_across_a_chart_of_lines():
+    rows = [
+        Row("level", "level", (), None, None, "no labels"),
+        *(Row(f"{x}", f"{x}", (), None, x, "a") for x in (8, 64)),
+    ]
+    study, results = made_up("lines", rows)
+    with style():
+        axes = study_chart.chart_sheet(study, results).axes[0]
+        lines = {line.get_label(): line for line in axes.lines}
+        assert list(lines) == ["a", "no labels"] and [text.get_text() for text in axes.get_xticklabels()] == ["8", "64"]
+        assert set(lines["no labels"].get_ydata()) == {0.25} and np.allclose(lines["a"].get_ydata(), [0.35, 0.45])
+        assert list(lines["no labels"].get_xdata()) == [0, 1], "of the whole width"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from prefrl_cli.stats.summary import NOTHING, digits
 from prefrl_cli.study.study import Result, Study, columns, headline_among
 
 _MARKERS = ("o", "s", "^", "D", "v", "X")
+_LEVELS = ("--", ":", "-.")
 _LONGEST_NAME = 36  # letters of a row's name in a line
 _LONGEST_SERIES = 20  # letters of a series' name in a line
 _LEAST_SPAN = 0.1  # the shortest range of a metric's axis, so that a small difference looks small
@@ -139,17 +141,24 @@ def _span(found: np.ndarray, metric: Metric, *, whole: bool) -> tuple[float, flo
 
 
 def _lines(study: Study, shown: Sequence[Result], metrics: Sequence[Metric]) -> Sheet:
-    """A line a series over x, a panel a metric, one legend beside them."""
+    """A line a series over x, a panel a metric, one legend beside them; a row that has no x is a level."""
     sheet = Sheet(figsize=(12.4, 5.0), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.02))
     panels = sheet.subplots(1, max(len(metrics), 1), squeeze=False)[0]
-    places = sorted({one.row.x for one in shown if one.row.x is not None})
-    logarithmic = places[0] > 0 and places[-1] / places[0] >= _LOGARITHMIC_FROM
-    series = list(dict.fromkeys(one.row.series or "" for one in shown))
+    placed = [one for one in shown if one.row.x is not None]
+    places = sorted({one.row.x for one in placed if one.row.x is not None})
+    logarithmic = bool(places) and places[0] > 0 and places[-1] / places[0] >= _LOGARITHMIC_FROM
+    series = list(dict.fromkeys(one.row.series or "" for one in placed))
+    levels = [one for one in shown if one.row.x is None]
     for axes, metric in zip(panels, metrics, strict=False):
         for number, name in enumerate(series):
-            several = sorted((one for one in shown if one.row.series == name), key=lambda one: one.row.x or 0.0)
+            several = sorted((one for one in placed if one.row.series == name), key=lambda one: one.row.x or 0.0)
             moved = _moved(several, number - (len(series) - 1) / 2, places, logarithmic)
             _draw_series(axes, moved, _estimates(several, metric), number, name)
+        for dash, one, (value, low, high) in zip(
+            itertools.cycle(_LEVELS), levels, _estimates(levels, metric), strict=False
+        ):
+            axes.axhspan(low, high, color=GREY, alpha=0.12, linewidth=0)
+            axes.axhline(value, color=GREY, linestyle=dash, linewidth=1.8, label=one.row.series)
         if logarithmic:
             axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(places))
