@@ -272,6 +272,8 @@ def test_a_chart_of_points_shows_every_row_at_its_value(chart):
             ]
             low, high = axes.get_xlim()
             assert all(low <= x <= high for line in axes.lines for x in line.get_xdata())
+            worst = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+            assert np.allclose(worst, [0.1, 0.2, 0.3] if axes is success else [])
         assert [text.get_text() for text in solved.texts] == ["1 of 4", "2 of 4", "3 of 4"]
         assert sheet.get_supxlabel().endswith("1 of 4 rows did not finish.")
 

@@ -59,6 +59,8 @@ def _caption(study: Study, results: Sequence[Result]) -> str:
     seeds = sorted({len(one.run.seeds) for one in results if one.finished})
     number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     words = f"Means over {number} seeds a row, with 95 % intervals."
+    if study.chart != "lines":
+        words += " Hollow: the mean of the worst tenth of them."
     if study.chart == "ladder":
         words += " Each row keeps the changes of those above it."
     left_out = sum(not one.finished for one in results)
@@ -98,21 +100,23 @@ def _points(study: Study, shown: Sequence[Result], metrics: Sequence[Metric]) ->
 def _draw_metric(
     axes: Axes, shown: Sequence[Result], metric: Metric, rows: np.ndarray, ladder: bool, baselines: set[str | None]
 ) -> None:
-    """Each row's point and interval, its value beside the panel."""
-    found = _estimates(shown, metric)
+    """Each row's point and interval, its value beside the panel; of a result its worst tenth too."""
+    found, worst = _estimates(shown, metric), _worst(shown, metric)
     if ladder:  # the line leads the eye down
         there = ~np.isnan(found[:, 0])
         axes.plot(found[there, 0], rows[there], color="#b9b9b9", linewidth=1.6, zorder=1.5)
-    for row, (value, low, high), one in zip(rows, found, shown, strict=True):
+    for row, (value, low, high), least, one in zip(rows, found, worst, shown, strict=True):
         colour = GREY if one.row.name in baselines else COLOURS[0]
         axes.plot([low, high], [row, row], color=colour, linewidth=2.2, solid_capstyle="round", zorder=2)
+        if not np.isnan(least):
+            axes.plot([least], [row], "D", color="white", markersize=6, markeredgecolor=colour, zorder=2.5)
         axes.plot([value], [row], "o", color=colour, markersize=8, markeredgecolor="white", zorder=3)
         words = _share_words(one, metric) if metric.binary else digits(value, high - low)
         axes.annotate(
             words, (1.0, row), xycoords=("axes fraction", "data"), xytext=(8, 0), textcoords="offset points",
             va="center", fontsize=11, color=INK,
         )  # fmt: skip
-    axes.set_xlim(*_span(found, metric, whole=ladder))
+    axes.set_xlim(*_span(np.append(found, worst), metric, whole=ladder))
 
 
 def _heading(metric: Metric) -> str:
@@ -128,6 +132,12 @@ def _estimates(shown: Sequence[Result], metric: Metric) -> np.ndarray:
     """`[N, 3]`: value and both ends of each row; NaN where it has none."""
     found = [one.estimates[metric.name].mean if metric.name in one.estimates else NOTHING for one in shown]
     return np.array(found, dtype=np.float64).reshape(-1, 3)
+
+
+def _worst(shown: Sequence[Result], metric: Metric) -> np.ndarray:
+    """`[N]`: the mean of the worst tenth of each row's seeds, of a result; NaN elsewhere."""
+    told = [one.estimates.get(metric.name) if metric.role == "result" else None for one in shown]
+    return np.array([np.nan if one is None else one.worst_tenth for one in told])
 
 
 def _span(found: np.ndarray, metric: Metric, *, whole: bool) -> tuple[float, float]:
