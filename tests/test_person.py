@@ -189,6 +189,39 @@ def test_questions_are_asked_again_with_the_sides_changed_and_teach_nothing_then
         assert len(page.rows("SELECT 1 FROM questions WHERE repeats IS NOT NULL")) == 1
 
 
+def test_each_answer_is_compared_with_what_the_model_had_guessed_before(tmp_path):
+    with session(tmp_path, "teacher.guess=true") as (algorithm, page):
+        algorithm.update()
+        before = page.rows("SELECT first_side, chance, number FROM questions JOIN guesses ON id = question")
+        pending = algorithm.preferences.pending(0).questions.return_differences(algorithm.reward_model)
+        chances = pending.detach().double().sigmoid().mean(1)[0]
+        assert len(before) == 3 and page.fact("guess") is True
+        assert [chance for _, chance, _ in before] == pytest.approx(chances.tolist())
+        page.execute("UPDATE guesses SET chance = 0.9")  # surer than a model can be by now
+        sides = {number: side for side, _, number in before}
+        for right in (True, False, None):
+            asked, number = page.rows("SELECT id, number FROM questions WHERE answer IS NULL ORDER BY number")[0]
+            agreed = sides[number] if right else "left" if sides[number] == "right" else "right"
+            assert page.answer(asked, agreed if right is not None else "equal", "person", 1.0, f"{right}")
+        algorithm.teacher.report(1, {"success": 0.25})
+        assert page.progress()["curve"][-1] == {"step": 1, "success": 0.25, "guessed": 0.5}
+        model = algorithm.teacher.summary()["model"]
+        assert (model["value"], model["number"], model["last"]["number"]) == (0.5, 2, 2)  # a tie does not count
+
+
+def test_answers_of_an_earlier_version_are_read_and_gone_on_with(tmp_path):
+    with session(tmp_path) as (algorithm, page):
+        algorithm.update()
+        answer(page, "left")
+        page.execute("DROP TABLE guesses")  # which it did not know
+    copy_answers(tmp_path / ANSWERS, tmp_path / "copy.sqlite")
+    with contextlib.closing(AnswerDatabase(tmp_path / ANSWERS)) as page:
+        assert events(page)[0].guess is None and page.rows("SELECT * FROM guesses") == []
+        page.execute("CREATE TABLE more (x)")
+    with pytest.raises(Failed, match="holds other tables than ours"), session(tmp_path):
+        pass
+
+
 def test_the_policy_waits_for_the_first_answers_and_training_for_its_person(tmp_path):
     waited = []
 
@@ -470,7 +503,7 @@ def test_a_person_is_asked_by_one_run_at_a_time(tmp_path, monkeypatch, capsys):
         run_job(composed([*RUN, "teacher=human"]), [])
 
 
-def test_a_port_that_is_taken_ends_the_run_in_a_line(tmp_path, monkeypatch, capsys):
+def test_a_port_that_is_taken_is_told_before_anything_is_written(tmp_path, monkeypatch, capsys):
     import socket
 
     monkeypatch.chdir(tmp_path)
@@ -478,5 +511,7 @@ def test_a_port_that_is_taken_ends_the_run_in_a_line(tmp_path, monkeypatch, caps
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        assert train.main([*RUN, "teacher=human", f"teacher.port={port}", "output_dir=run"]) != 0
-    assert f"teacher.port={port}: cannot be had on 127.0.0.1" in capsys.readouterr().err
+        assert train.main([*RUN, "teacher=human", f"teacher.port={port}", "output_dir=run"]) == 2
+    said = capsys.readouterr().err
+    assert f"teacher.port={port}: cannot be had on 127.0.0.1" in said and said.count("\n") == 1, said
+    assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from prefrl_cli.core.option_types import CountOrZero, Failed, Fraction, Given, Items, Limits, Positive
 from prefrl_cli.core.replay_buffer import Store
@@ -18,10 +19,11 @@ from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Asked
 from prefrl_cli.preference.dataset import Answers, Pending
-from prefrl_cli.preference.questions import Part, arrays, fingerprint, parts
-from prefrl_cli.preference.recorded import Event, events, forget_from, opened
+from prefrl_cli.preference.questions import Model, Part, arrays, fingerprint, parts
+from prefrl_cli.preference.recorded import Event, events, forget_from, lately_guessed, opened
 from prefrl_cli.stats.agreement import reliability
 
+GUESSED = "guessed"  # the share of the newest answers that the model had guessed, among what is reported
 _TOLD = 0.5  # seconds from one report to the page to the next
 _TAKE_UP = "INSERT INTO seen SELECT id, ? FROM answers WHERE id > ? AND id <= ?"
 _EXPIRE = "UPDATE questions SET expired = ? WHERE answer IS NULL AND expired IS NULL AND since <= ?"
@@ -60,6 +62,8 @@ class Person:
         repeat: share of the questions that are asked once more, with the sides changed, to see how reliable the
             answers are; what they are answered then teaches nothing.
         strength: how much a strong preference counts; any other answer counts 1.
+        guess: whether the page says, after an answer, how likely the model had found it.
+        reward_model: guesses each answer when its question is asked.
 
     Attributes:
         ready: whether the policy may be improved.
@@ -81,11 +85,13 @@ class Person:
         expire: Items | None = 10,
         repeat: Fraction = 0.0,
         strength: Positive = 2.0,
+        guess: bool = False,
+        reward_model: Given[Model | None] = None,
     ) -> None:
         self.open, self.host, self.port, self.wait_for = open, host, port, wait_for
         self._env, self._seeds, self._about = env, streams.seeds, fingerprint(env)
         self._questions, self._pace, self._expire = questions, pace, expire
-        self._repeat, self._strength = repeat, strength
+        self._repeat, self._strength, self._guess, self._model = repeat, strength, guess, reward_model
         self._database: AnswerDatabase | None = None
         self._tell: Callable[[str], None] = lambda _: None
         self._pause: Callable[[], None] | None = None
@@ -116,7 +122,7 @@ class Person:
             with opened(path) as database:
                 if database.rows("SELECT ifnull(max(answer), 0) FROM seen")[0][0] < self._newest:
                     raise Failed(f"{path} holds fewer answers than the run has seen; put the run's own back")
-                database.note(budget=budget, seeds=len(self._seeds))
+                database.note(budget=budget, seeds=len(self._seeds), guess=self._guess)
                 database.end_leases()
                 self._database, self._tell, self._pause = database, tell, pause
                 yield database
@@ -153,12 +159,12 @@ class Person:
         self._next = int(pending.number[-1]) + 1
         if self._done or not len(places):
             return
-        questions = arrays(pending.questions)
+        questions, guesses = arrays(pending.questions), self._guesses(pending, places)
         coins = streams.uniform("teacher", len(places), 2).tolist()
         asked = [
-            self._asked(row, int(pending.number[place]), parts(questions, row, place), *coin)
+            self._asked(row, int(pending.number[place]), parts(questions, row, place), *coin)._replace(guess=guess)
             for row, of_seed in enumerate(coins)
-            for place, coin in zip(places.tolist(), of_seed, strict=True)
+            for place, coin, guess in zip(places.tolist(), of_seed, guesses[row], strict=True)
         ]
         if database.ask(asked, pending.step):
             count = forget_from(database, pending.step)
@@ -167,6 +173,15 @@ class Person:
                 f"step {pending.step}: the questions are no longer those that were asked before; {count} answers since"
                 f" then stay in {ANSWERS}, and this run does not learn from them"
             )
+
+    @torch.no_grad()
+    def _guesses(self, pending: Pending, places: Tensor) -> list[list[float | None]]:
+        """The model's chances that the first is preferred, of the questions at these places, a list a seed."""
+        if self._model is None:
+            return [[None] * len(places)] * len(self._seeds)
+        questions = pending.questions.take(places.expand(len(self._seeds), -1))
+        margins = questions.return_differences(self._model).double()  # [R, M, Q]
+        return logsigmoid(margins).exp().mean(1).tolist()
 
     def _asked(self, row: int, number: int, both: tuple[Part, Part], side: float, again: float) -> Asked:
         first, second = (self._env.clip(torch.from_numpy(part.states)) for part in both)
@@ -243,7 +258,8 @@ class Person:
     def report(self, step: int, values: Mapping[str, float]) -> None:
         """Tell the page what was reached at an update."""
         if self._database is not None:
-            self._database.report(step, values)
+            share = lately_guessed(self._database)
+            self._database.report(step, {**values, **({} if share is None else {GUESSED: share})})
 
     def status(self) -> str:
         """How it stands, in a few words; nothing where nobody is asked."""

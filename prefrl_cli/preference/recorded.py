@@ -22,6 +22,7 @@ from prefrl_cli.files.write import write_whole
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Kind
 from prefrl_cli.preference.dataset import Answers, Pending, PreferenceDataset
 from prefrl_cli.preference.questions import Part, Questions, arrays, fingerprint, parts
+from prefrl_cli.stats.agreement import LATELY
 
 _MOST = 1 << 32  # bytes of a database
 
@@ -41,6 +42,7 @@ class Event(NamedTuple):
         given: when, in seconds since 1970.
         step: the update that took it up; none so far.
         undone: whether it was taken back, by whatever came later.
+        guess: the chance that the first is preferred, as the model had it before the answer; none where it said none.
     """
 
     id: int
@@ -55,11 +57,16 @@ class Event(NamedTuple):
     given: float
     step: int | None
     undone: bool
+    guess: float | None
 
 
 _EVENTS = """SELECT a.id, a.answer, ifnull(q.seed, -1), ifnull(q.number, -1), q.first_side, a.strong,
-q.repeats IS NOT NULL, a.rater, a.seconds, a.given, s.step, u.id IS NOT NULL FROM answers a
-LEFT JOIN questions q ON q.id = a.question LEFT JOIN seen s ON s.answer = a.id LEFT JOIN answers u ON u.undoes = a.id"""
+q.repeats IS NOT NULL, a.rater, a.seconds, a.given, s.step, u.id IS NOT NULL, g.chance FROM answers a
+LEFT JOIN questions q ON q.id = a.question LEFT JOIN seen s ON s.answer = a.id LEFT JOIN answers u ON u.undoes = a.id
+LEFT JOIN guesses g ON g.question = q.id"""
+_GUESSED = """SELECT (a.answer = q.first_side) = (g.chance > 0.5) FROM answers a
+JOIN questions q ON q.id = a.question AND q.answer = a.id JOIN guesses g ON g.question = q.id
+WHERE a.answer IN ('left', 'right') AND g.chance != 0.5 ORDER BY a.id DESC LIMIT ?"""
 
 
 def events(database: AnswerDatabase, which: str = "", *values: Any) -> list[Event]:
@@ -68,6 +75,12 @@ def events(database: AnswerDatabase, which: str = "", *values: Any) -> list[Even
         Event(id_, kind, seed, number, label_of(kind, side), *rest)
         for id_, kind, seed, number, side, *rest in database.rows(f"{_EVENTS} {which} ORDER BY a.id", *values)
     ]
+
+
+def lately_guessed(database: AnswerDatabase, most: int = LATELY) -> float | None:
+    """The share of the newest answers that say a side whose side the model had guessed; none before the first."""
+    found = [row[0] for row in database.rows(_GUESSED, most)]
+    return sum(found) / len(found) if found else None
 
 
 def label_of(kind: str, first_side: str) -> float:
