@@ -11,15 +11,16 @@ import direct
 import pytest
 import torch
 
+from prefrl_cli.algorithm.oprl_parts import smoothed
 from prefrl_cli.cli import reproduce, train
 from prefrl_cli.config.compose import composed
 from prefrl_cli.core.option_types import ConfigError, Failed
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.files.checkpoint_file import pack, unpack
 from prefrl_cli.files.read import UnreadableError
+from prefrl_cli.preference.answers.events import copy_answers, events, repeats
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase
 from prefrl_cli.preference.questions import Questions, arrays, parts
-from prefrl_cli.preference.recorded import copy_answers, events
 from prefrl_cli.run.lifecycle import run_job
 
 SMALL = [
@@ -220,6 +221,39 @@ def test_answers_of_an_earlier_version_are_read_and_gone_on_with(tmp_path):
         page.execute("CREATE TABLE more (x)")
     with pytest.raises(Failed, match="holds other tables than ours"), session(tmp_path):
         pass
+
+
+def test_the_loss_is_as_sure_as_the_person_is_reliable(tmp_path):
+    options = ["teacher.repeat=1.0", "loss=soft", "loss.smoothing=measured", "teacher.questions=null"]
+    with session(tmp_path, *options, "queries.questions=6") as (algorithm, page):
+        algorithm.update()
+        for _ in range(4):
+            answer(page, "left")
+        algorithm.update()
+        label = torch.tensor([[1.0, 0.0, 0.5]])
+        parts_ = algorithm._loss, algorithm.teacher, algorithm.preferences
+        assert torch.equal(smoothed(label, *parts_), label) and algorithm.teacher.repeats.tolist() == [[0, 0]]
+        again = page.rows("SELECT id FROM questions WHERE repeats IS NOT NULL ORDER BY id")
+        for (asked,), kind in zip(again, ["left", "right", "equal", "right"], strict=True):
+            page.answer(asked, kind, "person", 1.0, f"again {asked}")
+        assert repeats(page) == {0: (3, 2)} and repeats(page, 1) == {}  # a tie is no flip; the sides were changed
+        algorithm.update()
+        assert algorithm.teacher.repeats.tolist() == [[3, 2]]  # (2 + 2) / (3 + 2) agree, so e = (1 - sqrt(0.6)) / 2
+        assert smoothed(label, *parts_)[0].tolist() == pytest.approx([0.5 + 0.6**0.5 / 2, 0.5 - 0.6**0.5 / 2, 0.5])
+        page.undo("person")
+        page.undo("person")
+        page.undo("person")
+        algorithm.update()
+        assert algorithm.teacher.repeats.tolist() == [[1, 0]]
+        assert repeats(page, 2) == {0: (3, 2)}  # as that update saw it, so that a run repeats
+        state = algorithm.state()
+    with session(tmp_path, *options, "queries.questions=6") as (resumed, _):
+        resumed.restore(unpack(*pack(state), "cpu"))
+        assert resumed.teacher.repeats.tolist() == [[1, 0]]
+        older = {name: value for name, value in resumed.teacher.state().items() if name != "repeats"}
+        resumed.teacher.restore(older)
+    told = learner(f"teacher.file={tmp_path / ANSWERS}", "loss=soft", "loss.smoothing=measured", teacher="recorded")
+    assert told.teacher.repeats.tolist() == [[1, 0]]
 
 
 def test_the_policy_waits_for_the_first_answers_and_training_for_its_person(tmp_path):

@@ -15,7 +15,15 @@ from torch import Tensor
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
 from prefrl_cli.algorithm.algorithm import oprl_metrics
-from prefrl_cli.algorithm.oprl_parts import check_parts, feature_rows, take_answers, teacher_state, updated_state
+from prefrl_cli.algorithm.oprl_parts import (
+    check_measurable,
+    check_parts,
+    feature_rows,
+    smoothed,
+    take_answers,
+    teacher_state,
+    updated_state,
+)
 from prefrl_cli.algorithm.oprl_snapshots import Snapshots
 from prefrl_cli.charts.figures import Figure, History, Learned
 from prefrl_cli.core.environment import Environment, is_finite
@@ -91,6 +99,7 @@ class OPRL:
     ) -> None:
         sizes = (episodes, replay_capacity, evaluation_episodes)
         check_parts(env, reward_model, queries, reward_update, shaping, policy_update, *sizes)
+        check_measurable(loss, teacher)
         self.env, self.streams, self.steps = env, streams, steps
         self.policy, self.reward_model = policy, reward_model
         self._criterion, self.teacher, self._queries, self._reward_update = criterion, teacher, queries, reward_update
@@ -157,8 +166,9 @@ class OPRL:
     def _reward_loss(self, indices: Tensor, mask: Tensor) -> Tensor:
         """The loss `[R, M]` of each member on kept preferences; see `RewardUpdate.fit`."""
         batch = self.preferences.get(indices)
+        label = smoothed(batch.label, self._loss, self.teacher, self.preferences)
         weight = mask.float() * batch.weight
-        return self._loss(batch.return_differences(self.reward_model), batch.label[:, None], weight[:, None])
+        return self._loss(batch.return_differences(self.reward_model), label[:, None], weight[:, None])
 
     def _shape(self, trajectories: Trajectories) -> tuple[Tensor, Tensor | None]:
         """The environment's rewards with the learned process reward worked in, and step advantages, `[R, B, T]`."""

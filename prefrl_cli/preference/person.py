@@ -17,21 +17,22 @@ from prefrl_cli.core.option_types import CountOrZero, Failed, Fraction, Given, I
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
+from prefrl_cli.preference.answers.events import (
+    Event,
+    events,
+    forget_from,
+    lately_guessed,
+    opened,
+    repeats,
+    take_up,
+)
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Asked
 from prefrl_cli.preference.dataset import Answers, Pending
 from prefrl_cli.preference.questions import Model, Part, arrays, fingerprint, parts
-from prefrl_cli.preference.recorded import Event, events, forget_from, lately_guessed, opened
 from prefrl_cli.stats.agreement import reliability
 
 GUESSED = "guessed"  # the share of the newest answers that the model had guessed, among what is reported
 _TOLD = 0.5  # seconds from one report to the page to the next
-_TAKE_UP = "INSERT INTO seen SELECT id, ? FROM answers WHERE id > ? AND id <= ?"
-_EXPIRE = "UPDATE questions SET expired = ? WHERE answer IS NULL AND expired IS NULL AND since <= ?"
-_AGAIN = """INSERT INTO questions (seed, number, asked_step, since, hash, first_side, first_clip, second_clip, parts,
-created, again, repeats) SELECT seed, number, ?, ?, hash, CASE first_side WHEN 'left' THEN 'right' ELSE 'left' END,
-first_clip, second_clip, parts, ?, 0, id FROM questions WHERE again = 1
-AND answer IN (SELECT answer FROM seen WHERE step = ?) ON CONFLICT DO NOTHING
-"""
 
 
 class Shown(Protocol):
@@ -67,6 +68,7 @@ class Person:
 
     Attributes:
         ready: whether the policy may be improved.
+        repeats: of the questions that were asked twice, how many and how many got the same answer, `[R, 2]`.
         undone: the questions `[R, N]` whose earlier answers were taken back by this update, -1 where there is none.
     """
 
@@ -91,11 +93,12 @@ class Person:
         self.open, self.host, self.port, self.wait_for = open, host, port, wait_for
         self._env, self._seeds, self._about = env, streams.seeds, fingerprint(env)
         self._questions, self._pace, self._expire = questions, pace, expire
-        self._repeat, self._strength, self._guess, self._model = repeat, strength, guess, reward_model
+        self.repeat, self._strength, self._guess, self._model = repeat, strength, guess, reward_model
         self._database: AnswerDatabase | None = None
         self._tell: Callable[[str], None] = lambda _: None
         self._pause: Callable[[], None] | None = None
         self.undone: Tensor | None = None
+        self.repeats = torch.zeros(len(self._seeds), 2, dtype=torch.int64)
         self._next, self._newest, self._answered = 0, 0, 0
         self._done, self.ready, self._told = False, wait_for == 0, float("-inf")
 
@@ -148,9 +151,12 @@ class Person:
             self._show(database, recent)
             while self._pause is not None and self._is_ahead(database, step):
                 self._pause()
-            self._take_up(database, step, int(pending.number[0]))
+            take_up(database, step, int(pending.number[0]), self._expire)
         found = events(database, "WHERE s.step = ?", step)
         self.undone = None
+        if found and self.repeat:
+            twice = repeats(database, step)
+            self.repeats = torch.tensor([twice.get(seed, (0, 0)) for seed in self._seeds])
         return self._answers(found, pending) if found else None
 
     def _put(self, database: AnswerDatabase, pending: Pending, streams: Streams) -> None:
@@ -191,7 +197,7 @@ class Person:
             ":".join(part.hash(self._about) for part in both),
             "left" if side < 0.5 else "right",
             (first, second),
-            again < self._repeat,
+            again < self.repeat,
             [{name: values.tolist() for name, values in part._asdict().items()} for part in both],
         )
 
@@ -202,18 +208,6 @@ class Person:
         if self._pace is not None:
             wanted = max(wanted, (step + 1) / self._pace)
         return waiting > 0 and answered < wanted * len(self._seeds) and not database.done
-
-    def _take_up(self, database: AnswerDatabase, step: int, oldest: int) -> None:
-        """Note that this update takes up what came since the last one; questions that are too old wait no more."""
-        newest = database.rows("SELECT ifnull(max(id), 0) FROM answers")[0][0]
-        before = database.rows("SELECT ifnull(max(answer), 0) FROM seen")[0][0]
-        with database.commit(durable=newest > before):  # that nothing came may be forgotten by a power cut
-            database.execute(_TAKE_UP, step, before, newest)
-            if self._expire is not None:
-                database.execute(_EXPIRE, step, step - self._expire)
-            database.execute(f"{_EXPIRE} AND number < ?", step, step, oldest)
-            database.execute(_AGAIN, step, step, time.time(), step)
-            database.set("reached", step)
 
     def _answers(self, found: list[Event], pending: Pending) -> Answers:
         """What these events come to, in the order in which they happened."""
@@ -284,13 +278,16 @@ class Person:
             "answered": self._answered,
             "done": self._done,
             "ready": self.ready,
+            "repeats": self.repeats,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is none."""
-        check_state({"next": int, "newest": int, "answered": int, "done": bool, "ready": bool}, state, "teacher")
+        state = {"repeats": torch.zeros_like(self.repeats), **state}  # older checkpoints have none
+        whole = {"next": int, "newest": int, "answered": int, "done": bool, "ready": bool, "repeats": self.repeats}
+        check_state(whole, state, "teacher")
         self._next, self._newest, self._answered = state["next"], state["newest"], state["answered"]
-        self._done, self.ready = state["done"], state["ready"]
+        self._done, self.ready, self.repeats = state["done"], state["ready"], state["repeats"].cpu()
 
 
 def _padded(rows: Sequence[Sequence[float]], empty: float, device: torch.device) -> Tensor:

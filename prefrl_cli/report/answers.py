@@ -66,9 +66,9 @@ def raters(runs: Iterable[Run]) -> list[Rater]:
     for run in runs:
         for name, one in list(_mapping(run.answers.get("raters")).items())[:_MOST_RATERS]:
             habits = _mapping(one)
-            shares = (_share(habits, kind) for kind in ("left", "equal", "cannot_tell"))
-            times = (_number(habits.get(what)) for what in ("seconds", "drift"))
-            found.append(Rater(run, str(name), _count(habits.get("answers")), *shares, *times))
+            left, equal, cannot_tell = (_share(habits, kind) for kind in ("left", "equal", "cannot_tell"))
+            seconds, drift = _number(habits.get("seconds")), _number(habits.get("drift"))
+            found.append(Rater(run, str(name), _count(habits.get("answers")), left, equal, cannot_tell, seconds, drift))
     return found
 
 

@@ -15,7 +15,7 @@ LATELY = 20  # answers by which it is told how it stands now
 
 
 class Answer(Protocol):
-    """What a rater did; see `prefrl_cli.preference.recorded.Event`."""
+    """What a rater did; see `prefrl_cli.preference.answers.events.Event`."""
 
     @property
     def kind(self) -> str: ...  # noqa: D102
