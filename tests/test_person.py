@@ -6,21 +6,24 @@ import shutil
 import sqlite3
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import direct
+import numpy as np
 import pytest
 import torch
 
 from prefrl_cli.algorithm.oprl_parts import smoothed
 from prefrl_cli.cli import reproduce, train
 from prefrl_cli.config.compose import composed
-from prefrl_cli.core.option_types import ConfigError, Failed
+from prefrl_cli.core.option_types import ConfigError, Failed, OptionError
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.files.checkpoint_file import pack, unpack
 from prefrl_cli.files.read import UnreadableError
 from prefrl_cli.preference.answers.events import copy_answers, events, repeats
+from prefrl_cli.preference.answers.films import Films, _encoded, episode_of
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase
-from prefrl_cli.preference.questions import Questions, arrays, parts
+from prefrl_cli.preference.questions import Part, Questions, arrays, parts
 from prefrl_cli.run.lifecycle import run_job
 
 SMALL = [
@@ -458,6 +461,75 @@ def test_a_strangers_database_runs_nothing_and_is_left_as_it_is(answered, tmp_pa
     with pytest.raises(UnreadableError, match="is damaged"):
         copy_answers(tmp_path / "torn.sqlite", tmp_path / "another.sqlite")
     assert {path.name: path.read_bytes() for path in tmp_path.glob("copy.sqlite*")} == before
+
+
+CART = ["env.horizon=12", "env.solved_return=5", "policy.hidden=4", "reward_model.hidden=4", "num_seeds=2",
+        "algorithm.episodes=3", "queries.budget=8", "queries.first=1.0", "queries.segment=6", "reward_update.batch=4",
+        "reward_update.updates=1", "teacher.pace=null"]  # fmt: skip
+
+
+def test_films_of_an_environment_that_draws_only_itself_are_of_what_is_asked(tmp_path):
+    gymnasium = pytest.importorskip("gymnasium")
+    pytest.importorskip("pygame")
+    learners = [direct.configured("gymnasium", "teacher=human", *CART) for _ in range(2)]
+    algorithm = learners[0]
+    with algorithm.teacher.attached(tmp_path / ANSWERS, 8) as page:
+        algorithm.update()
+        played = gymnasium.make("CartPole-v1", render_mode="rgb_array", max_episode_steps=-1)
+        seen = 0
+        for seed, clips, both in page.rows("SELECT seed, first_clip || '\n' || second_clip, parts FROM questions"):
+            for clip, part in zip(map(json.loads, clips.split("\n")), json.loads(both), strict=True):
+                begun, actions, first = episode_of(Part.of(algorithm.env, **part), seed, algorithm._trajectories)
+                observed, _ = played.reset(seed=begun)
+                frames, states, ends = [played.render()], [observed], False
+                for action in actions:
+                    if not ends:
+                        observed, _, ends, _, _ = played.step(int(action))
+                        frames.append(played.render())
+                    states.append(observed)
+                assert states[first:] == pytest.approx(np.array(part["states"], np.float32))
+                shown = [_encoded(frame) for frame in frames[first:] or frames[-1:]]
+                assert clip == {"kind": "images", "frames": shown}
+                seen += len(clip["frames"]) > 1
+        assert seen > 4 and page.fact("film")["kind"] == "images"
+    learners[1].restore(unpack(*pack(algorithm.state()), "cpu"))
+    newest = [one.teacher.films.of_newest(one._trajectories) for one in learners]
+    assert newest[0] == newest[1] and len(newest[0]["frames"]) > 4
+    oracle = direct.configured("gymnasium", "teacher=oracle", *CART[:-1])
+    oracle.update()
+    assert "started" not in oracle._trajectories.state()["items"]
+
+
+def test_what_cannot_be_drawn_is_told_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    def none(start, actions):
+        yield lambda: None
+
+    for env, reason in ((object(), "draws no pictures"), (SimpleNamespace(played_again=none), "gives a NoneType")):
+        with pytest.raises(OptionError, match=reason):
+            Films(env)
+    gymnasium = pytest.importorskip("gymnasium")
+
+    class Unseen(gymnasium.Env):
+        """It has no pictures."""
+
+        metadata = {"render_modes": []}
+        observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+        action_space = gymnasium.spaces.Discrete(2)
+
+    gymnasium.register("Unseen-v0", entry_point=Unseen)
+    monkeypatch.chdir(tmp_path)
+    options = [
+        "env.id=Unseen-v0",
+        "env.horizon=20",
+        "teacher=human",
+        "teacher.wait_for=0",
+        "teacher.pace=null",
+        "steps=1",
+    ]
+    assert train.main(["experiment=gymnasium", *options]) == 2
+    said = capsys.readouterr().err
+    assert "teacher=human: a person has to see" in said and "try teacher=oracle" in said and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def rational(question):

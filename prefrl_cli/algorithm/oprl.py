@@ -42,6 +42,7 @@ from prefrl_cli.policy.separate_actor_critic import SeparateActorCritic
 from prefrl_cli.policy_update.group_baseline import GroupBaseline
 from prefrl_cli.policy_update.ppo import PPO
 from prefrl_cli.policy_update.replay import Replay
+from prefrl_cli.preference.answers.films import started, started_field
 from prefrl_cli.preference.criterion import Farthest, Progress, Return
 from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies
@@ -108,7 +109,7 @@ class OPRL:
         self.metrics = (*oprl_metrics(getattr(env, "return_range", None)), *policy_update.metrics)
         self._episodes, self._policy_start, self._greedy_episode_every = episodes, policy_start, greedy_episode_every
         self._evaluation_episodes, self._loss = evaluation_episodes, loss or SoftTies()
-        self._trajectories = Store(replay_capacity, len(streams.seeds), trajectory_fields(env))
+        self._trajectories = Store(replay_capacity, len(streams.seeds), trajectory_fields(env) | started_field(teacher))
         kept, budget, width = reward_update.dataset_capacity, queries.budget, queries.segment or env.horizon
         back = getattr(teacher, "takes_back", False)
         self.preferences = PreferenceDataset(env, streams, width, kept, budget, record, back)
@@ -122,7 +123,7 @@ class OPRL:
     def update(self) -> dict[str, Tensor]:
         """Play, ask, fit, improve; the metrics of this update, `[R]` each."""
         step, new = self.step, self._play(self._episodes, self._exploration(self.step), "policy")
-        self._trajectories.add(new.fields())
+        self._trajectories.add(new.fields() | started(self.teacher, self.env, self.streams.device))
         self.reward_model.follow(self.policy)
         with self.streams.idle(self.preferences.has_spent()):
             self._ask(step)
@@ -143,7 +144,8 @@ class OPRL:
             rewards = self._shape(batch)
             metrics |= self._policy_update(self.policy, self.policy_optimizer, batch, *rewards, self.streams)
         if self._greedy_episode_every and step and step % self._greedy_episode_every == 0:
-            self._trajectories.add(self._play(1, 0.0, "policy").fields())
+            greedy = self._play(1, 0.0, "policy").fields()
+            self._trajectories.add(greedy | started(self.teacher, self.env, self.streams.device))
         self._success = torch.cat([self._success, success], 1)
         if not is_finite(self.env):
             self._returns = torch.cat([self._returns, new.returns], 1)

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -17,29 +17,15 @@ from prefrl_cli.core.option_types import CountOrZero, Failed, Fraction, Given, I
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.preference.answers.events import (
-    Event,
-    events,
-    forget_from,
-    lately_guessed,
-    opened,
-    repeats,
-    take_up,
-)
+from prefrl_cli.preference.answers.events import Event, events, forget_from, lately_guessed, opened, repeats, take_up
+from prefrl_cli.preference.answers.films import Films
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Asked
 from prefrl_cli.preference.dataset import Answers, Pending
 from prefrl_cli.preference.questions import Model, Part, arrays, fingerprint, parts
 from prefrl_cli.stats.agreement import reliability
 
 GUESSED = "guessed"  # the share of the newest answers that the model had guessed, among what is reported
-_TOLD = 0.5  # seconds from one report to the page to the next
-
-
-class Shown(Protocol):
-    """An environment that a person can look at."""
-
-    def clip(self, states: Tensor) -> dict[str, Any]:
-        """What is shown of the states `[T + 1, ...]` of an episode or a part of it; see `Asked.clips`."""
+_TOLD, _SHARE = 0.5, 0.05  # seconds from one film of the agent to the next, and the share of the time for it
 
 
 class Person:
@@ -50,7 +36,7 @@ class Person:
     and its question waits again.
 
     Args:
-        env: makes the clips.
+        env: what is asked about, see `Films`.
         streams: gives the seeds.
         open: whether a browser is opened.
         host: that the page listens on; only a loopback host keeps other machines out.
@@ -68,6 +54,7 @@ class Person:
 
     Attributes:
         ready: whether the policy may be improved.
+        films: of what is asked.
         repeats: of the questions that were asked twice, how many and how many got the same answer, `[R, 2]`.
         undone: the questions `[R, N]` whose earlier answers were taken back by this update, -1 where there is none.
     """
@@ -76,7 +63,7 @@ class Person:
 
     def __init__(
         self,
-        env: Given[Shown],
+        env: Given[Any],
         streams: Given[Streams],
         open: bool = True,
         host: str = "127.0.0.1",
@@ -91,7 +78,7 @@ class Person:
         reward_model: Given[Model | None] = None,
     ) -> None:
         self.open, self.host, self.port, self.wait_for = open, host, port, wait_for
-        self._env, self._seeds, self._about = env, streams.seeds, fingerprint(env)
+        self.films, self._seeds, self._about = Films(env), streams.seeds, fingerprint(env)
         self._questions, self._pace, self._expire = questions, pace, expire
         self.repeat, self._strength, self._guess, self._model = repeat, strength, guess, reward_model
         self._database: AnswerDatabase | None = None
@@ -145,7 +132,7 @@ class Person:
         if self._database is None:  # a run that is only built, to see what it would do
             return None
         database, step = self._database, pending.step
-        self._put(database, pending, streams)
+        self._put(database, pending, streams, recent)
         reached = database.fact("reached", -1)
         if step > reached:
             self._show(database, recent)
@@ -159,7 +146,7 @@ class Person:
             self.repeats = torch.tensor([twice.get(seed, (0, 0)) for seed in self._seeds])
         return self._answers(found, pending) if found else None
 
-    def _put(self, database: AnswerDatabase, pending: Pending, streams: Streams) -> None:
+    def _put(self, database: AnswerDatabase, pending: Pending, streams: Streams, recent: Store) -> None:
         """Let the newest questions wait for the person."""
         places = (pending.number >= self._next).nonzero()[: self._questions, 0]
         self._next = int(pending.number[-1]) + 1
@@ -168,9 +155,9 @@ class Person:
         questions, guesses = arrays(pending.questions), self._guesses(pending, places)
         coins = streams.uniform("teacher", len(places), 2).tolist()
         asked = [
-            self._asked(row, int(pending.number[place]), parts(questions, row, place), *coin)._replace(guess=guess)
+            self._asked(row, int(pending.number[place]), parts(questions, row, place), side, again, guess, recent)
             for row, of_seed in enumerate(coins)
-            for place, coin, guess in zip(places.tolist(), of_seed, guesses[row], strict=True)
+            for place, (side, again), guess in zip(places.tolist(), of_seed, guesses[row], strict=True)
         ]
         if database.ask(asked, pending.step):
             count = forget_from(database, pending.step)
@@ -189,8 +176,17 @@ class Person:
         margins = questions.return_differences(self._model).double()  # [R, M, Q]
         return logsigmoid(margins).exp().mean(1).tolist()
 
-    def _asked(self, row: int, number: int, both: tuple[Part, Part], side: float, again: float) -> Asked:
-        first, second = (self._env.clip(torch.from_numpy(part.states)) for part in both)
+    def _asked(
+        self,
+        row: int,
+        number: int,
+        both: tuple[Part, Part],
+        side: float,
+        again: float,
+        guess: float | None,
+        kept: Store,
+    ) -> Asked:
+        first, second = (self.films.of_part(part, row, kept) for part in both)
         return Asked(
             self._seeds[row],
             number,
@@ -199,6 +195,7 @@ class Person:
             (first, second),
             again < self.repeat,
             [{name: values.tolist() for name, values in part._asdict().items()} for part in both],
+            guess,
         )
 
     def _is_ahead(self, database: AnswerDatabase, step: int) -> bool:
@@ -239,15 +236,12 @@ class Person:
         return self._strength if event.strong else 1.0
 
     def _show(self, database: AnswerDatabase, recent: Store) -> None:
-        """Show what the agent does now."""
-        now = time.monotonic()
-        if now < self._told + _TOLD:
+        """Show what the agent does now, and take no more than a small share of the time for it."""
+        began = time.monotonic()
+        if began < self._told:
             return
-        self._told = now
-        newest = recent.get((recent.count - 1).clamp(min=0)[:, None])
-        steps = int(newest["lengths"][0, 0])
-        through = torch.cat([newest["states"][0, 0, :steps], newest["last"][0, :1]])
-        database.note(film=self._env.clip(through))
+        database.note(film=self.films.of_newest(recent))
+        self._told = time.monotonic() + max(_TOLD, (time.monotonic() - began) / _SHARE)
 
     def report(self, step: int, values: Mapping[str, float]) -> None:
         """Tell the page what was reached at an update."""
