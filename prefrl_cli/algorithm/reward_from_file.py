@@ -16,6 +16,7 @@ from torch.nn.functional import logsigmoid
 
 from prefrl_cli.algorithm import oprl_evaluation
 from prefrl_cli.algorithm.algorithm import FILE_METRICS
+from prefrl_cli.algorithm.oprl_parts import check_measurable
 from prefrl_cli.charts.figures import Curves, Figure, History, Line, Panel
 from prefrl_cli.core.environment import Box, Discrete, Environment, is_finite
 from prefrl_cli.core.exactness import Trained, trained
@@ -72,6 +73,7 @@ class RewardFromFile:
     ) -> None:
         self.env, self.streams, self.reward_model, self.steps, self.step = env, streams, reward_model, steps, 0
         self.optimizers, self.metrics = (optimizer,), FILE_METRICS
+        check_measurable(loss, None)  # a file holds each question once
         self._optimizer, self._loss, self._batch, self._discount = optimizer, loss or SoftTies(), batch, discount
         path = EXAMPLE if preferences_file is None else Path(preferences_file)
         data = load(path)

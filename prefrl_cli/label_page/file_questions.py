@@ -12,9 +12,9 @@ import numpy as np
 
 from prefrl_cli.config.group import make
 from prefrl_cli.core.option_types import ConfigError, show
+from prefrl_cli.preference.answers.events import Event, events
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Asked, Side
 from prefrl_cli.preference.questions import Part, fingerprint
-from prefrl_cli.preference.recorded import Event, events
 from prefrl_cli.preference_files.data import PreferenceData
 from prefrl_cli.preference_files.formats import load, save
 
