@@ -14,10 +14,10 @@ from test_label_page import ask, asked
 
 from prefrl_cli.cli import label
 from prefrl_cli.files.lock import LOCK, hold
+from prefrl_cli.files.preferences.data import PreferenceData, stacked
+from prefrl_cli.files.preferences.formats import load, save
 from prefrl_cli.label_page.address import kept_address
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase
-from prefrl_cli.preference_files.data import PreferenceData, stacked
-from prefrl_cli.preference_files.formats import load, save
 
 ABOUT = {"experiment": "oprl_maze", "env.choice": "maze", "env.size": 4, "env.horizon": 8}
 

@@ -25,17 +25,17 @@ from prefrl_cli.core.option_types import Fraction, Given, Items, Limits, OptionE
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.files.preferences.data import PreferenceData
+from prefrl_cli.files.preferences.formats import load
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies, bradley_terry
 from prefrl_cli.preference.questions import Pairs
-from prefrl_cli.preference_files.data import PreferenceData
-from prefrl_cli.preference_files.formats import load
 from prefrl_cli.reward_model.constant import ConstantReward
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions, spearman
 from prefrl_cli.reward_model.reliability_figure import reliability_figure
 
-EXAMPLE = Path(__file__).parents[1] / "preference_files" / "example.npz"
+EXAMPLE = Path(__file__).parents[1] / "files" / "preferences" / "example.npz"
 _STEPS_AT_ONCE = 1 << 14  # of one seed, so that what is in memory does not grow with the file
 _EXAMPLES = 7
 _NO_MATTER = ("env.observation", "env.horizon", "env.time_limit", "env.goal_reward")  # states mean the same

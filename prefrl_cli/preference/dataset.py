@@ -14,8 +14,8 @@ from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import action_field, state_field
+from prefrl_cli.files.preferences.record import Record
 from prefrl_cli.preference.questions import Preferences, Questions
-from prefrl_cli.preference_files.record import Record
 
 
 class Answers(NamedTuple):
