@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class Gymnasium:
 
     Attributes:
         over: whether each episode has come to its end, or was cut off, `[R, B]`.
+        started: what each episode was begun with, by which `played_again` repeats it, `[R, B]`.
 
     Raises:
         ConfigError: where a package is not installed.
@@ -79,12 +80,13 @@ class Gymnasium:
         self.action_space = self._chosen_among()
         self.observation_scale = self._scale(scale)
         self._envs, self.over = [first], np.zeros((1, 1), dtype=np.bool_)
+        self._shown: Any = None
 
     def reset(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
         """Starts `[R, B, F + 1]` of so many environments, each seeded with a number of its own, `[R, B, 1]`."""
         while len(self._envs) < draws[..., 0].size:
             self._envs.append(self._make())
-        self.over = np.zeros(draws.shape[:2], dtype=np.bool_)
+        self.over, self.started = np.zeros(draws.shape[:2], dtype=np.bool_), (draws[..., 0] * 2**32).astype(np.int64)
         state = np.zeros((self.over.size, self._space.shape[0] + 1))
         for number, draw in enumerate(draws.ravel()):
             observed, _ = self._envs[number].reset(seed=int(draw * 2**32))
@@ -136,11 +138,22 @@ class Gymnasium:
         small = 1e-6 * np.maximum(1.0, np.abs(observed))
         return bool(((observed < self._space.low - small) | (observed > self._space.high + small)).any())
 
-    def _make(self) -> Any:
+    def played_again(self, start: int, actions: NDArray[Any]) -> Iterator[Callable[[], Any]]:
+        """What draws an episode of these actions, begun with a number of `started`: at first, and after each action."""
+        self._shown = self._make(render_mode="rgb_array") if self._shown is None else self._shown
+        self._shown.reset(seed=start)
+        yield self._shown.render
+        for action in actions:
+            _, _, ends, cut, _ = self._shown.step(self._action(action))
+            yield self._shown.render
+            if ends or cut:
+                return
+
+    def _make(self, **more: str) -> Any:
         import gymnasium
 
         try:
-            made: Any = gymnasium.make(self._id, max_episode_steps=-1, disable_env_checker=True, **self._kwargs)
+            made: Any = gymnasium.make(self._id, max_episode_steps=-1, disable_env_checker=True, **self._kwargs, **more)
         except gymnasium.error.DependencyNotInstalled as problem:
             raise ConfigError(f"env.id={self._id}: {_first_line(problem)}") from None
         except (gymnasium.error.Error, TypeError, ValueError, AttributeError, AssertionError) as problem:
