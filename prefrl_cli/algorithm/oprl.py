@@ -51,7 +51,7 @@ from prefrl_cli.preference.queries import Disagreement, EarlyQuestions, Entropy,
 from prefrl_cli.preference.recorded import Recorded
 from prefrl_cli.preference.teacher import Coin, Teacher
 from prefrl_cli.reward_model.constant import ConstantReward, FrozenReward
-from prefrl_cli.reward_model.exact import TruePotential, TrueStepAdvantage
+from prefrl_cli.reward_model.exact import TruePotential
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions
@@ -80,9 +80,7 @@ class OPRL:
         env: Given[Environment],
         streams: Given[Streams],
         policy: Given[ActorCritic | SeparateActorCritic],
-        reward_model: Given[
-            ProcessReward | ImplicitReward | ConstantReward | FrozenReward | TruePotential | TrueStepAdvantage
-        ],
+        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward | FrozenReward | TruePotential],
         criterion: Given[Return | Progress | Farthest],
         teacher: Given[Teacher | Coin | Person | Recorded],
         queries: Given[UniformTrajectories | EarlyQuestions | Disagreement | Entropy | KCenter],
@@ -179,15 +177,12 @@ class OPRL:
         """The environment's rewards with the learned process reward worked in, and step advantages, `[R, B, T]`."""
         with torch.no_grad():
             rewards = self._shaping(trajectories, self.reward_model)
-            if not self._shaping.step_weight:
+            if not (weight := self._shaping.step_weight):
                 return rewards, None
             steps = self.reward_model.step_rewards(trajectories.states, trajectories.actions)
-            steps = standardised(steps, trajectories.mask)
-            steps = self._shaping.step_weight * steps
-            if not getattr(self.reward_model, "needs_answers", True):
-                return rewards, steps
-            taught = self.preferences.has_strict_preference()[:, None, None]
-            return rewards, torch.where(taught, steps, 0.0)
+            steps = weight * standardised(steps, trajectories.mask)
+            told = not getattr(self.reward_model, "needs_answers", True)
+            return rewards, torch.where(self.preferences.has_strict_preference()[:, None, None] | told, steps, 0.0)
 
     def evaluate(self) -> dict[str, Tensor]:
         """What is known now, `[R]` each; success over the episodes so far."""
