@@ -38,8 +38,10 @@ SIZES = {
     "reward_from_file": ["steps=8"],
     "gymnasium": [*CONTROL, "env.id=CartPole-v1"],
     "inverted_pendulum": CONTROL,
+    "minigrid": CONTROL,
     **dict.fromkeys(("pendulum", "cartpole", "mountain_car", "acrobot"), CONTROL),
 }
+NEEDED = {"gymnasium": ["gymnasium"], "inverted_pendulum": ["gymnasium", "mujoco"], "minigrid": ["minigrid"]}
 
 
 @pytest.fixture(autouse=True)
@@ -51,9 +53,8 @@ def here(tmp_path, monkeypatch):
 
 def config_of(experiment, *options):
     """A short run of five seeds, which no two workers share evenly."""
-    if experiment in ("gymnasium", "inverted_pendulum"):
-        pytest.importorskip("gymnasium")
-        pytest.importorskip("mujoco")
+    for module in NEEDED.get(experiment, ()):
+        pytest.importorskip(module)
     size = SIZES.get(experiment, ["steps=12", "env.largest=5"])
     steps = int(size[0].removeprefix("steps="))
     every = [f"checkpoint.every={steps // 3}", f"evaluation.every={steps // 3 + 1}"]
