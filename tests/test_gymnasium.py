@@ -308,7 +308,14 @@ def kind(world: Any, x: int, y: int) -> str:
 
 def test_the_world_of_minigrid_is_seen_whole_and_labelled_by_progress() -> None:
     pytest.importorskip("minigrid")
-    algorithm = direct.configured("minigrid", "env.horizon=12", "algorithm.episodes=2", "queries.budget=8", "queries.until=2", "reward_update.first_updates=2")
+    algorithm = direct.configured(
+        "minigrid",
+        "env.horizon=12",
+        "algorithm.episodes=2",
+        "queries.budget=8",
+        "queries.until=2",
+        "reward_update.first_updates=2",
+    )
     assert algorithm.env.observation_space.shape == (8 * 8 * 3 + 4 + 1,)
     algorithm.update()
     taken = algorithm._trajectories.get(torch.zeros(1, 1, dtype=torch.int64))["states"]

@@ -230,7 +230,7 @@ def good_run(tmp_path_factory) -> Path:
 FILES = ("status.json", "config.yaml", "metrics.csv", "summary.json", "environment.json")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=75, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_mutated_runs_never_end_the_report(good_run, tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("bad") / "run"

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from small import CONTROL, SIZES
 
 from prefrl_cli.cli.train import main
 from prefrl_cli.config.choices import choices
@@ -85,8 +86,9 @@ def test_every_experiment_goes_on_exactly(experiment, here, monkeypatch):
 
     monkeypatch.setattr(runner, "draw", figures)
     quick = {"oprl_maze": 4, "tutorial/oprl_maze": 60}.get(experiment, 12)
+    size = SIZES[experiment] if CONTROL[-1] in SIZES.get(experiment, []) else []
     config, overrides = kill_and_resume.config_of(
-        experiment, f"steps={quick}", f"checkpoint.every={quick // 4}", f"evaluation.every={quick // 3}"
+        experiment, *size, f"steps={quick}", f"checkpoint.every={quick // 4}", f"evaluation.every={quick // 3}"
     )
     assert run_or_resume(config, overrides, Path("whole")) == "finished"
     for place, number in (((runner, "due"), 1), ((runner, "due"), quick - 1), ((runner, "draw"), 1)):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from prefrl_cli.core.metric import Metric
 from prefrl_cli.stats.aggregates import count, interquartile_mean, mean, quantiles, worst_tenth
 from prefrl_cli.stats.families import chance_of_difference, chance_text, holm
 from prefrl_cli.stats.intervals import (
@@ -23,6 +24,7 @@ from prefrl_cli.stats.intervals import (
     student,
 )
 from prefrl_cli.stats.resampling import weights
+from prefrl_cli.stats.summary import record
 
 SHARE = (0.0, 1.0)
 
@@ -170,6 +172,16 @@ def test_values_beyond_a_declared_range_widen_it() -> None:
     low, high = mean_interval([0.5, 2.0, 0.5], SHARE)
     assert low < 1.0 < high <= 2.0
     assert np.isnan(mean_interval([0.5, np.inf], SHARE)).all() and np.isnan(mean_interval([0.5, np.inf])).all()
+
+
+def test_no_mean_passes_the_one_end_that_a_metric_has() -> None:
+    """A count of labels has a least value and no largest: Student's interval stops there, and its other end stands."""
+    labels = [0.0, 0.0, 0.0, 30.0]
+    low, high = mean_interval(labels)
+    assert low < 0.0 < high and mean_interval(labels, (0.0, None)) == (0.0, high)
+    assert mean_interval(labels, (None, 30.0)) == (low, min(high, 30.0))
+    assert mean_interval([-1.0, *labels], (0.0, None))[0] == 0.0  # a record of others may hold what cannot be
+    assert record(np.array(labels), Metric("labels_used", low=0.0))["ci95"] == [0.0, high]
 
 
 def test_a_band_is_the_interval_at_each_place() -> None:

@@ -57,6 +57,11 @@ class Metric:
         return (self.low, self.high) == (0.0, 1.0)
 
     @property
+    def ends(self) -> tuple[float | None, float | None]:
+        """Its least and its largest value, as far as it has them."""
+        return self.low, self.high
+
+    @property
     def span(self) -> tuple[float, float] | None:
         """Its range, where it has a least and a largest value."""
         return None if self.low is None or self.high is None else (self.low, self.high)

@@ -73,7 +73,7 @@ def _curves(experiment: Experiment, metric: Metric, title: str = "", *, evaluati
         if curve is not None:
             thin = thinned(curve)
             x = configuration.along(axis, thin.steps)
-            lines.append(Series(place, configuration.name, x, mean_band(thin.values, metric.span)))
+            lines.append(Series(place, configuration.name, x, mean_band(thin.values, metric.ends)))
     if max((len(line.x) for line in lines), default=0) < 2:
         return ""  # a single point is in the table
     y_label = metric.unit or "mean over seeds"
@@ -106,7 +106,7 @@ def _against(experiment: Experiment, metric: Metric, cost: Metric) -> str:
             continue
         x = np.asarray(mean(thinned(paid).values))
         if x[-1] > 0:  # a configuration that takes none has no place here
-            lines.append(Series(place, configuration.name, x, mean_band(thinned(gained).values, metric.span)))
+            lines.append(Series(place, configuration.name, x, mean_band(thinned(gained).values, metric.ends)))
     lines, note = _cut(lines)
     title = f"{_capital(metric.words)} against {cost.words}"
     return chart(title, f"{cost.words} by a seed, mean", metric.unit + note, lines, metric.is_share)

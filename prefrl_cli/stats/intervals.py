@@ -9,7 +9,8 @@
 | probability of improvement | Bayesian bootstrap with a quarter of a seed at each end, on both sides |
 
 `benchmarks/coverage.py` simulates how often each holds the truth, beside what else there is. A few seeds that all did
-well have not shown that none can fail: that is what the ends of the range stand for.
+well have not shown that none can fail: that is what the ends of the range stand for. Where a metric has one end, as
+a count of labels has, the interval of its mean stops there.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from prefrl_cli.stats.aggregates import Array, as_floats, interquartile_mean, me
 from prefrl_cli.stats.resampling import END, RESAMPLES, weights
 
 Span = tuple[float, float] | None
+Ends = tuple[float | None, float | None] | None
 
 _TAILS = (0.025, 0.975)
 _BAND_RESAMPLES = 500  # of a curve: its band is drawn a few pixels high
@@ -38,39 +40,41 @@ class Band(NamedTuple):
     high: Array
 
 
-def mean_interval(scores: ArrayLike, span: Span = None) -> tuple[float, float]:
+def mean_interval(scores: ArrayLike, ends: Ends = None) -> tuple[float, float]:
     """Interval of the mean.
 
     Args:
         scores: `[R]`.
-        span: the least and the largest value that the metric can have, or none.
+        ends: the least and the largest value that the metric can have, as far as it has them.
 
     Returns:
         The two ends; NaN both with fewer than two values, since one seed says nothing about the others, and where one
         is infinite.
     """
-    band = mean_band(present(scores)[None], span, RESAMPLES)
+    band = mean_band(present(scores)[None], ends, RESAMPLES)
     return float(band.low[0]), float(band.high[0])
 
 
-def mean_band(values: Array, span: Span = None, resamples: int = _BAND_RESAMPLES) -> Band:
+def mean_band(values: Array, ends: Ends = None, resamples: int = _BAND_RESAMPLES) -> Band:
     """Mean over the seeds at each place of a curve, with its interval.
 
     Args:
         values: `[N, R]`; NaN where a seed has no value.
-        span: the least and the largest value that the metric can have, or none.
+        ends: the least and the largest value that the metric can have, as far as it has them.
         resamples: where the metric has a range.
     """
     middle, there = np.asarray(mean(values)), ~np.isnan(values)
     number = there.sum(1)
+    least, largest = ends or (None, None)
     with np.errstate(invalid="ignore"):  # infinities
-        if span:
-            low, high = _resampled(values, there, _reaching(values, span), resamples)
+        if least is not None and largest is not None:
+            low, high = _resampled(values, there, _reaching(values, (least, largest)), resamples)
         else:
             spread = np.where(there, values - middle[:, None], 0.0)
             variance = np.square(spread).sum(1) / np.maximum(number - 1, 1)
             half = np.array([student(freedom) for freedom in number - 1]) * np.sqrt(variance / np.maximum(number, 1))
-            low, high = middle - half, middle + half
+            low = np.maximum(middle - half, -np.inf if least is None else least)
+            high = np.minimum(middle + half, np.inf if largest is None else largest)
         none = (number < 2) | ~np.isfinite(middle)
         low, high = np.minimum(low, middle), np.maximum(high, middle)
     return Band(middle, np.where(none, np.nan, low), np.where(none, np.nan, high))

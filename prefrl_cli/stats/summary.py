@@ -57,7 +57,7 @@ class Summary:
         value = float(mean(self.values))
         if self.metric.binary:
             return Estimate(value, *share_interval(round(value * self.seeds), self.seeds))
-        return Estimate(value, *mean_interval(self.values, self.metric.span))
+        return Estimate(value, *mean_interval(self.values, self.metric.ends))
 
     @cached_property
     def iqm(self) -> Estimate:
