@@ -18,7 +18,7 @@ from prefrl_cli.core.environment import Box, is_finite
 from prefrl_cli.core.networks import Network
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.core.streams import PhiloxStreams
-from prefrl_cli.core.trajectories import Trajectories, take_rows, take_steps
+from prefrl_cli.core.trajectories import Trajectories, take_steps
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.env.rollout import play, probabilities, rollout, simulate
 from prefrl_cli.policy.actor_critic import ActorCritic
@@ -137,7 +137,7 @@ def test_tanh_and_its_derivative() -> None:
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_steps_and_rows_are_taken() -> None:
+def test_steps_are_taken() -> None:
     values = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
     places = torch.tensor([[[0, 3], [1, 1], [2, 0]]]).expand(2, -1, -1)
     for row in range(2):
@@ -145,9 +145,6 @@ def test_steps_and_rows_are_taken() -> None:
             expected = values[row, episode, places[row, episode]]
             assert torch.equal(take_steps(values, places)[row, episode], expected)
             assert torch.equal(take_steps(values[..., 0], places)[row, episode], expected[:, 0])
-    rows = torch.tensor([[2, 0], [1, 1]])
-    assert torch.equal(take_rows(values, rows), torch.stack([values[0, rows[0]], values[1, rows[1]]]))
-    assert torch.equal(take_rows(values[..., 0, 0], rows), values[..., 0, 0].gather(1, rows))
 
 
 @pytest.mark.parametrize(("budget", "first", "until"), [(250, 0.25, 32), (100, 1.0, 1), (7, 0.0, 5), (30, 0.5, 2)])

@@ -9,39 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import layer_norm, leaky_relu
 
 from prefrl_cli.core.environment import Box, Discrete
+from prefrl_cli.core.layers.passes import ACTIVATIONS, affine, outputs
 from prefrl_cli.core.streams import Streams
 
 Activation = Literal["relu", "leaky_relu", "tanh"]
 Initialisation = Literal["uniform", "normal"]
 
 
-class _Tanh(torch.autograd.Function):
-    """NumPy's takes a fifth of the time of torch's; a part of a tensor gives the numbers of the whole."""
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor) -> Tensor:
-        outputs = torch.from_numpy(np.tanh(inputs.detach().numpy())) if inputs.device.type == "cpu" else inputs.tanh()
-        ctx.save_for_backward(outputs)
-        return outputs
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return torch.ops.aten.tanh_backward(gradient, *ctx.saved_tensors)  # type: ignore[no-any-return]
-
-
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "leaky_relu": leaky_relu,
-    "tanh": _Tanh.apply,
-}
 _LANE = 16
 # Named overloads: resolving one at every call costs more than the arithmetic of a small layer.
 _leaky_relu = torch.ops.aten.leaky_relu.out
@@ -76,7 +56,7 @@ class Parameters:
 
     def gradient(self, loss: Tensor) -> Tensor:
         """The gradient `[R, P]` of each replica's own loss `[R]`."""
-        gradients = torch.autograd.grad(loss.sum(), self.views)
+        gradients = torch.autograd.grad(loss, self.views, torch.ones_like(loss))
         return torch.cat([*(gradient.flatten(1) for gradient in gradients), self._padding], 1).view(self.flat.shape)
 
 
@@ -113,7 +93,7 @@ class Network:
         zero_head: bool = False,
         members: int = 1,
     ) -> None:
-        self._activation = _ACTIVATIONS[activation]
+        self._activation = ACTIVATIONS[activation]
         self._normalise = normalise
         self.inputs = inputs
         self.sizes = {
@@ -137,18 +117,16 @@ class Network:
 
     def __call__(self, features: Tensor) -> Tensor:
         """Outputs `[R, B, outputs]` of features `[R, B, inputs]`."""
-        weight, bias = self._layers[0][:2]
-        return self._after_first(_affine(bias, features, weight))
+        return outputs(self._activation, features, self._layers)
 
     def table(self) -> Tensor:
         """Outputs `[R, S, outputs]` for all S one-hot inputs: the first layer's product is its own weight."""
-        weight, bias = self._layers[0][:2]
-        return self._after_first(weight + bias)
+        return outputs(self._activation, None, self._layers)
 
     @property
     def has_slope(self) -> bool:
         """Whether `slope` knows its layers: one output after (leaky) ReLU."""
-        known = not self._normalise and self._activation is not _ACTIVATIONS["tanh"]
+        known = not self._normalise and self._activation is not ACTIVATIONS["tanh"]
         return known and len(self._layers) > 1 and self._layers[-1][0].shape[2] == 1
 
     def slope(self, fixed: Tensor, direction: Tensor) -> Callable[[Tensor], Tensor]:
@@ -166,9 +144,9 @@ class Network:
         """
         if not self.has_slope:
             raise ValueError("the slope is carried by hand through relu and leaky_relu layers only")
-        leak = 0.01 if self._activation is leaky_relu else 0.0
+        leak = 0.01 if self._activation is ACTIVATIONS["leaky_relu"] else 0.0
         (first, bias), *middle, (last, _) = [[p.detach() for p in layer] for layer in self._layers]
-        start = _affine(bias, fixed, first)  # [R, B, H]
+        start = affine(bias, fixed, first)  # [R, B, H]
         along = (direction[:, None] * first).sum(1, keepdim=True).expand_as(start).contiguous()
         head = last.transpose(1, 2)  # [R, 1, H]
         rows = start.shape[1]
@@ -184,7 +162,7 @@ class Network:
                 _leaky_relu(here, leak, out=layer.value_in)
                 _leaky_relu_backward(moved, here, leak, False, grad_input=layer.tangent_in)
                 if layer.thin:
-                    layer.both_out.copy_(_affine(layer.bias, layer.both_in, layer.weight))
+                    layer.both_out.copy_(affine(layer.bias, layer.both_in, layer.weight))
                 else:
                     torch.baddbmm(layer.bias, layer.both_in, layer.weight, out=layer.both_out)
                 here, moved = layer.value_out, layer.tangent_out
@@ -193,13 +171,6 @@ class Network:
             return slope
 
         return derivative
-
-    def _after_first(self, hidden: Tensor) -> Tensor:
-        for layer, (weight, bias, *_) in zip(self._layers[:-1], self._layers[1:], strict=True):
-            if self._normalise:
-                hidden = torch.addcmul(layer[3], layer_norm(hidden, hidden.shape[-1:]), layer[2])
-            hidden = _affine(bias, self._activation(hidden), weight)
-        return hidden
 
 
 def share(networks: Sequence[Network], *more: Tensor) -> Parameters:
@@ -227,20 +198,6 @@ class _Members:
 
     def _names(self, purpose: str) -> list[str]:
         return [purpose, *(f"{purpose}/{number}" for number in range(1, self._members))]
-
-
-def _affine(bias: Tensor, features: Tensor, weight: Tensor) -> Tensor:
-    """`features @ weight + bias` for each replica, `[R, B, out]`.
-
-    With one column or row, `baddbmm` of one seed alone sums in another order.
-    """
-    if weight.shape[2] == 1:
-        return (features * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
-    if weight.shape[1] == 1:
-        return features * weight + bias
-    if features.shape[1] == 1:
-        return torch.baddbmm(bias, features.expand(-1, 2, -1), weight)[:, :1]
-    return torch.baddbmm(bias, features, weight)
 
 
 class _SlopeLayer:

@@ -101,14 +101,6 @@ def take_steps(values: Tensor, places: Tensor) -> Tensor:
     return values.gather(axis, index)
 
 
-def take_rows(values: Tensor, places: Tensor) -> Tensor:
-    """Some items of each seed: of values `[R, N, *shape]` those at places `[R, K]`, `[R, K, *shape]`."""
-    if values.ndim == 2:
-        return values.gather(1, places)
-    first = values.shape[1] * torch.arange(len(values), device=values.device)[:, None]
-    return values.flatten(0, 1).index_select(0, (places + first).flatten()).view(*places.shape, *values.shape[2:])
-
-
 def standardise(values: Tensor, mask: Tensor, smallest: float, *, floor: bool = False) -> Tensor:
     """Subtract the mean and divide by the (unbiased) standard deviation over the last axis, where `mask` is 1.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 from prefrl_cli.core.environment import Box, Discrete, TimeLimit
 from prefrl_cli.core.option_types import ConfigError, Given, Limits, Number, OptionError, Plain, Positive
 from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.env.maze_layouts import cells_left
 
 _REGISTERED_BY = {"MiniGrid": "minigrid", "BabyAI": "minigrid", "prefrl": "prefrl_cli.env.gymnasium_registration"}
 _LARGEST_SCALE = 1000.0  # a bound above it says nothing of what is typical
@@ -48,6 +49,7 @@ class Gymnasium:
 
     Attributes:
         over: whether each episode has come to its end, or was cut off, `[R, B]`.
+        started: what each episode was begun with, by which `played_again` repeats it, `[R, B]`.
 
     Raises:
         ConfigError: where a package is not installed.
@@ -86,6 +88,7 @@ class Gymnasium:
         self.action_space = self._chosen_among()
         self.observation_scale = self._scale(scale)
         self._envs, self.over = [first], np.zeros((1, 1), dtype=np.bool_)
+        self._shown: Any = None
         if told:
             self.reset(np.zeros((1, 1, 1)))  # an error where it does not tell
 
@@ -93,9 +96,9 @@ class Gymnasium:
         """Starts `[R, B, F + 1]` of so many environments, each seeded with a number of its own, `[R, B, 1]`."""
         while len(self._envs) < draws[..., 0].size:
             self._envs.append(self._make())
-        self.over = np.zeros(draws.shape[:2], dtype=np.bool_)
+        self.over, self.started = np.zeros(draws.shape[:2], dtype=np.bool_), (draws[..., 0] * 2**32).astype(np.int64)
         state = np.zeros((self.over.size, self.observation_space.shape[0] + 1))
-        self._left: dict[int, NDArray[np.float64]] = {}  # of each environment, by `_cells_left`
+        self._left: dict[int, NDArray[np.float64]] = {}  # of each environment, by `cells_left`
         for number, draw in enumerate(draws.ravel()):
             observed, info = self._envs[number].reset(seed=int(draw * 2**32))
             state[number, :-1] = self._kept(number, observed, info)
@@ -147,13 +150,24 @@ class Gymnasium:
         small = 1e-6 * np.maximum(1.0, np.abs(observed))
         return bool(((observed < self._space.low - small) | (observed > self._space.high + small)).any())
 
-    def _make(self) -> Any:
+    def played_again(self, start: int, actions: NDArray[Any]) -> Iterator[Callable[[], Any]]:
+        """What draws an episode of these actions, begun with a number of `started`: at first, and after each action."""
+        self._shown = self._make(render_mode="rgb_array") if self._shown is None else self._shown
+        self._shown.reset(seed=start)
+        yield self._shown.render
+        for action in actions:
+            _, _, ends, cut, _ = self._shown.step(self._action(action))
+            yield self._shown.render
+            if ends or cut:
+                return
+
+    def _make(self, **more: str) -> Any:
         import gymnasium
 
         owner, name = "minigrid" if _registered_by(self._id) == "minigrid" else "gymnasium", "id"
         found = importlib.import_module(f"{owner}.wrappers")
         try:
-            made: Any = gymnasium.make(self._id, max_episode_steps=-1, disable_env_checker=True, **self._kwargs)
+            made: Any = gymnasium.make(self._id, max_episode_steps=-1, disable_env_checker=True, **self._kwargs, **more)
             name = "wrappers"
             for wrapper in self._wrappers:
                 made = getattr(found, wrapper)(made)
@@ -209,7 +223,7 @@ class Gymnasium:
         world = self._envs[number].unwrapped
         if "progress" in self._told and hasattr(world, "agent_pos"):
             if number not in self._left:
-                self._left[number] = _cells_left(world)
+                self._left[number] = cells_left(world)
             info = {**info, "progress": -self._left[number][tuple(world.agent_pos)]}
         try:
             return np.append(self._flat(observed), [float(info[name]) for name in self._told])
@@ -245,20 +259,6 @@ def _flat_space(space: Any) -> Any:
     except NotImplementedError:
         return None
     return flat if isinstance(flat, spaces.Box) else None
-
-
-def _cells_left(world: Any) -> NDArray[np.float64]:
-    """Cells from each of a world of MiniGrid to its nearest goal, `[width, height]`, through doors but not lava."""
-    places = [[world.grid.get(x, y) for y in range(world.height)] for x in range(world.width)]
-    kinds = np.array([["" if thing is None else thing.type for thing in column] for column in places])
-    free, left = ~np.isin(kinds, ["wall", "lava"]), np.where(kinds == "goal", 0.0, kinds.size)
-    while True:
-        around = np.pad(left, 1, constant_values=kinds.size)
-        nearest = np.minimum.reduce([around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]])
-        nearer = np.where(free, np.minimum(left, nearest + 1), left)
-        if (nearer == left).all():
-            return nearer
-        left = nearer
 
 
 def _register(id: str, allow_targets: Sequence[str]) -> None:

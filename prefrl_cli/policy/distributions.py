@@ -28,8 +28,10 @@ class Categorical(NamedTuple):
 
     def sample(self, uniform: Tensor) -> Tensor:
         """Actions `[R, ...]` from numbers in [0, 1) of that shape, by inverting the distribution function."""
-        below = self.log_probabilities[..., :-1].double().exp().cumsum(-1)
-        return (below <= uniform[..., None]).sum(-1)
+        below = self.log_probabilities[..., :-1].double().exp()
+        if below.shape[-1] == 1:
+            return (below.squeeze(-1) <= uniform).long()
+        return (below.cumsum(-1) <= uniform[..., None]).sum(-1)
 
     def mode(self) -> Tensor:
         """The most probable actions, `[R, ...]`; the lowest number wins a tie."""

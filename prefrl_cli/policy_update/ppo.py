@@ -12,7 +12,7 @@ from prefrl_cli.core.optimizer import Optimizer
 from prefrl_cli.core.option_types import Fraction, NotNegative, Positive, Repeats
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.core.trajectories import Trajectories, standardise, take_rows
+from prefrl_cli.core.trajectories import Trajectories, standardise
 from prefrl_cli.policy_update.advantages import (
     APPROXIMATE_KL,
     ENTROPY,
@@ -128,12 +128,16 @@ class PPO:
         if self.minibatches == 1:
             yield from itertools.repeat((*others, _shares(mask)), self.epochs)
             return
+        first = mask.shape[1] * torch.arange(len(mask), device=mask.device)[:, None]
+        flat = [values.flatten(0, 1) for values in batch]
         for _ in range(self.epochs):
             drawn = streams.uniform("minibatches", mask.shape[1]).where(mask > 0, 1.0)
-            order = drawn.argsort(dim=1, stable=True)  # the steps taken come first
-            for part in range(self.minibatches):
-                index = order[:, part :: self.minibatches]
-                yield *(take_rows(values, index) for values in others), _shares(mask.gather(1, index))
+            order = drawn.argsort(dim=1, stable=True) + first  # the steps taken come first
+            parts = [order[:, number :: self.minibatches].flatten() for number in range(self.minibatches)]
+            index, sizes = torch.cat(parts), [len(part) for part in parts]
+            for some in zip(*(values.index_select(0, index).split(sizes) for values in flat), strict=True):
+                *part, of_part = (values.unflatten(0, (len(mask), -1)) for values in some)
+                yield *part, _shares(of_part)
 
 
 def _shares(mask: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -112,10 +113,14 @@ class Preferences(Pairs):
 
 def differences(rewards: Tensor, lengths: Tensor) -> Tensor:
     """The sum of step rewards `[..., 2, T]` of the first less that of the second, `[...]`, of `lengths` `[..., 2]`."""
-    steps = torch.arange(rewards.shape[-1], device=rewards.device)
-    signs = torch.tensor([[1.0], [-1.0]], device=rewards.device)
+    steps, signs = _steps_and_signs(rewards.shape[-1], rewards.device)
     signed = torch.where(steps < lengths[..., None], signs, 0.0)
     return (rewards * signed).flatten(-2).sum(-1)
+
+
+@lru_cache(maxsize=8)
+def _steps_and_signs(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.arange(width, device=device), torch.tensor([[1.0], [-1.0]], device=device)
 
 
 def segments(whole: Trajectories, first: Tensor, lengths: Tensor, width: int) -> Trajectories:

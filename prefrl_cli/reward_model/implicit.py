@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefrl_cli.core.environment import FiniteEnvironment, is_finite
+from prefrl_cli.core.environment import Discrete, FiniteEnvironment, is_finite
 from prefrl_cli.core.networks import Network, forward, inputs_of, look_up
 from prefrl_cli.core.option_types import Given, Layers, Members, OptionError, Positive, Units
 from prefrl_cli.core.saved_state import check_state
@@ -114,5 +114,7 @@ class ImplicitReward:
         return (logits + self._start if self.members > 1 else logits).log_softmax(-1)
 
     def _logits(self) -> Tensor:
-        logits = forward(self._network, self._all, self._space)[..., :-1]
+        numbered = isinstance(self._space, Discrete)  # then it is the table itself, in order
+        outputs = self._network.table() if numbered else forward(self._network, self._all, self._space)
+        logits = outputs[..., :-1]
         return logits.view(-1, self.members, *logits.shape[1:])

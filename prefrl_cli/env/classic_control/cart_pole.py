@@ -60,7 +60,7 @@ class CartPole(Control):
         return stands.all(-1) & (played.lengths == self.horizon)
 
     def _move(self, state: Numbers, actions: NDArray[Any]) -> Sequence[Numbers]:
-        position, velocity, angle, spin = np.moveaxis(state, -1, 0)
+        position, velocity, angle, spin = (state[..., place] for place in range(4))
         sine, cosine = np.sin(angle), np.cos(angle)
         push = (np.where(actions == 1, 10.0, -10.0) + 0.05 * np.square(spin) * sine) / 1.1
         turn = (9.8 * sine - cosine * push) / (0.5 * (4.0 / 3.0 - 0.1 * np.square(cosine) / 1.1))
@@ -68,7 +68,8 @@ class CartPole(Control):
         velocity, spin = velocity + _SECONDS * (push - 0.05 * turn * cosine / 1.1), spin + _SECONDS * turn
         if not self.fixed_horizon:
             return position, velocity, angle, spin
-        return position, velocity.clip(-_FASTEST, _FASTEST), wrapped_angle(angle), spin.clip(-_FASTEST, _FASTEST)
+        velocity, spin = (np.minimum(np.maximum(one, -_FASTEST), _FASTEST) for one in (velocity, spin))
+        return position, velocity, wrapped_angle(angle), spin
 
     def _is_over(self, state: Numbers) -> Truths:
         return (np.abs(state[..., 0]) > _FARTHEST) | (np.abs(state[..., 2]) > _STEEPEST)

@@ -113,7 +113,9 @@ class Control(ABC):
         """
         if isinstance(self.action_space, Box):
             actions = actions[..., 0].astype(np.float64).clip(self.action_space.low, self.action_space.high)
-        following = np.stack(self._move(state, actions), -1)
+        following = np.empty_like(state)
+        for place, numbers in enumerate(self._move(state, actions)):
+            following[..., place] = numbers
         arrived = self._is_over(following)
         reward = self._reward(state, actions, arrived)
         if not self.fixed_horizon:
@@ -170,7 +172,7 @@ class Control(ABC):
 
 def wrapped_angle(angle: Numbers) -> Numbers:
     """The same angle between -pi and pi; one that lies there already stays the same to the bit."""
-    turns = np.ceil((np.abs(angle) - np.pi) / (2 * np.pi)).clip(0)
+    turns = np.maximum(np.ceil((np.abs(angle) - np.pi) / (2 * np.pi)), 0)
     wrapped: Numbers = angle - np.copysign(turns, angle) * (2 * np.pi)
     return wrapped
 

@@ -1,0 +1,1 @@
+"""The arithmetic of the layers of R networks at once."""
