@@ -312,7 +312,7 @@ def test_the_world_of_minigrid_is_seen_whole_and_labelled_by_progress() -> None:
         "minigrid",
         "env.horizon=12",
         "algorithm.episodes=2",
-        "queries.budget=8",
+        "queries.budget=80",
         "queries.until=2",
         "reward_update.first_updates=2",
     )
