@@ -144,6 +144,21 @@ def test_finished_rows_are_left_alone_and_changed_ones_run_again(started, capsys
     assert yaml.safe_load((STUDY / ".failed/rate-0-3.1/config.yaml").read_text())["optimizer"]["lr"] == 0.3
 
 
+def test_a_row_that_is_older_than_an_option_is_left_alone(started, capsys):
+    """What the record lacks stood at its default then; an option that stands elsewhere now is a change."""
+    assert main(["tiny.yaml", HERE]) == 0
+    kept = STUDY / "rate-0-15" / "config.yaml"
+    whole = yaml.safe_load(kept.read_text())
+    without = {**whole, "optimizer": {name: value for name, value in whole["optimizer"].items() if name != "clip"}}
+    assert len(without["optimizer"]) == len(whole["optimizer"]) - 1
+    kept.write_text(yaml.safe_dump(without))
+    assert main(["tiny.yaml", HERE]) == 0 and len(started) == 2
+    write(rows=[{**TINY["rows"][0], "overrides": ["steps=4", "optimizer.clip=0.5"]}, TINY["rows"][1]])
+    capsys.readouterr()
+    assert main(["tiny.yaml", HERE]) == 0 and len(started) == 3
+    assert "its options have changed (config differs: optimizer.clip nothing -> 0.5)" in capsys.readouterr().err
+
+
 def test_a_failing_row_leaves_the_others_running_and_is_in_the_table(started, capsys):
     bad = {"name": "bad", "overrides": ["experiment=rewardnet_mse", "optimizer=sgd", "optimizer.lr=1e30", "steps=9"]}
     write(rows=[bad, *TINY["rows"]])
