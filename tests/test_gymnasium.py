@@ -207,7 +207,7 @@ def test_what_cannot_be_used_is_one_line(typed: list[str], told: str) -> None:
 
 
 def test_actions_that_are_not_supported() -> None:
-    with pytest.raises(OptionError, match="is acted in by MultiBinary.2.; only Discrete and Box actions are supported"):
+    with pytest.raises(OptionError, match="is acted in by MultiBinary.2., not Discrete or Box actions"):
         Gymnasium("Walk-v0", {"chosen": spaces.MultiBinary(2)}, horizon=3)
 
 
@@ -262,6 +262,9 @@ def test_bounds_are_the_scale_where_there_are_any() -> None:
     high = Gymnasium("CartPole-v1").observation_scale
     assert high[0] == pytest.approx(4.8) and high[1] == 1.0
     assert Gymnasium("CartPole-v1", scale=3.0).observation_scale == (3.0,) * 4
+    assert Gymnasium("CartPole-v1", scale=[1.0, 1.0, 0.2, 2.0]).observation_scale == (1.0, 1.0, 0.2, 2.0)
+    with pytest.raises(OptionError, match=r"scale=\[1.0,2.0\]: CartPole-v1 shows 4 numbers; try scale=1.0"):
+        Gymnasium("CartPole-v1", scale=[1.0, 2.0])
     assert observed(Gymnasium("CartPole-v1")).dtype == np.float32
 
 

@@ -40,7 +40,7 @@ class Gymnasium:
         keys: of an observation that is a dictionary, those that count; none takes all.
         told: what else a criterion may go by, and no network sees: numbers of the environment's `info` by name, such as
             `x_position`; of a world of MiniGrid also `progress`, minus the cells that are left to its goal.
-        scale: networks divide what is observed by it; none takes the bounds of the space, where it has any.
+        scale: networks divide what is observed by it, by each number's own if a list; none takes the space's bounds.
         absorbing: whether an episode that ends goes on to the horizon where it is, earning nothing: an end that comes
             with success or failure would tell the reward to a learner that is handed only labels.
         solved_return: the return from which an episode is a success; none takes the environment's own, else above 0.
@@ -67,7 +67,7 @@ class Gymnasium:
         horizon: Annotated[int, Limits(1, 100_000)] | None = None,
         keys: Sequence[str] | None = None,
         told: Sequence[str] = (),
-        scale: Positive | None = None,
+        scale: Positive | Sequence[Positive] | None = None,
         absorbing: bool = True,
         solved_return: Number | None = None,
         time_limit: TimeLimit = "bootstrap",
@@ -94,8 +94,7 @@ class Gymnasium:
 
     def reset(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
         """Starts `[R, B, F + 1]` of so many environments, each seeded with a number of its own, `[R, B, 1]`."""
-        while len(self._envs) < draws[..., 0].size:
-            self._envs.append(self._make())
+        self._envs += [self._make() for _ in range(draws[..., 0].size - len(self._envs))]
         self.over, self.started = np.zeros(draws.shape[:2], dtype=np.bool_), (draws[..., 0] * 2**32).astype(np.int64)
         state = np.zeros((self.over.size, self.observation_space.shape[0] + 1))
         self._left: dict[int, NDArray[np.float64]] = {}  # of each environment, by `cells_left`
@@ -203,8 +202,7 @@ class Gymnasium:
             return Discrete(int(self._actions.n))
         if isinstance(self._actions, spaces.Box) and np.issubdtype(self._actions.dtype, np.floating):
             return Box(-1.0, 1.0, (math.prod(self._actions.shape),))
-        reason = f"is acted in by {_short(self._actions)}; only Discrete and Box actions are supported"
-        raise OptionError("id", self._id, reason)
+        raise OptionError("id", self._id, f"is acted in by {_short(self._actions)}, not Discrete or Box actions")
 
     def _action(self, chosen: Any) -> Any:
         """An action as the environment takes it."""
@@ -240,11 +238,13 @@ class Gymnasium:
             return np.asarray(observed, np.float64).ravel()
         return np.asarray(spaces.flatten(self._whole, observed), np.float64)
 
-    def _scale(self, typed: float | None) -> tuple[float, ...]:
+    def _scale(self, typed: float | Sequence[float] | None) -> tuple[float, ...]:
         bounds = np.maximum(np.abs(self._space.low), np.abs(self._space.high)).astype(np.float64)
-        told = np.where((bounds > 0) & (bounds <= _LARGEST_SCALE), bounds, 1.0)
-        seen = told.tolist() if typed is None else [typed] * len(told)
-        return (*seen, *[math.inf] * len(self._told))
+        if isinstance(typed, Sequence) and len(typed) != len(bounds):
+            raise OptionError("scale", typed, f"{self._id} shows {len(bounds)} numbers", 1.0)
+        known = np.where((bounds > 0) & (bounds <= _LARGEST_SCALE), bounds, 1.0)
+        seen = np.broadcast_to(known if typed is None else typed, bounds.shape)
+        return (*seen.tolist(), *[math.inf] * len(self._told))
 
 
 def _flat_space(space: Any) -> Any:
