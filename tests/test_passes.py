@@ -1,4 +1,4 @@
-"""The passes that are written out against autograd's: the same bits."""
+"""The passes through a network against an operation at a time by autograd: the same bits."""
 
 from __future__ import annotations
 

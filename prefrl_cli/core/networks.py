@@ -56,7 +56,7 @@ class Parameters:
 
     def gradient(self, loss: Tensor) -> Tensor:
         """The gradient `[R, P]` of each replica's own loss `[R]`."""
-        gradients = torch.autograd.grad(loss, self.views, torch.ones_like(loss))
+        gradients = torch.autograd.grad(loss.sum(), self.views)
         return torch.cat([*(gradient.flatten(1) for gradient in gradients), self._padding], 1).view(self.flat.shape)
 
 

@@ -1,7 +1,8 @@
 """The passes through the layers of R networks, forward and back.
 
-The way back is written out: autograd's operations in its order, so that not a bit differs (`tests/test_passes.py`
-compares them). It saves the engine's calls, and writes activations where their inputs were, and gradients likewise.
+Where NumPy computes the activations, which autograd does not see, the way back is written out: operations of autograd
+in its order, so that not a bit differs (`tests/test_passes.py` compares them). Activations and gradients are written
+over what they come from. Behind other activations autograd finds the way by itself, with no call of Python.
 """
 
 from __future__ import annotations
@@ -13,45 +14,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import leaky_relu
 
 _EPSILON = 1e-5  # of a LayerNorm, as torch has it
 # Named overloads: resolving one at every call costs more than the arithmetic of a small layer.
-_relu_backward = torch.ops.aten.threshold_backward.grad_input
-_leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 _layer_norm = torch.ops.aten.native_layer_norm.default
 _layer_norm_backward = torch.ops.aten.native_layer_norm_backward.default
 
 
-class Activation(NamedTuple):
-    """What stands between two layers.
-
-    Attributes:
-        apply: writes the outputs over the inputs.
-        backward: writes the gradient of the inputs over that of the outputs, given the outputs.
-    """
-
-    apply: Callable[[Tensor], object]
-    backward: Callable[[Tensor, Tensor], object]
-
-
-def _tanh(values: Tensor) -> None:
+def _tanh(values: Tensor) -> Tensor:
     """NumPy's takes a fifth of the time of torch's; a part of a tensor gives the numbers of the whole."""
-    if values.device.type == "cpu":
-        array = values.numpy()
-        np.tanh(array, out=array)
-    else:
-        values.tanh_()
+    if values.device.type != "cpu":
+        return values.tanh_()
+    array = values.numpy()
+    np.tanh(array, out=array)
+    return values
 
 
-ACTIVATIONS = {
-    "relu": Activation(torch.relu_, lambda gradient, out: _relu_backward(gradient, out, 0, grad_input=gradient)),
-    "leaky_relu": Activation(
-        torch.nn.functional.leaky_relu_,
-        lambda gradient, out: _leaky_relu_backward(gradient, out, 0.01, True, grad_input=gradient),
-    ),
-    "tanh": Activation(_tanh, lambda gradient, out: _tanh_backward(gradient, out, grad_input=gradient)),
-}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "leaky_relu": leaky_relu, "tanh": _tanh}
 
 
 class _Kept(NamedTuple):
@@ -66,21 +47,23 @@ class _Kept(NamedTuple):
     normalisation: tuple[Tensor, ...] = ()
 
 
-def outputs(activation: Activation, features: Tensor | None, layers: Sequence[Sequence[Tensor]]) -> Tensor:
+def outputs(
+    activation: Callable[[Tensor], Tensor], features: Tensor | None, layers: Sequence[Sequence[Tensor]]
+) -> Tensor:
     """Outputs `[R, B, outputs]` of R networks.
 
     Args:
-        activation: between the layers.
+        activation: one of `ACTIVATIONS`, between the layers.
         features: `[R, B, inputs]`; none stands for all one-hot vectors in order: the first layer's product is its own
             weight then.
         layers: weight `[R, in, out]` and bias `[R, 1, out]` of each, and the gain and bias `[R, 1, out]` of the
             LayerNorm that stands before the activation, where there is one.
     """
-    if not torch.is_grad_enabled():
+    if activation is not _tanh or not torch.is_grad_enabled():
         return _forward(activation, features, layers)[0]
     parameters = [parameter for layer in layers for parameter in layer]
     sizes = [len(layer) for layer in layers]
-    return _Passes.apply(activation, sizes, features, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+    return _Passes.apply(sizes, features, *parameters)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def affine(bias: Tensor, features: Tensor, weight: Tensor) -> Tensor:
@@ -99,20 +82,18 @@ def affine(bias: Tensor, features: Tensor, weight: Tensor) -> Tensor:
 
 class _Passes(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, activation: Activation, sizes: Sequence[int], features: Tensor | None, *parameters: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, sizes: Sequence[int], features: Tensor | None, *parameters: Tensor) -> Tensor:
         ctx.save_for_backward(features, *parameters)
-        ctx.activation, ctx.sizes = activation, sizes
-        out, ctx.kept = _forward(activation, features, _layers(parameters, sizes))
+        ctx.sizes = sizes
+        out, ctx.kept = _forward(_tanh, features, _layers(parameters, sizes))
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         features, *parameters = ctx.saved_tensors
-        wanted, layers = ctx.needs_input_grad[2], _layers(parameters, ctx.sizes)
-        of_parameters, of_features = _backward(ctx.activation, features, layers, ctx.kept, gradient, wanted)
-        return None, None, of_features if wanted else None, *of_parameters
+        wanted, layers = ctx.needs_input_grad[1], _layers(parameters, ctx.sizes)
+        of_parameters, of_features = _backward(features, layers, ctx.kept, gradient, wanted)
+        return None, of_features if wanted else None, *of_parameters
 
 
 def _layers(parameters: Sequence[Tensor], sizes: Sequence[int]) -> list[list[Tensor]]:
@@ -121,7 +102,7 @@ def _layers(parameters: Sequence[Tensor], sizes: Sequence[int]) -> list[list[Ten
 
 
 def _forward(
-    activation: Activation, features: Tensor | None, layers: Sequence[Sequence[Tensor]]
+    activation: Callable[[Tensor], Tensor], features: Tensor | None, layers: Sequence[Sequence[Tensor]]
 ) -> tuple[Tensor, list[_Kept]]:
     kept = []
     weight, bias, *normalisation = layers[0]
@@ -132,14 +113,13 @@ def _forward(
             gain, shift = normalisation
             normalised = (out, *_layer_norm(out, out.shape[-1:], None, None, _EPSILON))
             out = torch.addcmul(shift, normalised[1], gain)
-        activation.apply(out)
+        out = activation(out)
         kept.append(_Kept(out, normalised))
         out, normalisation = affine(bias, out, weight), following
     return out, kept
 
 
 def _backward(
-    activation: Activation,
     features: Tensor | None,
     layers: Sequence[Sequence[Tensor]],
     kept: Sequence[_Kept],
@@ -153,7 +133,7 @@ def _backward(
         of_these: list[Tensor] = []
         if number < len(kept):
             out, normalised = kept[number]
-            activation.backward(gradient, out)
+            _tanh_backward(gradient, out, grad_input=gradient)
             if normalisation:
                 inputs, before, *moments = normalised
                 of_these = [(gradient * before).sum(1, keepdim=True), gradient.sum(1, keepdim=True)]
