@@ -1,14 +1,19 @@
-"""stable-baselines3's PPO on prefrl's maze with the sparse reward alone: the outside baseline of the results.
+"""stable-baselines3's PPO on the true reward of prefrl's maze and control tasks: the outside baseline of the results.
 
     pip install '.[compare]'
     python benchmarks/compare_sb3.py --size 8 --horizon 60 --episodes 500 --output sb3_8.jsonl
     python benchmarks/compare_sb3.py --size 16 --horizon 120 --episodes 500 --output sb3_16.jsonl
     python benchmarks/compare_sb3.py --size 32 --horizon 240 --episodes 1000 --seeds 0:4 --output sb3_32.jsonl
+    python benchmarks/compare_sb3.py --task pendulum --seeds 0:4 --output sb3_pendulum.jsonl
 
 The learner is untouched; the maze is `prefrl_cli.env.maze.Maze` behind Gymnasium's interface, one-hot, 10 on the goal.
 The budget is counted in episodes, as everywhere in prefrl. A seed is solved if at least 0.9 of the last tenth of its
 episodes reached the goal. One difference is left as it is, to the baseline's good: when the horizon ends an episode,
 stable-baselines3 adds the value of the state it stopped in; prefrl's PPO takes the horizon for an end like any other.
+
+A control task is played for as many steps as in `experiment=TASK`, with the settings that rl-baselines3-zoo has for it.
+Pendulum, MountainCar and Acrobot are Gymnasium's own, of 200 steps, CartPole is prefrl's, which goes on after a fall.
+Where an episode ends with success the baseline sees that end, which prefrl's learner does not; the return is the same.
 
 The output has one line of JSON a seed, written when the seed is done; typed again, seeds that are there are not run
 again. At the end a table row is printed: means with 95 % intervals over all seeds in the file.
@@ -29,6 +34,8 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.stats.intervals import mean_interval, share_interval
@@ -46,6 +53,24 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 SETTINGS = ("size", "horizon", "episodes", "preset")
+CONTROL: dict[str, tuple[str, int, dict[str, Any]]] = {  # environment, steps, and the zoo's settings
+    "pendulum": ("Pendulum-v1", 64_000, {
+        "n_envs": 4, "n_steps": 1024, "gae_lambda": 0.95, "gamma": 0.9, "n_epochs": 10, "ent_coef": 0.0,
+        "learning_rate": 1e-3, "clip_range": 0.2, "use_sde": True, "sde_sample_freq": 4,
+    }),
+    "cartpole": ("prefrl/CartPole-v0", 40_000, {
+        "n_envs": 8, "n_steps": 32, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20,
+        "ent_coef": 0.0, "learning_rate": lambda left: 1e-3 * left, "clip_range": lambda left: 0.2 * left,
+    }),
+    "mountain_car": ("MountainCar-v0", 56_000, {
+        "normalize": True, "n_envs": 16, "n_steps": 16, "gae_lambda": 0.98, "gamma": 0.99, "n_epochs": 4,
+        "ent_coef": 0.0,
+    }),
+    "acrobot": ("Acrobot-v1", 64_000, {
+        "normalize": True, "n_envs": 16, "n_steps": 256, "gae_lambda": 0.94, "gamma": 0.99, "n_epochs": 4,
+        "ent_coef": 0.0,
+    }),
+}  # fmt: skip
 
 
 class MazeEnv(gymnasium.Env[np.ndarray, np.int64]):
@@ -114,12 +139,31 @@ def train(size: int, horizon: int, episodes: int, preset: str, seed: int) -> dic
     }
 
 
+def train_control(task: str, steps: int, seed: int) -> dict[str, Any]:
+    """One seed of a control task: its return over the last tenth of each environment's episodes."""
+    import prefrl_cli.env.gymnasium_registration  # noqa: F401  # for prefrl/CartPole-v0
+
+    torch.set_num_threads(1)
+    id, _, settings = CONTROL[task]
+    settings = dict(settings)
+    count, normalised = settings.pop("n_envs"), settings.pop("normalize", False)
+    limit = {} if id.startswith("prefrl/") else {"max_episode_steps": 200}
+    made = make_vec_env(id, count, seed=seed, env_kwargs=limit)
+    started = time.process_time()
+    model = PPO("MlpPolicy", VecNormalize(made) if normalised else made, seed=seed, device="cpu", **settings)
+    model.learn(steps)
+    seconds = time.process_time() - started
+    returns = [each[-max(1, len(each) // 10) :] for each in made.env_method("get_episode_rewards") if each]
+    last = float(np.mean(np.concatenate(returns)))
+    return {"task": task, "steps": steps, "seed": seed, "return_last": last, "seconds": round(seconds, 1)}
+
+
 def recorded(path: Path, settings: dict[str, Any]) -> dict[int, dict[str, Any]]:
     """The seeds that are there already; one file holds one setting only."""
     lines = path.read_text().splitlines() if path.exists() else []
     records = [json.loads(line) for line in lines]
     for record in records:
-        there = {name: record[name] for name in SETTINGS}
+        there = {name: record.get(name) for name in settings}
         if there != settings:
             raise SystemExit(f"{path} holds runs of {there}, not of {settings}; give another --output")
     return {record["seed"]: record for record in records}
@@ -140,7 +184,9 @@ def seed_range(text: str) -> list[int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="stable-baselines3's PPO on prefrl's maze")
+    parser = argparse.ArgumentParser(description="stable-baselines3's PPO on prefrl's maze and control tasks")
+    parser.add_argument("--task", choices=sorted(CONTROL), help="a control task instead of the maze")
+    parser.add_argument("--steps", type=int, help="of a control task; by default as many as in prefrl's experiment")
     parser.add_argument("--size", type=int, default=8)
     parser.add_argument("--horizon", type=int, default=60)
     parser.add_argument("--episodes", type=int, default=500)
@@ -152,19 +198,31 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.size, options.horizon, options.episodes, options.seeds = 4, 30, 12, [0, 1]
+        options.steps = 512
     if options.output is None:
         parser.error("which file? type --output FILE")
-    settings = {name: getattr(options, name) for name in SETTINGS}
+    if options.task:
+        job, settings = train_control, {"task": options.task, "steps": options.steps or CONTROL[options.task][1]}
+    else:
+        job, settings = train, {name: getattr(options, name) for name in SETTINGS}
     done = recorded(options.output, settings)
     missing = [seed for seed in options.seeds if seed not in done]
     with ProcessPoolExecutor(options.jobs) as pool, options.output.open("a") as output:
-        for future in as_completed([pool.submit(train, **settings, seed=seed) for seed in missing]):
+        for future in as_completed([pool.submit(job, **settings, seed=seed) for seed in missing]):
             record = future.result()
             done[record["seed"]] = record
             print(json.dumps(record), file=output, flush=True)
-            print(f"seed {record['seed']:4d}  last tenth {record['success_last']:.2f}  "
-                  f"all {record['success_mean']:.2f}  {record['seconds']:.0f} s", flush=True)  # fmt: skip
+            figures = ("return_last",) if options.task else ("success_last", "success_mean")
+            shown = "  ".join(f"{name} {record[name]:.2f}" for name in figures)
+            print(f"seed {record['seed']:4d}  {shown}  {record['seconds']:.0f} s", flush=True)
     records = list(done.values())
+    if options.task:
+        last, seconds = (np.array([record[name] for record in records]) for name in ("return_last", "seconds"))
+        print("| task | steps | seeds | last return: median | mean | worst | CPU seconds a seed |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
+        print(f"| {options.task} | {settings['steps']:,} | {len(last)} | {np.median(last):.0f} | {last.mean():.0f} "
+              f"| {last.min():.0f} | {seconds.mean():.1f} |")  # fmt: skip
+        return
     print("| maze | episodes | stable-baselines3 PPO | seeds | solved | success over all episodes |")
     print("| --- | --- | --- | --- | --- | --- |")
     print(

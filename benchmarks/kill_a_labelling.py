@@ -30,8 +30,8 @@ from prefrl_cli.cli.reproduce import reproduce
 from prefrl_cli.cli.train import label_page
 from prefrl_cli.config.compose import composed
 from prefrl_cli.label_page.address import ADDRESS_FILE, kept_address
+from prefrl_cli.preference.answers.events import events, opened
 from prefrl_cli.preference.database import ANSWERS
-from prefrl_cli.preference.recorded import events, opened
 from prefrl_cli.run.directory import STATUS, read_status
 from prefrl_cli.run.lifecycle import resume_run, run_job
 

@@ -68,6 +68,8 @@ def results() -> str:
 def _between(page: str, name: str, change: Callable[[str], str]) -> str:
     """The page with what stands between the markers of a name changed."""
     begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
+    if begin not in page or end not in page:
+        raise SystemExit(f"a page needs the lines {begin.strip()} and {end.strip()}, with one between them")
     before, _, rest = page.partition(begin)
     inside, _, after = rest.partition(end)
     return f"{before}{begin}{change(inside)}{end}{after}"

@@ -12,5 +12,7 @@ SIZES = {
     "reward_from_file": ["steps=8"],
     "gymnasium": [*CONTROL, "env.id=CartPole-v1"],
     "inverted_pendulum": CONTROL,
+    "minigrid": CONTROL,
     **dict.fromkeys(("pendulum", "cartpole", "mountain_car", "acrobot"), CONTROL),
 }
+NEEDED = {"gymnasium": ["gymnasium"], "inverted_pendulum": ["gymnasium", "mujoco"], "minigrid": ["minigrid"]}  # modules

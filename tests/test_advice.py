@@ -15,7 +15,7 @@ import yaml
 from prefrl_cli.cli import train
 from prefrl_cli.config import messages
 from prefrl_cli.config.build import build
-from prefrl_cli.preference_files import formats
+from prefrl_cli.files.preferences import formats
 from prefrl_cli.run import lifecycle, runner
 
 PACKAGE = Path(train.__file__).parents[1]

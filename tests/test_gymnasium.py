@@ -16,9 +16,12 @@ from prefrl_cli.cli import doctor
 from prefrl_cli.core.environment import Box, Discrete
 from prefrl_cli.core.option_types import ConfigError, OptionError
 from prefrl_cli.core.streams import PhiloxStreams
+from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.env.gymnasium import Gymnasium
 from prefrl_cli.env.rollout import play
 from prefrl_cli.policy.separate_actor_critic import SeparateActorCritic
+from prefrl_cli.preference.criterion import Farthest
+from prefrl_cli.reward_model.explicit import ProcessReward
 
 gymnasium = pytest.importorskip("gymnasium")
 spaces = gymnasium.spaces
@@ -36,13 +39,14 @@ class Walk(gymnasium.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         self.steps, self.start = 0, float(self.np_random.integers(1000))
-        return self.seen(), {}
+        return self.seen(), {"height": -self.start, "word": "up"}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.steps += 1
         self.action = action
+        info = {"height": -self.start - self.steps, "word": "up"}
         reward = float(np.sum(action)) if self.steps <= min(self._ends, self._cuts) else -1000.0  # never to be seen
-        return self.seen(), reward, self.steps >= self._ends, self.steps >= self._cuts, {}
+        return self.seen(), reward, self.steps >= self._ends, self.steps >= self._cuts, info
 
     def seen(self) -> Any:
         if isinstance(self.observation_space, spaces.Box):
@@ -183,6 +187,15 @@ def test_a_dictionary_may_be_taken_in_part() -> None:
         (["env.id=Walk-v0"], "env.horizon=null: Walk-v0 has no time limit of its own; try env.horizon=200"),
         (["env.kwargs={size: 3}"], "env.kwargs={size:3}: "),
         (["env.kwargs=3"], "env.kwargs=3: must be names and values, such as {size: 8}"),
+        (
+            ["env.told=[depth]", "env.id=Walk-v0", "env.horizon=3"],
+            "env.told=[depth]: Walk-v0 tells no such number; try env.told=[height]",
+        ),
+        (
+            ["env.told=[word]", "env.id=Walk-v0", "env.horizon=3"],
+            "env.told=[word]: Walk-v0 tells no such number; try env.told=[height]",
+        ),
+        (["env.wrappers=[Nope]"], "env.wrappers=[Nope]: module 'gymnasium.wrappers' has no attribute 'Nope'"),
         (["env.id=os:X-v0"], "env.id=os:X-v0: imports code of yours; type 'allow_targets=[os]' too"),
         (["env.id=nowhere:X-v0", "allow_targets=[nowhere]"], "env.id=nowhere:X-v0: nowhere cannot be imported (No mod"),
     ],
@@ -194,7 +207,7 @@ def test_what_cannot_be_used_is_one_line(typed: list[str], told: str) -> None:
 
 
 def test_actions_that_are_not_supported() -> None:
-    with pytest.raises(OptionError, match="is acted in by MultiBinary.2.; only Discrete and Box actions are supported"):
+    with pytest.raises(OptionError, match="is acted in by MultiBinary.2., not Discrete or Box actions"):
         Gymnasium("Walk-v0", {"chosen": spaces.MultiBinary(2)}, horizon=3)
 
 
@@ -249,4 +262,66 @@ def test_bounds_are_the_scale_where_there_are_any() -> None:
     high = Gymnasium("CartPole-v1").observation_scale
     assert high[0] == pytest.approx(4.8) and high[1] == 1.0
     assert Gymnasium("CartPole-v1", scale=3.0).observation_scale == (3.0,) * 4
+    assert Gymnasium("CartPole-v1", scale=[1.0, 1.0, 0.2, 2.0]).observation_scale == (1.0, 1.0, 0.2, 2.0)
+    with pytest.raises(OptionError, match=r"scale=\[1.0,2.0\]: CartPole-v1 shows 4 numbers; try scale=1.0"):
+        Gymnasium("CartPole-v1", scale=[1.0, 2.0])
     assert observed(Gymnasium("CartPole-v1")).dtype == np.float32
+
+
+def test_what_is_told_reaches_the_criterion_and_no_network() -> None:
+    env = Gymnasium("Walk-v0", {"ends": 6}, told=["height"], horizon=9)
+    found = played(env, [4, 5])
+    height = -found["states"][..., 0] - found["states"][..., 1]
+    assert torch.equal(env.diagnostics(found["states"])["height"], height) and (height < 0).all()
+    trajectories = Trajectories(**found)
+    assert torch.equal(Farthest(env, "height")(trajectories), height[..., 0])  # it falls, and stays where it ends
+    streams = PhiloxStreams([4, 5])
+    policy, reward = SeparateActorCritic(env, streams, hidden=4), ProcessReward(env, streams, hidden=4)
+    other = found["states"].clone()
+    other[..., -1] = 7.0
+    assert torch.equal(policy.act(other).log_probabilities, policy.act(found["states"]).log_probabilities)
+    assert torch.equal(reward(other), reward(found["states"]))
+    other[..., 0] += 1
+    assert not torch.equal(reward(other), reward(found["states"]))
+
+
+@pytest.mark.parametrize("name", ["MiniGrid-Empty-8x8-v0", "MiniGrid-FourRooms-v0", "MiniGrid-LavaGapS5-v0"])
+def test_cells_are_counted_on_the_shortest_way_to_the_goal(name: str) -> None:
+    pytest.importorskip("minigrid")
+    env = Gymnasium(name, told=["progress"], keys=["image"], horizon=9)
+    state = env.reset(np.array([[[0.1], [0.6]]]))
+    told = env.diagnostics(torch.from_numpy(env.observe(state)))["progress"]
+    for number, made in enumerate(env._envs):
+        world = made.unwrapped
+        goals = [(x, y) for x in range(world.width) for y in range(world.height) if kind(world, x, y) == "goal"]
+        steps, border = 0, {tuple(world.agent_pos)}
+        seen = set(border)
+        while not border & set(goals):  # outwards from the agent, where the environment goes inwards from the goal
+            steps += 1
+            around = {(x + i, y + j) for x, y in border for i, j in ((0, 1), (1, 0), (0, -1), (-1, 0))}
+            border = {place for place in around - seen if kind(world, *place) not in ("wall", "lava")}
+            seen |= border
+        assert told[0, number] == -steps and steps > 1
+
+
+def kind(world: Any, x: int, y: int) -> str:
+    thing = world.grid.get(x, y)
+    return "" if thing is None else str(thing.type)
+
+
+def test_the_world_of_minigrid_is_seen_whole_and_labelled_by_progress() -> None:
+    pytest.importorskip("minigrid")
+    algorithm = direct.configured(
+        "minigrid",
+        "env.horizon=12",
+        "algorithm.episodes=2",
+        "queries.budget=80",
+        "queries.until=2",
+        "reward_update.first_updates=2",
+    )
+    assert algorithm.env.observation_space.shape == (8 * 8 * 3 + 4 + 1,)
+    algorithm.update()
+    taken = algorithm._trajectories.get(torch.zeros(1, 1, dtype=torch.int64))["states"]
+    image = taken[0, 0, 0, 4:196].reshape(8, 8, 3)  # after the direction
+    assert image[1, 1].tolist() == [10, 0, 0] and image[6, 6, 0] == 8  # the agent, and the goal
+    assert taken[0, 0, 0, -1] == -10 and algorithm.preferences.used.item() > 0

@@ -372,6 +372,25 @@ def test_no_question_waits_until_one_does(wide, tmp_path):
     page.close()
 
 
+def test_the_model_s_guess_is_told_after_the_answer_and_its_curve_is_drawn(wide, page):
+    page.database.execute("INSERT INTO guesses SELECT id, 0.8 FROM questions")  # of the left one
+    page.database.note(guess=True, metrics=[{"name": "guessed", "words": "guessed", "unit": ""}])
+    number = page.open(wide)
+    assert "guess" not in wide.text("body")
+    wide.press("ArrowRight")
+    after(wide, number)
+    assert status(wide) == "Saved: right is better. The model’s guess was left, 80 %."
+    for metrics, seen in (("guessed", "curve"), ("success guessed", "guessed")):
+        named = [{"name": name, "words": f"share of {name}", "unit": ""} for name in metrics.split()]
+        page.database.note(metrics=named)
+        for step in (1, 2):
+            page.database.report(step, {"success": 0.5, "guessed": step / 4})
+        wide.wait(f"return document.getElementById('{seen}-title').innerText === 'share of guessed'")
+        label = wide.run(f"return document.getElementById('{seen}').getAttribute('aria-label')")
+        assert label == "share of guessed: 0.25 at step 1, 0.5 at step 2; between 0.25 and 0.5."
+    assert wide.console() == []
+
+
 def test_done_and_the_end_of_training(wide, page):
     page.open(wide)
     wide.click("#done")
@@ -384,7 +403,7 @@ def test_done_and_the_end_of_training(wide, page):
     assert page.database.progress()["done"] and wide.run("return document.getElementById('question').hidden")
     share = {"value": 0.9, "ci95": [0.6, 0.98], "number": 10}
     habits = {"answers": 100, "left": share, "equal": share, "cannot_tell": share, "seconds": 2.5, "drift": None}
-    agreement = {"self_agreement": share, "between_raters": {**share, "kappa": 0.8}}
+    agreement = {"self_agreement": share, "between_raters": {**share, "kappa": 0.8}, "model": share}
     page.database.note(reliability={**agreement, "raters": {"anna": habits}})
     page.server.close("Training has finished.")
     wide.wait("return document.getElementById('status').innerText === 'Training has finished.'")
@@ -395,6 +414,8 @@ def test_done_and_the_end_of_training(wide, page):
         "90 % of 10 questions that came twice, 95 % interval 60 % to 98 %",
         "agreement between people",
         "90 % of 10 questions that came twice, 95 % interval 60 % to 98 %, kappa 0.8",
+        "guessed by the model before it saw them",
+        "90 % of 10 answers, 95 % interval 60 % to 98 %",
     ]
     time.sleep(1)
     assert wide.run("return document.getElementById('notice').hidden") is True

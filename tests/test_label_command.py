@@ -14,10 +14,10 @@ from test_label_page import ask, asked
 
 from prefrl_cli.cli import label
 from prefrl_cli.files.lock import LOCK, hold
+from prefrl_cli.files.preferences.data import PreferenceData, stacked
+from prefrl_cli.files.preferences.formats import load, save
 from prefrl_cli.label_page.address import kept_address
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase
-from prefrl_cli.preference_files.data import PreferenceData, stacked
-from prefrl_cli.preference_files.formats import load, save
 
 ABOUT = {"experiment": "oprl_maze", "env.choice": "maze", "env.size": 4, "env.horizon": 8}
 
@@ -124,7 +124,8 @@ def test_a_stopped_runs_questions_are_answered_in_the_run(tmp_path):
     person = Labelling(str(tmp_path), address=tmp_path / "label_page.json")
     person.answer("left")
     assert person.done() == [0]
-    assert [one["answer"] for one in database.history()] == ["left"] and database.done
+    said = database.rows("SELECT answer FROM answers WHERE answer != 'done'")
+    assert said == [("left",)] and database.done
     database.close()
 
 

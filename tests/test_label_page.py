@@ -99,7 +99,7 @@ def test_the_same_answer_twice_counts_once(server, database):
     assert [ask(server, "POST", "/api/answer", given)[0] for _ in range(3)] == [200] * 3
     status, said = ask(server, "POST", "/api/answer", {**given, "nonce": "other"})
     assert status == 409 and "waits no more" in said["error"]
-    assert len(database.history()) == 1
+    assert len(database.rows("SELECT 1 FROM answers")) == 1
 
 
 def test_two_pages_get_different_questions(server):
@@ -117,7 +117,24 @@ def test_an_answer_is_taken_back(server, database):
     assert ask(server, "POST", "/api/undo", {"nonce": "x"})[1]["question"] == numbers[1]  # sent twice
     assert ask(server, "POST", "/api/undo", {"nonce": "y"})[1]["question"] == numbers[0]
     assert ask(server, "POST", "/api/undo", {})[0] == 409
-    assert [one["undone"] for one in database.history()] == [True, True]
+    undone = "SELECT count(*) FROM answers WHERE undoes IS NOT NULL"
+    assert database.rows(undone) == [(2,)]
+
+
+def test_the_model_s_guess_is_told_after_the_answer_and_only_where_it_is_asked_for(server, database):
+    clips = {"kind": "maze"}, {"kind": "maze"}
+    database.ask([Asked(7, 50 + n, f"h{n}", "right", clips, guess=0.25) for n in range(3)], 99)
+    for shows, told in ((False, {}), (True, {"guess": 0.75})):  # the first of the pair is on the right
+        database.note(guess=shows)
+        status, question = ask(server, "GET", "/api/question")
+        assert status == 200 and set(question) == {"question", "left", "right"}
+        given = {"question": question["question"], "answer": "left", "next": True, "nonce": f"n{shows}"}
+        _, said = ask(server, "POST", "/api/answer", given)
+        assert set(said.pop("next")) == {"question", "left", "right"}
+        assert said == {"question": question["question"], "answer": "left", **told}
+        # The same request about a question that waits is no way to its guess.
+        other = ask(server, "GET", "/api/question")[1]["question"]
+        assert "guess" not in ask(server, "POST", "/api/answer", {**given, "question": other})[1]
 
 
 def test_a_person_is_done(server, database):
@@ -152,7 +169,7 @@ def test_other_pages_and_names_are_kept_out(server, database, headers):
     assert ask(server, "GET", "/", headers=headers)[0] == 403
     given = {"question": number, "answer": "left"}
     assert ask(server, "POST", "/api/answer", given, headers=headers)[0] == 403
-    assert database.history() == []
+    assert database.rows("SELECT 1 FROM answers") == []
 
 
 def test_the_pages_own_requests_and_a_tunnel_come_in(server):
@@ -191,7 +208,7 @@ def test_the_pages_own_requests_and_a_tunnel_come_in(server):
 def test_malformed_answers_are_refused_in_a_sentence(server, database, body, named):
     status, said = ask(server, "POST", "/api/answer", body)
     assert status == 400 and named in said["error"]
-    assert database.history() == []
+    assert database.rows("SELECT 1 FROM answers") == []
 
 
 def test_methods_and_heads(server):

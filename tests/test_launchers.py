@@ -148,7 +148,7 @@ def test_a_job_that_takes_its_process_down_is_told_and_the_others_run(launcher, 
 @several
 def test_workers_of_a_killed_sweep_stop_and_are_waited_for(launcher, here):
     """SIGKILL reaches the sweep's own process only, as when memory runs out."""
-    arguments = ["-m", "experiment=addition_linear", "steps=3000", "checkpoint.every=50", "seed=1,2"]
+    arguments = ["-m", "experiment=addition_linear", "steps=1500", "checkpoint.every=50", "seed=1,2"]
     arguments += ["output_dir=sweep", f"hydra/launcher={launcher}", "threads=1"]
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], cwd=here, start_new_session=True)
     began = time.monotonic()

@@ -294,7 +294,8 @@ OTHERWISE = {
     ("cli/convert.py", "save"),  # of preference files
     ("label_page/address.py", "open"),  # by its number
     ("label_page/address.py", "os.open"),  # makes a file that is not there
-    ("preference_files/formats.py", "open"),  # into memory
+    ("files/preferences/formats.py", "open"),  # into memory
+    ("preference/answers/films.py", "save"),  # into memory
     ("sweep/processes.py", "os.fdopen"),  # pipes
     ("files/checkpoints.py", "save"),  # into memory
     ("files/read.py", "os.open"),  # reads

@@ -6,20 +6,24 @@ import shutil
 import sqlite3
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import direct
+import numpy as np
 import pytest
 import torch
 
+from prefrl_cli.algorithm.oprl_parts import smoothed
 from prefrl_cli.cli import reproduce, train
 from prefrl_cli.config.compose import composed
-from prefrl_cli.core.option_types import ConfigError, Failed
+from prefrl_cli.core.option_types import ConfigError, Failed, OptionError
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.files.checkpoint_file import pack, unpack
 from prefrl_cli.files.read import UnreadableError
+from prefrl_cli.preference.answers.events import copy_answers, events, repeats
+from prefrl_cli.preference.answers.films import Films, _encoded, episode_of
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase
-from prefrl_cli.preference.questions import Questions, arrays, parts
-from prefrl_cli.preference.recorded import copy_answers, events
+from prefrl_cli.preference.questions import Part, Questions, arrays, parts
 from prefrl_cli.run.lifecycle import run_job
 
 SMALL = [
@@ -172,7 +176,7 @@ def test_one_question_is_one_persons_until_the_lease_ends(tmp_path):
         assert page.next_question("third", 60).id == yours.id
         assert page.answer(mine.id, "left", "one@tab", None, "a") and page.answer(mine.id, "left", "one@tab", None, "a")
         assert not page.answer(mine.id, "left", "one@tab", None, "b")
-        assert len(page.history()) == 1 and page.history()[0]["rater"] == "one"
+        assert page.rows("SELECT rater FROM answers") == [("one",)]
 
 
 def test_questions_are_asked_again_with_the_sides_changed_and_teach_nothing_then(tmp_path):
@@ -187,6 +191,72 @@ def test_questions_are_asked_again_with_the_sides_changed_and_teach_nothing_then
         assert len(kept(algorithm)) == 1 and algorithm.preferences.used.tolist() == [1]
         assert [one.label for one in events(page)] == [events(page)[0].label] * 2
         assert len(page.rows("SELECT 1 FROM questions WHERE repeats IS NOT NULL")) == 1
+
+
+def test_each_answer_is_compared_with_what_the_model_had_guessed_before(tmp_path):
+    with session(tmp_path, "teacher.guess=true") as (algorithm, page):
+        algorithm.update()
+        before = page.rows("SELECT first_side, chance, number FROM questions JOIN guesses ON id = question")
+        pending = algorithm.preferences.pending(0).questions.return_differences(algorithm.reward_model)
+        chances = pending.detach().double().sigmoid().mean(1)[0]
+        assert len(before) == 3 and page.fact("guess") is True
+        assert [chance for _, chance, _ in before] == pytest.approx(chances.tolist())
+        page.execute("UPDATE guesses SET chance = 0.9")  # surer than a model can be by now
+        sides = {number: side for side, _, number in before}
+        for right in (True, False, None):
+            asked, number = page.rows("SELECT id, number FROM questions WHERE answer IS NULL ORDER BY number")[0]
+            agreed = sides[number] if right else "left" if sides[number] == "right" else "right"
+            assert page.answer(asked, agreed if right is not None else "equal", "person", 1.0, f"{right}")
+        algorithm.teacher.report(1, {"success": 0.25})
+        assert page.progress()["curve"][-1] == {"step": 1, "success": 0.25, "guessed": 0.5}
+        model = algorithm.teacher.summary()["model"]
+        assert (model["value"], model["number"], model["last"]["number"]) == (0.5, 2, 2)  # a tie does not count
+
+
+def test_answers_of_an_earlier_version_are_read_and_gone_on_with(tmp_path):
+    with session(tmp_path) as (algorithm, page):
+        algorithm.update()
+        answer(page, "left")
+        page.execute("DROP TABLE guesses")  # which it did not know
+    copy_answers(tmp_path / ANSWERS, tmp_path / "copy.sqlite")
+    with contextlib.closing(AnswerDatabase(tmp_path / ANSWERS)) as page:
+        assert events(page)[0].guess is None and page.rows("SELECT * FROM guesses") == []
+        page.execute("CREATE TABLE more (x)")
+    with pytest.raises(Failed, match="holds other tables than ours"), session(tmp_path):
+        pass
+
+
+def test_the_loss_is_as_sure_as_the_person_is_reliable(tmp_path):
+    options = ["teacher.repeat=1.0", "loss=soft", "loss.smoothing=measured", "teacher.questions=null"]
+    with session(tmp_path, *options, "queries.questions=6") as (algorithm, page):
+        algorithm.update()
+        for _ in range(4):
+            answer(page, "left")
+        algorithm.update()
+        label = torch.tensor([[1.0, 0.0, 0.5]])
+        parts_ = algorithm._loss, algorithm.teacher, algorithm.preferences
+        assert torch.equal(smoothed(label, *parts_), label) and algorithm.teacher.repeats.tolist() == [[0, 0]]
+        again = page.rows("SELECT id FROM questions WHERE repeats IS NOT NULL ORDER BY id")
+        for (asked,), kind in zip(again, ["left", "right", "equal", "right"], strict=True):
+            page.answer(asked, kind, "person", 1.0, f"again {asked}")
+        assert repeats(page) == {0: (3, 2)} and repeats(page, 1) == {}  # a tie is no flip; the sides were changed
+        algorithm.update()
+        assert algorithm.teacher.repeats.tolist() == [[3, 2]]  # (2 + 2) / (3 + 2) agree, so e = (1 - sqrt(0.6)) / 2
+        assert smoothed(label, *parts_)[0].tolist() == pytest.approx([0.5 + 0.6**0.5 / 2, 0.5 - 0.6**0.5 / 2, 0.5])
+        page.undo("person")
+        page.undo("person")
+        page.undo("person")
+        algorithm.update()
+        assert algorithm.teacher.repeats.tolist() == [[1, 0]]
+        assert repeats(page, 2) == {0: (3, 2)}  # as that update saw it, so that a run repeats
+        state = algorithm.state()
+    with session(tmp_path, *options, "queries.questions=6") as (resumed, _):
+        resumed.restore(unpack(*pack(state), "cpu"))
+        assert resumed.teacher.repeats.tolist() == [[1, 0]]
+        older = {name: value for name, value in resumed.teacher.state().items() if name != "repeats"}
+        resumed.teacher.restore(older)
+    told = learner(f"teacher.file={tmp_path / ANSWERS}", "loss=soft", "loss.smoothing=measured", teacher="recorded")
+    assert told.teacher.repeats.tolist() == [[1, 0]]
 
 
 def test_the_policy_waits_for_the_first_answers_and_training_for_its_person(tmp_path):
@@ -393,6 +463,75 @@ def test_a_strangers_database_runs_nothing_and_is_left_as_it_is(answered, tmp_pa
     assert {path.name: path.read_bytes() for path in tmp_path.glob("copy.sqlite*")} == before
 
 
+CART = ["env.horizon=12", "env.solved_return=5", "policy.hidden=4", "reward_model.hidden=4", "num_seeds=2",
+        "algorithm.episodes=3", "queries.budget=8", "queries.first=1.0", "queries.segment=6", "reward_update.batch=4",
+        "reward_update.updates=1", "teacher.pace=null"]  # fmt: skip
+
+
+def test_films_of_an_environment_that_draws_only_itself_are_of_what_is_asked(tmp_path):
+    gymnasium = pytest.importorskip("gymnasium")
+    pytest.importorskip("pygame")
+    learners = [direct.configured("gymnasium", "teacher=human", *CART) for _ in range(2)]
+    algorithm = learners[0]
+    with algorithm.teacher.attached(tmp_path / ANSWERS, 8) as page:
+        algorithm.update()
+        played = gymnasium.make("CartPole-v1", render_mode="rgb_array", max_episode_steps=-1)
+        seen = 0
+        for seed, clips, both in page.rows("SELECT seed, first_clip || '\n' || second_clip, parts FROM questions"):
+            for clip, part in zip(map(json.loads, clips.split("\n")), json.loads(both), strict=True):
+                begun, actions, first = episode_of(Part.of(algorithm.env, **part), seed, algorithm._trajectories)
+                observed, _ = played.reset(seed=begun)
+                frames, states, ends = [played.render()], [observed], False
+                for action in actions:
+                    if not ends:
+                        observed, _, ends, _, _ = played.step(int(action))
+                        frames.append(played.render())
+                    states.append(observed)
+                assert states[first:] == pytest.approx(np.array(part["states"], np.float32))
+                shown = [_encoded(frame) for frame in frames[first:] or frames[-1:]]
+                assert clip == {"kind": "images", "frames": shown}
+                seen += len(clip["frames"]) > 1
+        assert seen > 4 and page.fact("film")["kind"] == "images"
+    learners[1].restore(unpack(*pack(algorithm.state()), "cpu"))
+    newest = [one.teacher.films.of_newest(one._trajectories) for one in learners]
+    assert newest[0] == newest[1] and len(newest[0]["frames"]) > 4
+    oracle = direct.configured("gymnasium", "teacher=oracle", *CART[:-1])
+    oracle.update()
+    assert "started" not in oracle._trajectories.state()["items"]
+
+
+def test_what_cannot_be_drawn_is_told_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    def none(start, actions):
+        yield lambda: None
+
+    for env, reason in ((object(), "draws no pictures"), (SimpleNamespace(played_again=none), "gives a NoneType")):
+        with pytest.raises(OptionError, match=reason):
+            Films(env)
+    gymnasium = pytest.importorskip("gymnasium")
+
+    class Unseen(gymnasium.Env):
+        """It has no pictures."""
+
+        metadata = {"render_modes": []}
+        observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+        action_space = gymnasium.spaces.Discrete(2)
+
+    gymnasium.register("Unseen-v0", entry_point=Unseen)
+    monkeypatch.chdir(tmp_path)
+    options = [
+        "env.id=Unseen-v0",
+        "env.horizon=20",
+        "teacher=human",
+        "teacher.wait_for=0",
+        "teacher.pace=null",
+        "steps=1",
+    ]
+    assert train.main(["experiment=gymnasium", *options]) == 2
+    said = capsys.readouterr().err
+    assert "teacher=human: a person has to see" in said and "try teacher=oracle" in said and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def rational(question):
     """The answer of whom criterion=progress describes."""
 
@@ -470,7 +609,7 @@ def test_a_person_is_asked_by_one_run_at_a_time(tmp_path, monkeypatch, capsys):
         run_job(composed([*RUN, "teacher=human"]), [])
 
 
-def test_a_port_that_is_taken_ends_the_run_in_a_line(tmp_path, monkeypatch, capsys):
+def test_a_port_that_is_taken_is_told_before_anything_is_written(tmp_path, monkeypatch, capsys):
     import socket
 
     monkeypatch.chdir(tmp_path)
@@ -478,5 +617,7 @@ def test_a_port_that_is_taken_ends_the_run_in_a_line(tmp_path, monkeypatch, caps
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        assert train.main([*RUN, "teacher=human", f"teacher.port={port}", "output_dir=run"]) != 0
-    assert f"teacher.port={port}: cannot be had on 127.0.0.1" in capsys.readouterr().err
+        assert train.main([*RUN, "teacher=human", f"teacher.port={port}", "output_dir=run"]) == 2
+    said = capsys.readouterr().err
+    assert f"teacher.port={port}: cannot be had on 127.0.0.1" in said and said.count("\n") == 1, said
+    assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ import torch
 
 from prefrl_cli.cli import train
 from prefrl_cli.config.choices import updated, updated_flat
-from prefrl_cli.core.option_types import Given
+from prefrl_cli.core.option_types import ConfigError, Given
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.files.checkpoint_file import pack, unpack
@@ -138,8 +138,8 @@ class Late:
             ready = pending.step - pending.asked >= self.delay
         if not ready.any():
             return None
-        number, label, weight = self.teacher.answer(pending, recent, streams)
-        return Answers(torch.where(ready, number, -1), label, weight)
+        answers = self.teacher.answer(pending, recent, streams)
+        return answers._replace(number=torch.where(ready, answers.number, -1))
 
 
 SMALL = [
@@ -167,6 +167,49 @@ def test_training_goes_on_and_labels_are_counted_when_they_come(delay):
         kept, mask = experiment.preferences.all()
         assert mask.all() and (kept.answered - kept.asked).eq(20).all() and kept.answered.max() == 23
     assert experiment.evaluate()["preference_accuracy"].isfinite().all()
+
+
+def test_second_answers_are_counted_where_the_first_one_was_kept():
+    data = dataset(9, budget=3)
+    data.ask(questions(5), step=0)
+    first = [[1.0, 0.0, 0.5, 1.0, 1.0], [1.0, 0.0, 1.0, 0.0, 0.0]]
+    second = [[1.0, 1.0, 0.5, 1.0, 1.0], [torch.nan, 0.5, 1.0, 0.0, 0.0]]  # the budget is three answers
+    found = answers([[0, 1, 2, 3, 4]] * 2, first)._replace(again=torch.tensor(second))
+    data.answer(found, step=0)
+    assert data.repeats.tolist() == [[2, 1], [1, 1]] and data.used.tolist() == [3, 3]
+    state = data.state()
+    other = dataset(9, budget=3)
+    other.restore(state)
+    assert torch.equal(other.repeats, data.repeats)
+    other.restore({name: value for name, value in state.items() if name != "repeats"})
+    assert other.repeats.tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("options", "cure"),
+    [
+        (["teacher=oracle"], "try teacher.repeat=0.1"),
+        (["teacher=coin"], "try loss.smoothing=0.1"),
+        (["loss.smoothing=measure", "teacher=oracle"], "measured"),
+    ],
+)
+def test_what_cannot_be_measured_is_told(options, cure):
+    with pytest.raises(ConfigError, match=cure):
+        direct.configured("oprl_maze", *SMALL[1:], "loss=soft", "loss.smoothing=measured", *options)
+
+
+def test_measured_smoothing_is_of_each_seed_alone_and_goes_on_where_it_was():
+    options = ["loss=soft", "loss.smoothing=measured", "teacher=mistake", "teacher.mistake=0.4", "teacher.repeat=0.5"]
+    both, alone, plain = (
+        direct.configured("oprl_maze", *SMALL[1:], *some)
+        for some in (options, [*options, "seed=1", "num_seeds=1"], ["teacher=mistake", "teacher.mistake=0.4"])
+    )
+    loss = [[one.update()["reward_loss"] for _ in range(4)] for one in (both, alone, plain)]
+    assert all(torch.equal(pair[1], single[0]) for pair, single in zip(loss[0], loss[1], strict=True))
+    assert both.preferences.repeats[:, 0].ge(1).all() and not torch.equal(loss[0][-1], loss[2][-1])
+    again = direct.configured("oprl_maze", *SMALL[1:], *options)
+    again.restore(both.state())
+    assert torch.equal(again.update()["reward_loss"], both.update()["reward_loss"])
 
 
 def test_pending_questions_are_in_the_checkpoint():

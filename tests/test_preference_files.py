@@ -14,9 +14,9 @@ from kill_and_resume import config_of
 
 from prefrl_cli.cli import train
 from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files.preferences import formats
+from prefrl_cli.files.preferences.data import PreferenceData, stacked
 from prefrl_cli.files.read import UnreadableError
-from prefrl_cli.preference_files import formats
-from prefrl_cli.preference_files.data import PreferenceData, stacked
 from prefrl_cli.run import lifecycle
 from prefrl_cli.run.lifecycle import run_job, run_or_resume
 
@@ -381,7 +381,7 @@ def test_what_it_takes_in_memory_is_counted():
 
 def test_a_record_of_other_sizes_is_refused():
     from prefrl_cli.core.saved_state import Field
-    from prefrl_cli.preference_files.record import Record
+    from prefrl_cli.files.preferences.record import Record
 
     fields = {
         "states": Field((2, 3), torch.int64, 40_000), "actions": Field((2, 3), torch.int64, 4),
@@ -418,7 +418,7 @@ def test_a_record_of_other_sizes_is_refused():
 def test_seeds_with_different_numbers_of_questions_join():
     """What workers give of some seeds each is put together as if one process had had them all."""
     from prefrl_cli.core.saved_state import Field
-    from prefrl_cli.preference_files.record import Record, data_of
+    from prefrl_cli.files.preferences.record import Record, data_of
     from prefrl_cli.run.workers.seed_axis import joined, sent
 
     fields = {

@@ -13,9 +13,9 @@ import pytest
 from test_preference_files import SEGMENT, Bomb, made, question, same
 
 from prefrl_cli.cli import convert
+from prefrl_cli.files.preferences import episodes, formats, others
+from prefrl_cli.files.preferences.pickles import Thing, read_pickle
 from prefrl_cli.files.read import UnreadableError
-from prefrl_cli.preference_files import episodes, formats, others
-from prefrl_cli.preference_files.pickles import Thing, read_pickle
 
 
 @pytest.fixture(autouse=True)

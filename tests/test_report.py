@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from prefrl_cli.report.results import compare, results
 from prefrl_cli.report.runs import load, read_run
 from prefrl_cli.report.sections import main_charts
 from prefrl_cli.run.outputs import metric_of
+from prefrl_cli.stats.agreement import reliability
 from prefrl_cli.stats.intervals import improvement
 
 
@@ -235,6 +237,36 @@ def test_runs_are_only_read(tmp_path):
     assert fingerprint(tmp_path / "runs") == before
     assert report.main([str(tmp_path / "runs"), "-o", str(tmp_path / "runs" / "a" / "report")]) == REFUSED
     assert fingerprint(tmp_path / "runs") == before
+
+
+def test_how_good_a_person_s_answers_are_is_told_where_one_taught(tmp_path):
+    make_run(tmp_path / "runs" / "a")
+    assert "agrees with oneself" not in made([tmp_path / "runs"], tmp_path / "report")[0]
+    name = "<b>anna</b>"
+    done = [
+        SimpleNamespace(kind=kind, seed=0, number=number, label=float(kind == "left"), repeats=again, rater=name,
+                        seconds=2.0 + number, undone=False, guess=0.75)
+        for number in range(10) for kind, again in (("left" if number < 7 else "right", False), ("left", True))
+    ]  # fmt: skip
+    summary = tmp_path / "runs" / "a" / "summary.json"
+    told = json.loads(summary.read_text()) | {"answers": reliability(done)}
+    summary.write_text(json.dumps(told))
+    page, _ = made([tmp_path / "runs"], tmp_path / "with")
+    cells = [re.sub(r" ?<small>.*?</small>", "", cell) for cell in re.findall(r'<td class="[kn]">(.*?)</td>', page)]
+    first = cells.index("&lt;b&gt;anna&lt;/b&gt;")
+    # Ten answers and as many again; of these 17 left, none equal, and 6.5 s each, twice as long in the second half.
+    assert cells[first + 1 : first + 7] == ["20", "0.85", "0.00", "0.00", "6.50", "2.25"]
+    # Seven of ten the same twice: an error rate of (1 - sqrt(0.4)) / 2; seven of ten guessed.
+    assert cells[first + 7 : first + 16] == ["0.70", "10", "0.184", "–", "0", "–", "0.70", "10", "0"]
+    assert "<b>anna" not in page
+    for wrong in (
+        [],
+        {"raters": [1]},
+        {"raters": {"x": 3}},
+        {"raters": {"x": {"left": {"ci95": [2, "y"]}}}, "model": 1},
+    ):
+        summary.write_text(json.dumps(told | {"answers": wrong}))
+        made([tmp_path / "runs"], tmp_path / f"wrong {len(str(wrong))}")
 
 
 def test_one_seed_and_nothing_finished(tmp_path):

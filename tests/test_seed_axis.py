@@ -139,7 +139,7 @@ def test_one_thread_and_two(name: str, threads: Callable[[int], None]) -> None:
     for count in (1, 2):
         threads(count)
         experiment = build(seeds)
-        results.append((experiment, train(experiment, min(updates, 12))))
+        results.append((experiment, train(experiment, min(updates, 6))))
     for row in range(len(seeds)):
         assert_same_row(results[0], row, results[1], row)
 

@@ -144,6 +144,21 @@ def test_finished_rows_are_left_alone_and_changed_ones_run_again(started, capsys
     assert yaml.safe_load((STUDY / ".failed/rate-0-3.1/config.yaml").read_text())["optimizer"]["lr"] == 0.3
 
 
+def test_a_row_that_is_older_than_an_option_is_left_alone(started, capsys):
+    """What the record lacks stood at its default then; an option that stands elsewhere now is a change."""
+    assert main(["tiny.yaml", HERE]) == 0
+    kept = STUDY / "rate-0-15" / "config.yaml"
+    whole = yaml.safe_load(kept.read_text())
+    without = {**whole, "optimizer": {name: value for name, value in whole["optimizer"].items() if name != "clip"}}
+    assert len(without["optimizer"]) == len(whole["optimizer"]) - 1
+    kept.write_text(yaml.safe_dump(without))
+    assert main(["tiny.yaml", HERE]) == 0 and len(started) == 2
+    write(rows=[{**TINY["rows"][0], "overrides": ["steps=4", "optimizer.clip=0.5"]}, TINY["rows"][1]])
+    capsys.readouterr()
+    assert main(["tiny.yaml", HERE]) == 0 and len(started) == 3
+    assert "its options have changed (config differs: optimizer.clip nothing -> 0.5)" in capsys.readouterr().err
+
+
 def test_a_failing_row_leaves_the_others_running_and_is_in_the_table(started, capsys):
     bad = {"name": "bad", "overrides": ["experiment=rewardnet_mse", "optimizer=sgd", "optimizer.lr=1e30", "steps=9"]}
     write(rows=[bad, *TINY["rows"]])
@@ -272,6 +287,8 @@ def test_a_chart_of_points_shows_every_row_at_its_value(chart):
             ]
             low, high = axes.get_xlim()
             assert all(low <= x <= high for line in axes.lines for x in line.get_xdata())
+            worst = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+            assert np.allclose(worst, [0.1, 0.2, 0.3] if axes is success else [])
         assert [text.get_text() for text in solved.texts] == ["1 of 4", "2 of 4", "3 of 4"]
         assert sheet.get_supxlabel().endswith("1 of 4 rows did not finish.")
 
@@ -289,3 +306,17 @@ def test_a_chart_of_lines_has_a_line_a_series_near_its_x():
         assert np.allclose(first.get_ydata(), [0.25, 0.35]) and np.allclose(second.get_ydata(), [0.45, 0.55])
         assert np.allclose(first.get_xdata(), [8, 64], rtol=0.05)
         assert (first.get_xdata() < second.get_xdata()).all(), "series at one x stand beside each other"
+
+
+def test_a_row_without_x_is_a_level_across_a_chart_of_lines():
+    rows = [
+        Row("level", "level", (), None, None, "no labels"),
+        *(Row(f"{x}", f"{x}", (), None, x, "a") for x in (8, 64)),
+    ]
+    study, results = made_up("lines", rows)
+    with style():
+        axes = study_chart.chart_sheet(study, results).axes[0]
+        lines = {line.get_label(): line for line in axes.lines}
+        assert list(lines) == ["a", "no labels"] and [text.get_text() for text in axes.get_xticklabels()] == ["8", "64"]
+        assert set(lines["no labels"].get_ydata()) == {0.25} and np.allclose(lines["a"].get_ydata(), [0.35, 0.45])
+        assert list(lines["no labels"].get_xdata()) == [0, 1], "of the whole width"

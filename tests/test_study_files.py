@@ -84,7 +84,7 @@ WRONG = [
     ({"rows": [{"name": "b", "overrides": "steps=1"}]}, "row b: overrides=steps=1: must be a list"),
     ({"common": ["output_dir=x"]}, "common: output_dir=x: the study sets output_dir itself; leave it out"),
     ({"chart": "pie"}, "tiny.yaml: chart=pie: must be one of points, ladder, lines"),
-    ({"chart": "lines"}, "row a: a chart of lines needs its x and its series"),
+    ({"chart": "lines"}, "row a: a chart of lines needs its series"),
     ({"minutes": "ten"}, "minutes=ten: must be a number, or left out"),
     ({"metrics": []}, "metrics=[]: must be a list of names"),
     ({"common": ["experiment=nope"]}, "row 'a': experiment=nope: there is no such experiment; choose one of"),

@@ -17,7 +17,8 @@ from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.preference.criterion import Played, Progress, Return, judge
-from prefrl_cli.preference.dataset import Pending
+from prefrl_cli.preference.dataset import Answers, Pending
+from prefrl_cli.preference.loss import measured_smoothing
 from prefrl_cli.preference.questions import Questions
 from prefrl_cli.preference.teacher import Teacher, myopic_scores, typical_gain
 
@@ -192,6 +193,56 @@ def test_a_mistake_is_made_with_its_chance_and_not_with_its_square() -> None:
     assert binomtest(wrong, 4000, 0.01).pvalue < 1e-6
 
 
+def asked(teacher: Teacher, count: int, first: int = 0) -> Answers:
+    """Answers to questions of which the first is always better, from a number on."""
+    steps = torch.zeros(2, count, 2, 1, dtype=torch.int64)
+    rewards = torch.tensor([10.0, 0.0]).view(1, 1, 2, 1).expand(2, count, 2, 1)
+    lengths = torch.ones(2, count, 2, dtype=torch.int64)
+    questions = Questions(steps, steps, lengths, rewards, steps[..., 0])
+    number, everywhere = torch.arange(first, first + count), torch.ones(2, count, dtype=torch.bool)
+    found = teacher.answer(Pending(questions, number, number, everywhere, 0), Store(1), PhiloxStreams([3, 8]))
+    assert found is not None
+    return found
+
+
+def test_who_tires_errs_the_more_the_longer_to_a_half_of_the_time() -> None:
+    teacher = judged_by("return", mistake=0.1, fatigue=0.1)
+    wrong = [1 - asked(teacher, 2000, first).label for first in (0, 200_000)]
+    early, late = (
+        wrong[0][:, :1000],
+        wrong[1],
+    )  # the chance grows from 0.1 by 0.1 in a hundred, so it is 0.5 from 400 on
+    chances = (0.1 + torch.arange(1000) / 1000).clamp(max=0.5)
+    assert abs(float(early.mean() - chances.mean())) < 4 * 0.5 / 2000**0.5
+    assert abs(float(late.mean()) - 0.5) < 4 * 0.5 / 4000**0.5
+    assert torch.equal(
+        asked(judged_by("return", mistake=0.1), 50).label,
+        asked(judged_by("return", mistake=0.1, fatigue=1e-9), 50).label,
+    )
+
+
+def test_who_goes_by_the_side_says_left_and_is_found_out_where_the_sides_are_changed() -> None:
+    honest = asked(judged_by("return", bias=0.0, repeat=1.0), 4000)
+    assert honest.again is not None and honest.label.eq(1).all() and honest.again.eq(1).all()
+    found = asked(judged_by("return", bias=0.4, repeat=1.0), 4000)
+    assert found.again is not None and binomtest(int((found.label[0] == 0).sum()), 4000, 0.2).pvalue > 0.01
+    # Both times by the side: never the same; once: half of the time.
+    same = int((found.label == found.again)[0].sum())
+    assert binomtest(same, 4000, 0.6**2 + 2 * 0.4 * 0.6 / 2).pvalue > 0.01
+
+
+def test_a_share_of_questions_is_answered_twice_and_the_first_answers_stay_as_they_are() -> None:
+    once, twice = (asked(judged_by("return", mistake=0.2, repeat=share), 4000) for share in (0.0, 0.25))
+    assert once.again is None and twice.again is not None and torch.equal(once.label, twice.label)
+    there = ~twice.again.isnan()
+    assert binomtest(int(there[0].sum()), 4000, 0.25).pvalue > 0.01
+    same = (twice.label == twice.again)[0][there[0]]
+    assert binomtest(int(same.sum()), len(same), 0.8**2 + 0.2**2).pvalue > 0.01
+    share = measured_smoothing(torch.tensor([[len(same), int(same.sum())], [0, 0], [8, 8], [9, 1]]))
+    assert abs(float(share[0]) - 0.4) < 0.12  # twice the chance of a mistake
+    assert share[1:].tolist() == [0.0, 0.0, pytest.approx(0.8)]
+
+
 @pytest.mark.parametrize(("criterion", "first"), [("return", 10.0), ("progress", 1.0)])
 def test_the_unit_of_beta_is_the_goal_reward_or_a_step(criterion: str, first: float) -> None:
     teacher = judged_by(criterion, beta=1.0)
@@ -261,7 +312,9 @@ def by_where_it_ended(played: Played) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "numbers", [{"gamma": 0.5}, {"skip": 0.5}, {"equal": 0.5}, {"beta": 1.0}, {"mistake": 0.2}], ids=str
+    "numbers",
+    [{"gamma": 0.5}, {"skip": 0.5}, {"equal": 0.5}, {"beta": 1.0}, {"mistake": 0.2}, {"fatigue": 9.0}, {"bias": 0.5}],
+    ids=str,
 )
 def test_a_criterion_that_only_gives_scores_works_with_every_error(numbers: dict[str, float]) -> None:
     """As Progress does, whose failures it agrees with: walks from the same start that all fail."""
@@ -278,7 +331,7 @@ def test_a_criterion_that_only_gives_scores_works_with_every_error(numbers: dict
         Teacher(criterion, **numbers).answer(pending, recent, PhiloxStreams(range(3)))
         for criterion in (by_where_it_ended, Progress(Line()))
     )
-    assert all(torch.equal(one, other) for one, other in zip(mine, expected, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(mine[:3], expected[:3], strict=True))
     assert mine.weight.any()
 
 
@@ -308,5 +361,5 @@ def test_the_six_teachers_over_either_criterion(name: str, criterion: str) -> No
 
 
 def test_teachers_and_criteria_in_conf() -> None:
-    assert set(choices("teacher")) == {*B_PREF, "coin", "human", "recorded"}
+    assert set(choices("teacher")) == {*B_PREF, "tired", "one_sided", "coin", "human", "recorded"}
     assert set(choices("criterion")) == {"return", "discounted_return", "progress", "farthest", "closest"}

@@ -13,7 +13,7 @@ import kill_and_resume
 import numpy as np
 import pytest
 import torch
-from small import SIZES
+from small import NEEDED, SIZES
 
 from prefrl_cli.algorithm.reward_learning import RewardFromPreferences
 from prefrl_cli.cli.train import main
@@ -37,9 +37,8 @@ def here(tmp_path, monkeypatch):
 
 def config_of(experiment, *options):
     """A short run of five seeds, which no two workers share evenly."""
-    if experiment in ("gymnasium", "inverted_pendulum"):
-        pytest.importorskip("gymnasium")
-        pytest.importorskip("mujoco")
+    for module in NEEDED.get(experiment, ()):
+        pytest.importorskip(module)
     size = SIZES.get(experiment, ["steps=12", "env.largest=5"])
     steps = int(size[0].removeprefix("steps="))
     every = [f"checkpoint.every={steps // 3}", f"evaluation.every={steps // 3 + 1}"]

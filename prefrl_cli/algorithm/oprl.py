@@ -15,7 +15,15 @@ from torch import Tensor
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
 from prefrl_cli.algorithm.algorithm import oprl_metrics
-from prefrl_cli.algorithm.oprl_parts import check_parts, feature_rows, take_answers, teacher_state, updated_state
+from prefrl_cli.algorithm.oprl_parts import (
+    check_measurable,
+    check_parts,
+    feature_rows,
+    smoothed,
+    take_answers,
+    teacher_state,
+    updated_state,
+)
 from prefrl_cli.algorithm.oprl_snapshots import Snapshots
 from prefrl_cli.charts.figures import Figure, History, Learned
 from prefrl_cli.core.environment import Environment, is_finite
@@ -34,6 +42,7 @@ from prefrl_cli.policy.separate_actor_critic import SeparateActorCritic
 from prefrl_cli.policy_update.group_baseline import GroupBaseline
 from prefrl_cli.policy_update.ppo import PPO
 from prefrl_cli.policy_update.replay import Replay
+from prefrl_cli.preference.answers.films import started, started_field
 from prefrl_cli.preference.criterion import Farthest, Progress, Return
 from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies
@@ -42,6 +51,7 @@ from prefrl_cli.preference.queries import Disagreement, EarlyQuestions, Entropy,
 from prefrl_cli.preference.recorded import Recorded
 from prefrl_cli.preference.teacher import Coin, Teacher
 from prefrl_cli.reward_model.constant import ConstantReward, FrozenReward
+from prefrl_cli.reward_model.exact import TruePotential
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions
@@ -70,7 +80,7 @@ class OPRL:
         env: Given[Environment],
         streams: Given[Streams],
         policy: Given[ActorCritic | SeparateActorCritic],
-        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward | FrozenReward],
+        reward_model: Given[ProcessReward | ImplicitReward | ConstantReward | FrozenReward | TruePotential],
         criterion: Given[Return | Progress | Farthest],
         teacher: Given[Teacher | Coin | Person | Recorded],
         queries: Given[UniformTrajectories | EarlyQuestions | Disagreement | Entropy | KCenter],
@@ -91,6 +101,7 @@ class OPRL:
     ) -> None:
         sizes = (episodes, replay_capacity, evaluation_episodes)
         check_parts(env, reward_model, queries, reward_update, shaping, policy_update, *sizes)
+        check_measurable(loss, teacher)
         self.env, self.streams, self.steps = env, streams, steps
         self.policy, self.reward_model = policy, reward_model
         self._criterion, self.teacher, self._queries, self._reward_update = criterion, teacher, queries, reward_update
@@ -99,7 +110,7 @@ class OPRL:
         self.metrics = (*oprl_metrics(getattr(env, "return_range", None)), *policy_update.metrics)
         self._episodes, self._policy_start, self._greedy_episode_every = episodes, policy_start, greedy_episode_every
         self._evaluation_episodes, self._loss = evaluation_episodes, loss or SoftTies()
-        self._trajectories = Store(replay_capacity, len(streams.seeds), trajectory_fields(env))
+        self._trajectories = Store(replay_capacity, len(streams.seeds), trajectory_fields(env) | started_field(teacher))
         kept, budget, width = reward_update.dataset_capacity, queries.budget, queries.segment or env.horizon
         back = getattr(teacher, "takes_back", False)
         self.preferences = PreferenceDataset(env, streams, width, kept, budget, record, back)
@@ -113,7 +124,7 @@ class OPRL:
     def update(self) -> dict[str, Tensor]:
         """Play, ask, fit, improve; the metrics of this update, `[R]` each."""
         step, new = self.step, self._play(self._episodes, self._exploration(self.step), "policy")
-        self._trajectories.add(new.fields())
+        self._trajectories.add(new.fields() | started(self.teacher, self.env, self.streams.device))
         self.reward_model.follow(self.policy)
         with self.streams.idle(self.preferences.has_spent()):
             self._ask(step)
@@ -134,7 +145,8 @@ class OPRL:
             rewards = self._shape(batch)
             metrics |= self._policy_update(self.policy, self.policy_optimizer, batch, *rewards, self.streams)
         if self._greedy_episode_every and step and step % self._greedy_episode_every == 0:
-            self._trajectories.add(self._play(1, 0.0, "policy").fields())
+            greedy = self._play(1, 0.0, "policy").fields()
+            self._trajectories.add(greedy | started(self.teacher, self.env, self.streams.device))
         self._success = torch.cat([self._success, success], 1)
         if not is_finite(self.env):
             self._returns = torch.cat([self._returns, new.returns], 1)
@@ -157,19 +169,20 @@ class OPRL:
     def _reward_loss(self, indices: Tensor, mask: Tensor) -> Tensor:
         """The loss `[R, M]` of each member on kept preferences; see `RewardUpdate.fit`."""
         batch = self.preferences.get(indices)
+        label = smoothed(batch.label, self._loss, self.teacher, self.preferences)
         weight = mask.float() * batch.weight
-        return self._loss(batch.return_differences(self.reward_model), batch.label[:, None], weight[:, None])
+        return self._loss(batch.return_differences(self.reward_model), label[:, None], weight[:, None])
 
     def _shape(self, trajectories: Trajectories) -> tuple[Tensor, Tensor | None]:
         """The environment's rewards with the learned process reward worked in, and step advantages, `[R, B, T]`."""
         with torch.no_grad():
             rewards = self._shaping(trajectories, self.reward_model)
-            if not self._shaping.step_weight:
+            if not (weight := self._shaping.step_weight):
                 return rewards, None
             steps = self.reward_model.step_rewards(trajectories.states, trajectories.actions)
-            steps = standardised(steps, trajectories.mask)
-            taught = self.preferences.has_strict_preference()[:, None, None]
-            return rewards, torch.where(taught, self._shaping.step_weight * steps, 0.0)
+            steps = weight * standardised(steps, trajectories.mask)
+            told = not getattr(self.reward_model, "needs_answers", True)
+            return rewards, torch.where(self.preferences.has_strict_preference()[:, None, None] | told, steps, 0.0)
 
     def evaluate(self) -> dict[str, Tensor]:
         """What is known now, `[R]` each; success over the episodes so far."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from prefrl_cli.core.environment import Discrete, Environment, FiniteEnvironment, VectorEnvironment, is_finite
 from prefrl_cli.core.option_types import OptionError
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.preference.dataset import PreferenceDataset
+from prefrl_cli.preference.loss import measured_smoothing, smooth
 from prefrl_cli.preference.queries import UniformTrajectories
 from prefrl_cli.reward_model.reward_update import RewardUpdate
 
@@ -58,7 +60,8 @@ def check_parts(
     if episodes * (queries.start + 1) < 2:
         raise OptionError("queries.start", queries.start, "no two trajectories are kept then", 1)
     if getattr(reward_model, "rewards_actions", False) and getattr(shaping, "needs_state_rewards", False):
-        raise OptionError("reward_model", "implicit", "rewards steps, not states", "process")
+        name = getattr(reward_model, "choice", "implicit")
+        raise OptionError("reward_model", name, "rewards steps, not states", "process")
     if not is_finite(env) and queries.centres:
         raise OptionError("queries", "k_center", "needs states that are numbered", "uniform")
     if queries.needs_members and reward_model.members < 2:
@@ -66,6 +69,28 @@ def check_parts(
     if (queries.segment or 0) > env.horizon:
         reason = f"an episode has at most {env.horizon} steps"
         raise OptionError("queries.segment", queries.segment, reason, env.horizon)
+
+
+def check_measurable(loss: Any, teacher: Any) -> None:
+    """Refuse to measure how reliable answers are of which none is given twice.
+
+    A teacher that can be asked twice says in which share of the questions it is, `repeat`.
+
+    Raises:
+        OptionError: naming what to type.
+    """
+    if getattr(loss, "measured", False) and not getattr(teacher, "repeat", 0):
+        cure = {"teacher.repeat": 0.1} if type(getattr(teacher, "repeat", None)) is float else {"loss.smoothing": 0.1}
+        raise OptionError("loss.smoothing", "measured", "no question is answered twice", cure)
+
+
+def smoothed(label: Tensor, loss: Any, teacher: Any, preferences: PreferenceDataset) -> Tensor:
+    """Labels `[R, B]` that say no more than the teacher was found to be reliable, where a loss is to measure that."""
+    if not getattr(loss, "measured", False):
+        return label
+    own: Tensor | None = getattr(teacher, "repeats", None)  # of whom is asked again later
+    repeats = preferences.repeats if own is None else own.to(label.device)
+    return smooth(label, measured_smoothing(repeats)[:, None])
 
 
 def take_answers(teacher: Any, preferences: PreferenceDataset, kept: Store, streams: Streams, step: int) -> None:

@@ -16,6 +16,7 @@ from torch.nn.functional import logsigmoid
 
 from prefrl_cli.algorithm import oprl_evaluation
 from prefrl_cli.algorithm.algorithm import FILE_METRICS
+from prefrl_cli.algorithm.oprl_parts import check_measurable
 from prefrl_cli.charts.figures import Curves, Figure, History, Line, Panel
 from prefrl_cli.core.environment import Box, Discrete, Environment, is_finite
 from prefrl_cli.core.exactness import Trained, trained
@@ -24,17 +25,17 @@ from prefrl_cli.core.option_types import Fraction, Given, Items, Limits, OptionE
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.files.preferences.data import PreferenceData
+from prefrl_cli.files.preferences.formats import load
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies, bradley_terry
 from prefrl_cli.preference.questions import Pairs
-from prefrl_cli.preference_files.data import PreferenceData
-from prefrl_cli.preference_files.formats import load
 from prefrl_cli.reward_model.constant import ConstantReward
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions, spearman
 from prefrl_cli.reward_model.reliability_figure import reliability_figure
 
-EXAMPLE = Path(__file__).parents[1] / "preference_files" / "example.npz"
+EXAMPLE = Path(__file__).parents[1] / "files" / "preferences" / "example.npz"
 _STEPS_AT_ONCE = 1 << 14  # of one seed, so that what is in memory does not grow with the file
 _EXAMPLES = 7
 _NO_MATTER = ("env.observation", "env.horizon", "env.time_limit", "env.goal_reward")  # states mean the same
@@ -72,6 +73,7 @@ class RewardFromFile:
     ) -> None:
         self.env, self.streams, self.reward_model, self.steps, self.step = env, streams, reward_model, steps, 0
         self.optimizers, self.metrics = (optimizer,), FILE_METRICS
+        check_measurable(loss, None)  # a file holds each question once
         self._optimizer, self._loss, self._batch, self._discount = optimizer, loss or SoftTies(), batch, discount
         path = EXAMPLE if preferences_file is None else Path(preferences_file)
         data = load(path)

@@ -17,7 +17,7 @@ from prefrl_cli.files.read import UnreadableError, read
 from prefrl_cli.files.write import write_whole
 
 if TYPE_CHECKING:
-    from prefrl_cli.preference_files.data import PreferenceData
+    from prefrl_cli.files.preferences.data import PreferenceData
 
 USAGE = """\
 prefrl-convert: preferences that other programs publish, as a file that
@@ -90,7 +90,7 @@ def _answer(arguments: Sequence[str]) -> int:
     if len(paths) != 2 or any(str(path).startswith("-") for path in paths):
         raise ConfigError("which files? type prefrl-convert IN OUT, or --help")
     source, target = paths
-    from prefrl_cli.preference_files.formats import check_ending
+    from prefrl_cli.files.preferences.formats import check_ending
 
     check_ending("OUT", str(target))
     if os.path.lexists(target):
@@ -119,7 +119,7 @@ def converted(source: Path, options: Mapping[str, Any]) -> PreferenceData:
         ConfigError: for an option that has no meaning for it, or one that is missing.
         UnreadableError: where it cannot be read, or is of no kind that is known.
     """
-    from prefrl_cli.preference_files import episodes, formats, others
+    from prefrl_cli.files.preferences import episodes, formats, others
 
     kind = "folder" if source.is_dir() else "episodes" if source.suffix in episodes.HDF5 else source.suffix
     for name in options:
@@ -146,7 +146,7 @@ def _drawn(source: Path, options: Mapping[str, Any]) -> PreferenceData:
     """Questions about segments of recorded episodes."""
     import numpy as np
 
-    from prefrl_cli.preference_files import episodes, others
+    from prefrl_cli.files.preferences import episodes, others
 
     questions, seed = options.get("questions", 200), options.get("seed", 0)
     found = episodes.draw_segments(episodes.read_episodes(source), questions, options.get("segment", 25), seed)
@@ -163,7 +163,7 @@ def written(target: Path, data: PreferenceData, *, trl: bool = False) -> str:
     Raises:
         ConfigError: when it cannot be written, or nothing could be learned from it.
     """
-    from prefrl_cli.preference_files import formats, others
+    from prefrl_cli.files.preferences import formats, others
 
     equal = int((data.counts & (data.label == 0.5)).sum())
     said = f"{len(data)} questions, {int(data.counts.sum())} answered"

@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _label(typed: argparse.Namespace) -> int:
     from prefrl_cli.label_page.file_questions import FileQuestions
+    from prefrl_cli.preference.answers.events import opened
     from prefrl_cli.preference.database import ANSWERS
-    from prefrl_cli.preference.recorded import opened
 
     path: Path = typed.file / ANSWERS if typed.file.is_dir() else typed.file
     if not path.is_file():

@@ -184,7 +184,7 @@ def preferences_for(run: Run, algorithm: Group, env: Group | None) -> dict[str, 
     Raises:
         ConfigError: for a name of no file of ours, and where the algorithm has no use for it.
     """
-    from prefrl_cli.preference_files.formats import check_name
+    from prefrl_cli.files.preferences.formats import check_name
 
     save, file = run.preferences.save, run.preferences.file
     if save is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 from prefrl_cli.core.environment import Box, Discrete, TimeLimit
 from prefrl_cli.core.option_types import ConfigError, Given, Limits, Number, OptionError, Plain, Positive
 from prefrl_cli.core.trajectories import Trajectories
+from prefrl_cli.env.maze_layouts import cells_left
 
 _REGISTERED_BY = {"MiniGrid": "minigrid", "BabyAI": "minigrid", "prefrl": "prefrl_cli.env.gymnasium_registration"}
 _LARGEST_SCALE = 1000.0  # a bound above it says nothing of what is typical
@@ -34,9 +35,12 @@ class Gymnasium:
         id: the environment's id, such as `CartPole-v1`; one of the form `module:Name` imports the module, which
             `allow_targets` must name.
         kwargs: what its constructor takes, such as `{gravity: 9.8}`.
+        wrappers: of `minigrid.wrappers` for a world of MiniGrid, else of `gymnasium.wrappers`, by name, inner first.
         horizon: most steps of an episode; none takes the environment's own time limit.
         keys: of an observation that is a dictionary, those that count; none takes all.
-        scale: networks divide what is observed by it; none takes the bounds of the space, where it has any.
+        told: what else a criterion may go by, and no network sees: numbers of the environment's `info` by name, such as
+            `x_position`; of a world of MiniGrid also `progress`, minus the cells that are left to its goal.
+        scale: networks divide what is observed by it, by each number's own if a list; none takes the space's bounds.
         absorbing: whether an episode that ends goes on to the horizon where it is, earning nothing: an end that comes
             with success or failure would tell the reward to a learner that is handed only labels.
         solved_return: the return from which an episode is a success; none takes the environment's own, else above 0.
@@ -45,6 +49,7 @@ class Gymnasium:
 
     Attributes:
         over: whether each episode has come to its end, or was cut off, `[R, B]`.
+        started: what each episode was begun with, by which `played_again` repeats it, `[R, B]`.
 
     Raises:
         ConfigError: where a package is not installed.
@@ -58,15 +63,18 @@ class Gymnasium:
         self,
         id: str = "CartPole-v1",
         kwargs: Mapping[str, Plain] | None = None,
+        wrappers: Sequence[str] = (),
         horizon: Annotated[int, Limits(1, 100_000)] | None = None,
         keys: Sequence[str] | None = None,
-        scale: Positive | None = None,
+        told: Sequence[str] = (),
+        scale: Positive | Sequence[Positive] | None = None,
         absorbing: bool = True,
         solved_return: Number | None = None,
         time_limit: TimeLimit = "bootstrap",
         allow_targets: Given[Sequence[str]] = (),
     ) -> None:
         self._id, self._kwargs, self._keys, self._absorbing = id, dict(kwargs or {}), keys, absorbing
+        self._told, self._wrappers = list(told), list(wrappers)
         _register(id, allow_targets)
         first = self._make()
         limit = horizon or self._limit or getattr(first.unwrapped, "max_steps", None)
@@ -75,20 +83,24 @@ class Gymnasium:
         self.horizon, self.time_limit = int(limit), time_limit
         self._solved = first.spec.reward_threshold if solved_return is None else solved_return
         self._space, self._actions = self._observed_space(first.observation_space), first.action_space
-        self.observation_space = Box(-math.inf, math.inf, self._space.shape)
+        self._features = self._space.shape[0]
+        self.observation_space = Box(-math.inf, math.inf, (self._features + len(self._told),))
         self.action_space = self._chosen_among()
         self.observation_scale = self._scale(scale)
         self._envs, self.over = [first], np.zeros((1, 1), dtype=np.bool_)
+        self._shown: Any = None
+        if told:
+            self.reset(np.zeros((1, 1, 1)))  # an error where it does not tell
 
     def reset(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
         """Starts `[R, B, F + 1]` of so many environments, each seeded with a number of its own, `[R, B, 1]`."""
-        while len(self._envs) < draws[..., 0].size:
-            self._envs.append(self._make())
-        self.over = np.zeros(draws.shape[:2], dtype=np.bool_)
-        state = np.zeros((self.over.size, self._space.shape[0] + 1))
+        self._envs += [self._make() for _ in range(draws[..., 0].size - len(self._envs))]
+        self.over, self.started = np.zeros(draws.shape[:2], dtype=np.bool_), (draws[..., 0] * 2**32).astype(np.int64)
+        state = np.zeros((self.over.size, self.observation_space.shape[0] + 1))
+        self._left: dict[int, NDArray[np.float64]] = {}  # of each environment, by `cells_left`
         for number, draw in enumerate(draws.ravel()):
-            observed, _ = self._envs[number].reset(seed=int(draw * 2**32))
-            state[number, :-1] = self._flat(observed)
+            observed, info = self._envs[number].reset(seed=int(draw * 2**32))
+            state[number, :-1] = self._kept(number, observed, info)
         return state.reshape(*self.over.shape, -1)
 
     def step(
@@ -100,8 +112,8 @@ class Gymnasium:
         for number, place in enumerate(np.ndindex(self.over.shape)):
             if self.over[place]:
                 continue
-            observed, reward, ends, cut, _ = self._envs[number].step(self._action(actions[place]))
-            following[place][:-1], following[place][-1] = self._flat(observed), cut and not ends
+            observed, reward, ends, cut, info = self._envs[number].step(self._action(actions[place]))
+            following[place][:-1], following[place][-1] = self._kept(number, observed, info), cut and not ends
             rewards[place], terminated[place], self.over[place] = reward, ends, ends or cut
         return following, rewards, terminated & (not self._absorbing)
 
@@ -118,8 +130,8 @@ class Gymnasium:
         return played.returns > 0 if self._solved is None else played.returns >= self._solved
 
     def diagnostics(self, states: Tensor) -> dict[str, Tensor]:
-        """Nothing: only its rewards are known of an environment of somebody else's."""
-        return {}
+        """What is told of states, by name; nothing else is known of an environment of somebody else's."""
+        return {name: states[..., self._features + place] for place, name in enumerate(self._told)}
 
     def figures(self, learned: Any) -> dict[str, Any]:
         """No pictures."""
@@ -133,19 +145,36 @@ class Gymnasium:
 
     def outside(self, observed: NDArray[Any]) -> bool:
         """Whether some of what was observed, `[N, F]`, lies outside the space that the environment tells."""
+        observed = observed[..., : self._features]
         small = 1e-6 * np.maximum(1.0, np.abs(observed))
         return bool(((observed < self._space.low - small) | (observed > self._space.high + small)).any())
 
-    def _make(self) -> Any:
+    def played_again(self, start: int, actions: NDArray[Any]) -> Iterator[Callable[[], Any]]:
+        """What draws an episode of these actions, begun with a number of `started`: at first, and after each action."""
+        self._shown = self._make(render_mode="rgb_array") if self._shown is None else self._shown
+        self._shown.reset(seed=start)
+        yield self._shown.render
+        for action in actions:
+            _, _, ends, cut, _ = self._shown.step(self._action(action))
+            yield self._shown.render
+            if ends or cut:
+                return
+
+    def _make(self, **more: str) -> Any:
         import gymnasium
 
+        owner, name = "minigrid" if _registered_by(self._id) == "minigrid" else "gymnasium", "id"
+        found = importlib.import_module(f"{owner}.wrappers")
         try:
-            made: Any = gymnasium.make(self._id, max_episode_steps=-1, disable_env_checker=True, **self._kwargs)
+            made: Any = gymnasium.make(self._id, max_episode_steps=-1, disable_env_checker=True, **self._kwargs, **more)
+            name = "wrappers"
+            for wrapper in self._wrappers:
+                made = getattr(found, wrapper)(made)
         except gymnasium.error.DependencyNotInstalled as problem:
             raise ConfigError(f"env.id={self._id}: {_first_line(problem)}") from None
         except (gymnasium.error.Error, TypeError, ValueError, AttributeError, AssertionError) as problem:
-            name = "kwargs" if self._kwargs and isinstance(problem, TypeError) else "id"
-            raise OptionError(name, self._kwargs if name == "kwargs" else self._id, _first_line(problem)) from None
+            name = "kwargs" if name == "id" and self._kwargs and isinstance(problem, TypeError) else name
+            raise OptionError(name, getattr(self, f"_{name}"), _first_line(problem)) from None
         self._limit = gymnasium.spec(self._id).max_episode_steps
         return made
 
@@ -173,8 +202,7 @@ class Gymnasium:
             return Discrete(int(self._actions.n))
         if isinstance(self._actions, spaces.Box) and np.issubdtype(self._actions.dtype, np.floating):
             return Box(-1.0, 1.0, (math.prod(self._actions.shape),))
-        reason = f"is acted in by {_short(self._actions)}; only Discrete and Box actions are supported"
-        raise OptionError("id", self._id, reason)
+        raise OptionError("id", self._id, f"is acted in by {_short(self._actions)}, not Discrete or Box actions")
 
     def _action(self, chosen: Any) -> Any:
         """An action as the environment takes it."""
@@ -188,6 +216,19 @@ class Gymnasium:
             stretched = np.where(bounded, low + share * (high - low), chosen)
         return stretched.astype(self._actions.dtype).reshape(self._actions.shape)
 
+    def _kept(self, number: int, observed: Any, info: Mapping[str, Any]) -> NDArray[np.float64]:
+        """A state: what an environment shows, and what it tells."""
+        world = self._envs[number].unwrapped
+        if "progress" in self._told and hasattr(world, "agent_pos"):
+            if number not in self._left:
+                self._left[number] = cells_left(world)
+            info = {**info, "progress": -self._left[number][tuple(world.agent_pos)]}
+        try:
+            return np.append(self._flat(observed), [float(info[name]) for name in self._told])
+        except (KeyError, TypeError, ValueError):
+            numbers = [name for name, value in info.items() if isinstance(value, (int, float, np.number))]
+            raise OptionError("told", self._told, f"{self._id} tells no such number", numbers) from None
+
     def _flat(self, observed: Any) -> NDArray[np.float64]:
         from gymnasium import spaces
 
@@ -197,10 +238,13 @@ class Gymnasium:
             return np.asarray(observed, np.float64).ravel()
         return np.asarray(spaces.flatten(self._whole, observed), np.float64)
 
-    def _scale(self, typed: float | None) -> tuple[float, ...]:
+    def _scale(self, typed: float | Sequence[float] | None) -> tuple[float, ...]:
         bounds = np.maximum(np.abs(self._space.low), np.abs(self._space.high)).astype(np.float64)
-        told = np.where((bounds > 0) & (bounds <= _LARGEST_SCALE), bounds, 1.0)
-        return tuple(told.tolist() if typed is None else [typed] * len(told))
+        if isinstance(typed, Sequence) and len(typed) != len(bounds):
+            raise OptionError("scale", typed, f"{self._id} shows {len(bounds)} numbers", 1.0)
+        known = np.where((bounds > 0) & (bounds <= _LARGEST_SCALE), bounds, 1.0)
+        seen = np.broadcast_to(known if typed is None else typed, bounds.shape)
+        return (*seen.tolist(), *[math.inf] * len(self._told))
 
 
 def _flat_space(space: Any) -> Any:
@@ -236,11 +280,15 @@ def _register(id: str, allow_targets: Sequence[str]) -> None:
             importlib.import_module(module)
         except ImportError as problem:
             raise OptionError("id", id, f"{module} cannot be imported ({_first_line(problem)})") from None
-    module = _REGISTERED_BY.get(id.partition("-")[0].partition("/")[0], "")
+    module = _registered_by(id)
     if module and importlib.util.find_spec(module) is None:
         raise ConfigError(f"env.id={id}: {module} is not installed; type pip install 'prefrl[{module}]'")
     if module:
         importlib.import_module(module)
+
+
+def _registered_by(id: str) -> str:
+    return _REGISTERED_BY.get(id.partition("-")[0].partition("/")[0], "")
 
 
 def _first_line(problem: Exception) -> str:

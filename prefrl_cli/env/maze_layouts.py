@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,20 @@ def _random(size: int, seed: int) -> Walls:
         cell = before[cell]
     reached, _ = _reach(walls, through_walls=False)
     return ~reached
+
+
+def cells_left(world: Any) -> NDArray[np.float64]:
+    """Cells from each of a world of MiniGrid to its nearest goal, `[width, height]`, through doors but not lava."""
+    places = [[world.grid.get(x, y) for y in range(world.height)] for x in range(world.width)]
+    kinds = np.array([["" if thing is None else thing.type for thing in column] for column in places])
+    free, left = ~np.isin(kinds, ["wall", "lava"]), np.where(kinds == "goal", 0.0, kinds.size)
+    while True:
+        around = np.pad(left, 1, constant_values=kinds.size)
+        nearest = np.minimum.reduce([around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]])
+        nearer = np.where(free, np.minimum(left, nearest + 1), left)
+        if (nearer == left).all():
+            return nearer
+        left = nearer
 
 
 def _reach(walls: Walls, *, through_walls: bool) -> tuple[Walls, dict[tuple[int, int], tuple[int, int] | None]]:

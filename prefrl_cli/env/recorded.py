@@ -14,7 +14,7 @@ from torch import Tensor
 from prefrl_cli.core.environment import Box, Discrete, TimeLimit
 from prefrl_cli.core.option_types import Given, OptionError
 from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.preference_files.formats import load
+from prefrl_cli.files.preferences.formats import load
 
 
 class Recorded:

@@ -17,6 +17,7 @@ class SqliteFile:
         path: the file.
         tables: the statements that make what is in it.
         make: whether what is in it is made where nothing is.
+        later: statements that earlier versions did not know; what they make is made where it is missing.
 
     Raises:
         sqlite3.Error: where it cannot be read or written, also from every method.
@@ -24,19 +25,20 @@ class SqliteFile:
             where nothing is made.
     """
 
-    def __init__(self, path: Path, tables: Sequence[str], make: bool = True) -> None:
+    def __init__(self, path: Path, tables: Sequence[str], make: bool = True, later: Sequence[str] = ()) -> None:
         self._lock = threading.RLock()
         self._connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         try:
             for pragma in ("trusted_schema=OFF", "journal_mode=WAL", "synchronous=FULL"):
                 self._connection.execute(f"PRAGMA {pragma}")
             with self.commit():
-                found = self.rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'sqlite_sequence'")
-                made = make and not found
-                for statement in tables if made else ():
-                    self.execute(statement)
-            if not made and {row[0] for row in found} != set(tables):
-                raise ValueError(f"{path.name} holds other tables than ours")
+                named = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'sqlite_sequence'"
+                found = {row[0] for row in self.rows(named)}
+                if (found or not make) and not set(tables) <= found <= {*tables, *later}:
+                    raise ValueError(f"{path.name} holds other tables than ours")
+                for statement in (*tables, *later):
+                    if statement not in found:
+                        self.execute(statement)
         except BaseException:
             self._connection.close()
             raise

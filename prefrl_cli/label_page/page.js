@@ -347,13 +347,18 @@ function stop(reason) {
 async function send() {
   const reply = await patiently("Your answer is not saved yet.", () => ask("POST", "answer", unsent));
   const strong = unsent.strong ? "much: " : "";
-  if (reply.status === 200) say(`Saved: ${strong}${SAID[unsent.answer]}.`);
+  if (reply.status === 200) say(`Saved: ${strong}${SAID[unsent.answer]}.${guessed(reply.value.guess)}`);
   else say(reply.value.error);
   unsent = null;
   store.set("sessionStorage", UNSENT, null);
   if (reply.status === 401 || reply.status === 403) return stop(reply.value.error);
   progress();
   return reply.value.next && !later.length ? show(reply.value.next) : next();
+}
+
+function guessed(left) {  // what the model had said of the films before the answer, where a person asked for it
+  if (typeof left !== "number") return "";
+  return ` The model’s guess was ${left < 0.5 ? "right" : "left"}, ${Math.round(100 * Math.max(left, 1 - left))} %.`;
 }
 
 function answer(choice, strongly = false) {
@@ -451,23 +456,29 @@ function showEnd(ended) {
 
 const shortest = number => String(Number(number.toPrecision(3)));
 
-// What the run reported of what is better when it is higher: a curve of the first, the newest value of each.
+// What the run reported of what is better when it is higher: the newest value of each, a curve of the first, and one of
+// the last, which is how well the model guesses the answers.
 function showCurves(reports, metrics) {
   const last = reports.at(-1) || {};
   const known = metrics.filter(metric => typeof last[metric.name] === "number");
   by("figures").replaceChildren(...listed(known.map(
     ({ name, words, unit }) => [words, `${shortest(last[name])}${unit ? ` (${unit})` : ""}`])));
   by("nothing").hidden = known.length > 0 || !training;
-  const points = known.length ? reports.map(one => [one.step, one[known[0].name]]).filter(one => typeof one[1] === "number") : [];
-  by("curve-figure").hidden = points.length < 2;
-  if (points.length > 1) drawCurve(known[0].words, points);
+  showCurve("curve", known[0], reports);
+  showCurve("guessed", known.slice(1).find(metric => metric.name === "guessed"), reports);
+}
+
+function showCurve(id, metric, reports) {
+  const points = metric ? reports.map(one => [one.step, one[metric.name]]).filter(one => typeof one[1] === "number") : [];
+  by(`${id}-figure`).hidden = points.length < 2;
+  if (points.length > 1) drawCurve(id, metric.words, points);
 }
 
 // How good the answers were, told once training has ended.
-function reliability({ self_agreement: own, between_raters: others, raters }) {
+function reliability({ self_agreement: own, between_raters: others, raters, model }) {
   const percent = share => share === null ? "–" : `${Math.round(100 * share)} %`;
-  const agreed = one => `${percent(one.value)} of ${count(one.number, "question")} that came twice, ` +
-    `95 % interval ${one.ci95.map(percent).join(" to ")}`;
+  const shareOf = (one, words) => `${percent(one.value)} of ${words}, 95 % interval ${one.ci95.map(percent).join(" to ")}`;
+  const agreed = one => shareOf(one, `${count(one.number, "question")} that came twice`);
   const rows = Object.entries(raters).map(([name, habit]) => [`answers of ${name}`, `${habit.answers}: ` +
     `${percent(habit.left.value)} left of left and right, ${percent(habit.equal.value)} equal, ` +
     `${percent(habit.cannot_tell.value)} can’t tell` +
@@ -476,6 +487,7 @@ function reliability({ self_agreement: own, between_raters: others, raters }) {
   if (own.number) rows.push(["agreement with oneself", agreed(own)]);
   if (others.number) rows.push(["agreement between people", agreed(others) +
     (others.kappa === null ? "" : `, kappa ${shortest(others.kappa)}`)]);
+  if (model && model.number) rows.push(["guessed by the model before it saw them", shareOf(model, count(model.number, "answer"))]);
   return rows;
 }
 
@@ -487,8 +499,8 @@ function element(tag, text) {
   return Object.assign(document.createElement(tag), { textContent: text });
 }
 
-function drawCurve(name, points) {
-  by("curve-title").textContent = name;
+function drawCurve(id, name, points) {
+  by(`${id}-title`).textContent = name;
   const [xs, ys] = [points.map(point => point[0]), points.map(point => point[1])];
   let [low, high] = [Math.min(...ys), Math.max(...ys)];
   if (low >= 0 && high <= 1) [low, high] = [0, 1];
@@ -501,7 +513,7 @@ function drawCurve(name, points) {
     made.textContent = text;
     return made;
   };
-  by("curve").replaceChildren(
+  by(id).replaceChildren(
     ...[low, (low + high) / 2, high].flatMap(value => [
       part("line", { class: "rule", x1: 45, x2: 410, y1: y(value), y2: y(value) }),
       part("text", { x: 40, y: y(value) + 4, "text-anchor": "end" }, shortest(value)),
@@ -511,7 +523,7 @@ function drawCurve(name, points) {
     part("polyline", { points: points.map(([step, value]) => `${x(step)},${y(value)}`).join(" ") }),
     part("circle", { cx: x(xs.at(-1)), cy: y(ys.at(-1)), r: 3.5 }),
   );
-  by("curve").setAttribute("aria-label", `${name}: ${shortest(ys[0])} at step ${xs[0]}, ` +
+  by(id).setAttribute("aria-label", `${name}: ${shortest(ys[0])} at step ${xs[0]}, ` +
     `${shortest(ys.at(-1))} at step ${xs.at(-1)}; between ${shortest(Math.min(...ys))} and ${shortest(Math.max(...ys))}.`);
 }
 

@@ -124,8 +124,15 @@ def _answer(database: AnswerDatabase, given: Mapping[str, Any]) -> Reply:
         seconds = float(seconds)
     if not database.answer(question, answer, rater, seconds, _nonce(given), strong):
         raise Refused(HTTPStatus.CONFLICT, "This question waits no more: it was answered elsewhere, or is too old.")
-    kept = {"question": question, "answer": answer}
+    kept = {"question": question, "answer": answer, **_guess(database, question)}
     return {**kept, "next": _next(database, rater)} if wants_next else kept
+
+
+def _guess(database: AnswerDatabase, question: int) -> dict[str, Any]:
+    """The model's chance that the left one is better, as `guess`: of what is answered, where a person asked for it."""
+    guess = "SELECT first_side, chance FROM questions JOIN guesses ON question = id WHERE id = ? AND answer IS NOT NULL"
+    found = database.rows(guess, question) if database.fact("guess") is True else []
+    return {"guess": found[0][1] if found[0][0] == "left" else 1 - found[0][1]} if found else {}
 
 
 def _undo(database: AnswerDatabase, given: Mapping[str, Any]) -> Reply:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.core.option_types import ConfigError, OptionError
 from prefrl_cli.preference.database import ANSWERS
-from prefrl_cli.preference.person import Person
+from prefrl_cli.preference.person import GUESSED, Person
 from prefrl_cli.preference.recorded import Recorded
+from prefrl_cli.stats.agreement import LATELY
 
 Page = Callable[[Path, Person], AbstractContextManager[str]]  # shows a run's questions; gives the address
 
@@ -21,16 +24,29 @@ def nobody(folder: Path, person: Person) -> AbstractContextManager[str]:
 
 
 def check_asked(algorithm: object, page: Page | None) -> None:
-    """Refuse to train what a person is to teach whom no page asks.
+    """Refuse to train what a person is to teach whom no page asks, or whose page cannot be served where that was typed.
 
     Raises:
         ConfigError: naming what to type instead.
     """
-    if page is None and isinstance(getattr(algorithm, "teacher", None), Person):
+    person = getattr(algorithm, "teacher", None)
+    if not isinstance(person, Person):
+        return
+    if page is None:
         raise ConfigError(
             "teacher=human: a person answers one run at a time, begun by prefrl-train without -m; for several take"
             f" what was answered, teacher=recorded teacher.file=RUN_DIR/{ANSWERS}"
         )
+    if page is not nobody and person.port:
+        try:
+            family, kind, _, _, place = socket.getaddrinfo(person.host, person.port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind) as other:
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")
+                other.bind(place)
+                other.listen()
+        except OSError as problem:
+            reason = f"cannot be had on {person.host} ({problem.strerror})"
+            raise ConfigError(str(OptionError("teacher.port", person.port, reason, 0))) from None
 
 
 @contextlib.contextmanager
@@ -62,7 +78,9 @@ def answering(
     ):
         better = [one for one in getattr(algorithm, "metrics", ()) if one.direction == "higher"]
         better.sort(key=lambda one: not one.headline)  # what a person watches, the most telling first
-        database.note(metrics=[{"name": one.name, "words": one.words, "unit": one.unit} for one in better])
+        shown = [{"name": one.name, "words": one.words, "unit": one.unit} for one in better]
+        words = f"share of the last {LATELY} answers that the model had guessed before it saw them"
+        database.note(metrics=[*shown, {"name": GUESSED, "words": words, "unit": ""}])
         if address:
             tell(f"to answer the questions open {address}")
         yield person

@@ -36,6 +36,7 @@ _TABLES = (
     "CREATE INDEX answered ON questions (seed, costs, repeats) WHERE answer IS NOT NULL",
     "CREATE INDEX seen_at ON seen (step)",
 )
+_LATER = ("CREATE TABLE guesses (question INTEGER PRIMARY KEY REFERENCES questions, chance REAL NOT NULL) STRICT",)
 _WAITS = "answer IS NULL AND expired IS NULL"
 # Of each seed: what counts against its budget, answered or in other hands now.
 _TAKEN = f"""SELECT seed, count(*) FROM questions WHERE answer IS NOT NULL AND costs = 1 OR {_WAITS}
@@ -69,6 +70,7 @@ class Asked(NamedTuple):
             in a unit square, or `{"kind": "images", "frames": [PNG in base64, ...]}`.
         again: whether it is asked once more, with the sides changed, some time after it was answered.
         parts: what happened in the first and in the second, `states` `[T + 1, ...]`, `actions` and `rewards` each.
+        guess: the model's chance that the first is preferred, when it was asked; none where no model was.
     """
 
     seed: int
@@ -78,17 +80,18 @@ class Asked(NamedTuple):
     clips: tuple[Mapping[str, Any], Mapping[str, Any]]
     again: bool = False
     parts: Sequence[Mapping[str, Any]] = ()
+    guess: float | None = None
 
 
 class AnswerDatabase(SqliteFile):
-    """The file; the page's methods are `next_question`, `answer`, `undo`, `history`, `progress` and `say_done`.
+    """The file; the page's methods are `next_question`, `answer`, `undo`, `progress` and `say_done`.
 
     A rater's name may go on behind an `@`, as `person@tab2`: a lease is of the whole name, an answer of what stands
     before. Where a method raises, nothing of it is kept. See `SqliteFile` for the errors.
     """
 
     def __init__(self, path: Path, make: bool = True) -> None:
-        super().__init__(path, _TABLES, make)
+        super().__init__(path, _TABLES, make, _LATER)
 
     def next_question(self, rater: str, lease_seconds: float) -> Question | None:
         """A question for a rater: the one that was given out last and is not answered, else one that nobody has.
@@ -187,14 +190,6 @@ class AnswerDatabase(SqliteFile):
                 self._log(None, "done", rater, nonce=nonce)
                 self.set("done", True)
 
-    def history(self, most: int = 50) -> list[dict[str, Any]]:
-        """The newest answers, the newest first: `id`, `question`, `answer`, `rater`, `given` and `undone`."""
-        names = ("id", "question", "answer", "rater", "given", "undone")
-        undone = "EXISTS (SELECT 1 FROM answers u WHERE u.undoes = a.id)"
-        real = "WHERE question IS NOT NULL AND answer != 'undo' ORDER BY id DESC LIMIT ?"
-        found = self.rows(f"SELECT id, question, answer, rater, given, {undone} FROM answers a {real}", most)
-        return [dict(zip(names, row, strict=True)) for row in found]
-
     def progress(self) -> dict[str, Any]:
         """How far it is.
 
@@ -242,7 +237,10 @@ class AnswerDatabase(SqliteFile):
                     continue
                 row = {**one._asdict(), "asked_step": step, "since": step, "created": time.time()}
                 row["first_clip"], row["second_clip"], row["parts"] = map(_compact, (*row.pop("clips"), one.parts))
+                guess = row.pop("guess")
                 self.execute(f"INSERT INTO questions ({', '.join(row)}) VALUES ({_marks(row)})", *row.values())
+                if guess is not None:
+                    self.execute("INSERT INTO guesses VALUES (last_insert_rowid(), ?)", guess)
         return other
 
     def counts(self) -> tuple[int, int, int]:

@@ -14,8 +14,8 @@ from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import action_field, state_field
+from prefrl_cli.files.preferences.record import Record
 from prefrl_cli.preference.questions import Preferences, Questions
-from prefrl_cli.preference_files.record import Record
 
 
 class Answers(NamedTuple):
@@ -25,11 +25,14 @@ class Answers(NamedTuple):
         number: of the question, `[R, K]`; -1 where there is no answer.
         label: the probability that the first is preferred, `[R, K]`.
         weight: how much it counts, `[R, K]`; 0 says "I cannot tell", and costs nothing.
+        again: the label that the same question got when it was asked a second time, which teaches and costs nothing,
+            `[R, K]`; NaN where it was not.
     """
 
     number: Tensor
     label: Tensor
     weight: Tensor
+    again: Tensor | None = None
 
 
 class Pending(NamedTuple):
@@ -79,6 +82,8 @@ class PreferenceDataset:
 
     Attributes:
         used: answers so far, `[R]`.
+        repeats: questions whose answer was kept and that were answered twice with a preference: how many, and how many
+            of them got the same one, `[R, 2]`.
         asked: questions so far; a seed whose budget is spent counts on, whatever the seeds beside it do.
         num_actions: of an environment whose states are numbered.
         record: every question so far; none where they are not kept.
@@ -115,6 +120,7 @@ class PreferenceDataset:
         self._answered = Store(capacity, len(streams.seeds), pair | answer)
         self._pending: list[_Batch] = []
         self.used = torch.zeros(len(streams.seeds), dtype=torch.int64, device=streams.device)
+        self.repeats = torch.zeros(len(streams.seeds), 2, dtype=torch.int64, device=streams.device)
         self.asked = 0
         self.record = Record(streams.seeds, self._question_fields, streams.device) if record else None
 
@@ -180,6 +186,10 @@ class PreferenceDataset:
             given = torch.zeros_like(empty, dtype=torch.bool).scatter(1, place, True)[:, :size] & batch.open
             batch.open = batch.open & ~given
             kept = self._keep(batch, given & (weight > 0), label, weight, step)
+            if answers.again is not None:
+                again = torch.full_like(empty, torch.nan).scatter(1, place, answers.again.float())[:, :size]
+                twice = kept & (label != 0.5) & (again != 0.5) & ~again.isnan()
+                self.repeats = self.repeats + torch.stack([twice.sum(1), (twice & (label == again)).sum(1)], 1)
             if self.record is not None:
                 self.record.answer(batch.first, kept | (given & (weight <= 0)), label, weight, step)
         self._pending = [batch for batch in self._pending if self._reopens or bool(batch.open.any())]
@@ -256,13 +266,15 @@ class PreferenceDataset:
             for batch in self._pending
         ]
         state = {"asked": self.asked, "used": self.used, "answered": self._answered.state(), "pending": pending}
+        state["repeats"] = self.repeats
         return state if self.record is None else {**state, "record": self.record.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is of other sizes."""
         replicas = self._shape[0]
         parts = dict.fromkeys(["answered", "pending"] + ["record"] * (self.record is not None), object)
-        check_state({"asked": int, "used": self.used, **parts}, state, "preferences")
+        state = {"repeats": torch.zeros_like(self.repeats), **state}  # older checkpoints have none
+        check_state({"asked": int, "used": self.used, "repeats": self.repeats, **parts}, state, "preferences")
         fields = {
             name: field._replace(shape=(replicas, None, *field.shape)) for name, field in self._question_fields.items()
         }
@@ -271,7 +283,7 @@ class PreferenceDataset:
         self._answered.restore(state["answered"])
         if self.record is not None:
             self.record.restore(state["record"])
-        self.asked, self.used = state["asked"], state["used"]
+        self.asked, self.used, self.repeats = state["asked"], state["used"], state["repeats"]
         self._pending = [
             _Batch(Questions(**{name: one[name] for name in fields}), one["first"], one["asked"], one["open"])
             for one in state["pending"]

@@ -6,13 +6,16 @@ A teacher says with `ties` or `equal` whether ties reach the loss at all.
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from prefrl_cli.core.option_types import Fraction, Limits, Positive
+
+Smoothing = Fraction | Literal["measured"]
+_MOST_SMOOTHING = 0.8  # of what is measured
 
 
 def bradley_terry(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
@@ -76,20 +79,40 @@ def davidson(logits: Tensor, labels: Tensor, weights: Tensor, nu: float) -> Tens
     return (each * weights).sum(-1) / weights.sum(-1).clamp(min=1.0)
 
 
-def smooth(labels: Tensor, smoothing: float) -> Tensor:
+def smooth(labels: Tensor, smoothing: float | Tensor) -> Tensor:
     """Labels moved towards 0.5 by a share, as those of a teacher who is wrong in half of that share of answers."""
-    return labels + smoothing * (0.5 - labels) if smoothing else labels
+    return labels if isinstance(smoothing, float) and not smoothing else labels + smoothing * (0.5 - labels)
+
+
+def measured_smoothing(repeats: Tensor) -> Tensor:
+    """Shares `[R]` by which to `smooth` labels, from how often a teacher agrees with itself.
+
+    Who flips an answer with chance e gives the same one twice with chance (1 - e)^2 + e^2. Such an answer is right with
+    chance 1 - e, and so says a label that is moved to 0.5 by a share of 2 e. Two repeats that agreed are added, so that
+    few say little; no share is above 0.8, since labels that are all one half teach nothing.
+
+    Args:
+        repeats: questions that were asked twice, and those of them that got the same answer, `[R, 2]`.
+    """
+    agreement = (repeats[:, 1] + 2) / (repeats[:, 0] + 2)
+    return (1 - (2 * agreement - 1).clamp(min=0.0).sqrt()).clamp(max=_MOST_SMOOTHING)
+
+
+def _known(smoothing: float | Literal["measured"]) -> tuple[bool, float]:
+    """Whether the share is measured by whoever knows the answers, who then smooths them; and the share if not."""
+    return (True, 0.0) if isinstance(smoothing, str) else (False, smoothing)
 
 
 class SoftTies:
     """Bradley-Terry; a tie is half a preference for each.
 
     Args:
-        smoothing: share by which labels are moved towards 0.5.
+        smoothing: share by which labels are moved towards 0.5; `measured` takes it from the questions that are asked
+            twice, see `measured_smoothing`.
     """
 
-    def __init__(self, smoothing: Fraction = 0.0) -> None:
-        self.smoothing = smoothing
+    def __init__(self, smoothing: Smoothing = 0.0) -> None:
+        self.measured, self.smoothing = _known(smoothing)
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """The mean `[R]` over pairs `[R, B]`."""
@@ -109,11 +132,11 @@ class RaoKupper:
 
     Args:
         theta: exp of the smallest difference of scores that is seen.
-        smoothing: share by which labels other than ties are moved towards 0.5.
+        smoothing: share by which labels other than ties are moved towards 0.5, see `SoftTies`.
     """
 
-    def __init__(self, theta: Annotated[float, Limits(1, open_low=True)] = 2.0, smoothing: Fraction = 0.0) -> None:
-        self.theta, self.smoothing = theta, smoothing
+    def __init__(self, theta: Annotated[float, Limits(1, open_low=True)] = 2.0, smoothing: Smoothing = 0.0) -> None:
+        self.theta, (self.measured, self.smoothing) = theta, _known(smoothing)
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """The mean `[R]` over pairs `[R, B]`."""
@@ -125,11 +148,11 @@ class Davidson:
 
     Args:
         nu: how likely; the share of ties among equals is nu / (2 + nu).
-        smoothing: share by which labels other than ties are moved towards 0.5.
+        smoothing: share by which labels other than ties are moved towards 0.5, see `SoftTies`.
     """
 
-    def __init__(self, nu: Positive = 1.0, smoothing: Fraction = 0.0) -> None:
-        self.nu, self.smoothing = nu, smoothing
+    def __init__(self, nu: Positive = 1.0, smoothing: Smoothing = 0.0) -> None:
+        self.nu, (self.measured, self.smoothing) = nu, _known(smoothing)
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """The mean `[R]` over pairs `[R, B]`."""

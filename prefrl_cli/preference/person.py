@@ -7,36 +7,25 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from prefrl_cli.core.option_types import CountOrZero, Failed, Fraction, Given, Items, Limits, Positive
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
+from prefrl_cli.preference.answers.events import Event, events, forget_from, lately_guessed, opened, repeats, take_up
+from prefrl_cli.preference.answers.films import Films
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Asked
 from prefrl_cli.preference.dataset import Answers, Pending
-from prefrl_cli.preference.questions import Part, arrays, fingerprint, parts
-from prefrl_cli.preference.recorded import Event, events, forget_from, opened
+from prefrl_cli.preference.questions import Model, Part, arrays, fingerprint, parts
 from prefrl_cli.stats.agreement import reliability
 
-_TOLD = 0.5  # seconds from one report to the page to the next
-_TAKE_UP = "INSERT INTO seen SELECT id, ? FROM answers WHERE id > ? AND id <= ?"
-_EXPIRE = "UPDATE questions SET expired = ? WHERE answer IS NULL AND expired IS NULL AND since <= ?"
-_AGAIN = """INSERT INTO questions (seed, number, asked_step, since, hash, first_side, first_clip, second_clip, parts,
-created, again, repeats) SELECT seed, number, ?, ?, hash, CASE first_side WHEN 'left' THEN 'right' ELSE 'left' END,
-first_clip, second_clip, parts, ?, 0, id FROM questions WHERE again = 1
-AND answer IN (SELECT answer FROM seen WHERE step = ?) ON CONFLICT DO NOTHING
-"""
-
-
-class Shown(Protocol):
-    """An environment that a person can look at."""
-
-    def clip(self, states: Tensor) -> dict[str, Any]:
-        """What is shown of the states `[T + 1, ...]` of an episode or a part of it; see `Asked.clips`."""
+GUESSED = "guessed"  # the share of the newest answers that the model had guessed, among what is reported
+_TOLD, _SHARE = 0.5, 0.05  # seconds from one film of the agent to the next, and the share of the time for it
 
 
 class Person:
@@ -47,7 +36,7 @@ class Person:
     and its question waits again.
 
     Args:
-        env: makes the clips.
+        env: what is asked about, see `Films`.
         streams: gives the seeds.
         open: whether a browser is opened.
         host: that the page listens on; only a loopback host keeps other machines out.
@@ -60,9 +49,13 @@ class Person:
         repeat: share of the questions that are asked once more, with the sides changed, to see how reliable the
             answers are; what they are answered then teaches nothing.
         strength: how much a strong preference counts; any other answer counts 1.
+        guess: whether the page says, after an answer, how likely the model had found it.
+        reward_model: guesses each answer when its question is asked.
 
     Attributes:
         ready: whether the policy may be improved.
+        films: of what is asked.
+        repeats: of the questions that were asked twice, how many and how many got the same answer, `[R, 2]`.
         undone: the questions `[R, N]` whose earlier answers were taken back by this update, -1 where there is none.
     """
 
@@ -70,7 +63,7 @@ class Person:
 
     def __init__(
         self,
-        env: Given[Shown],
+        env: Given[Any],
         streams: Given[Streams],
         open: bool = True,
         host: str = "127.0.0.1",
@@ -81,15 +74,18 @@ class Person:
         expire: Items | None = 10,
         repeat: Fraction = 0.0,
         strength: Positive = 2.0,
+        guess: bool = False,
+        reward_model: Given[Model | None] = None,
     ) -> None:
         self.open, self.host, self.port, self.wait_for = open, host, port, wait_for
-        self._env, self._seeds, self._about = env, streams.seeds, fingerprint(env)
+        self.films, self._seeds, self._about = Films(env), streams.seeds, fingerprint(env)
         self._questions, self._pace, self._expire = questions, pace, expire
-        self._repeat, self._strength = repeat, strength
+        self.repeat, self._strength, self._guess, self._model = repeat, strength, guess, reward_model
         self._database: AnswerDatabase | None = None
         self._tell: Callable[[str], None] = lambda _: None
         self._pause: Callable[[], None] | None = None
         self.undone: Tensor | None = None
+        self.repeats = torch.zeros(len(self._seeds), 2, dtype=torch.int64)
         self._next, self._newest, self._answered = 0, 0, 0
         self._done, self.ready, self._told = False, wait_for == 0, float("-inf")
 
@@ -116,7 +112,7 @@ class Person:
             with opened(path) as database:
                 if database.rows("SELECT ifnull(max(answer), 0) FROM seen")[0][0] < self._newest:
                     raise Failed(f"{path} holds fewer answers than the run has seen; put the run's own back")
-                database.note(budget=budget, seeds=len(self._seeds))
+                database.note(budget=budget, seeds=len(self._seeds), guess=self._guess)
                 database.end_leases()
                 self._database, self._tell, self._pause = database, tell, pause
                 yield database
@@ -136,29 +132,32 @@ class Person:
         if self._database is None:  # a run that is only built, to see what it would do
             return None
         database, step = self._database, pending.step
-        self._put(database, pending, streams)
+        self._put(database, pending, streams, recent)
         reached = database.fact("reached", -1)
         if step > reached:
             self._show(database, recent)
             while self._pause is not None and self._is_ahead(database, step):
                 self._pause()
-            self._take_up(database, step, int(pending.number[0]))
+            take_up(database, step, int(pending.number[0]), self._expire)
         found = events(database, "WHERE s.step = ?", step)
         self.undone = None
+        if found and self.repeat:
+            twice = repeats(database, step)
+            self.repeats = torch.tensor([twice.get(seed, (0, 0)) for seed in self._seeds])
         return self._answers(found, pending) if found else None
 
-    def _put(self, database: AnswerDatabase, pending: Pending, streams: Streams) -> None:
+    def _put(self, database: AnswerDatabase, pending: Pending, streams: Streams, recent: Store) -> None:
         """Let the newest questions wait for the person."""
         places = (pending.number >= self._next).nonzero()[: self._questions, 0]
         self._next = int(pending.number[-1]) + 1
         if self._done or not len(places):
             return
-        questions = arrays(pending.questions)
+        questions, guesses = arrays(pending.questions), self._guesses(pending, places)
         coins = streams.uniform("teacher", len(places), 2).tolist()
         asked = [
-            self._asked(row, int(pending.number[place]), parts(questions, row, place), *coin)
+            self._asked(row, int(pending.number[place]), parts(questions, row, place), side, again, guess, recent)
             for row, of_seed in enumerate(coins)
-            for place, coin in zip(places.tolist(), of_seed, strict=True)
+            for place, (side, again), guess in zip(places.tolist(), of_seed, guesses[row], strict=True)
         ]
         if database.ask(asked, pending.step):
             count = forget_from(database, pending.step)
@@ -168,16 +167,35 @@ class Person:
                 f" then stay in {ANSWERS}, and this run does not learn from them"
             )
 
-    def _asked(self, row: int, number: int, both: tuple[Part, Part], side: float, again: float) -> Asked:
-        first, second = (self._env.clip(torch.from_numpy(part.states)) for part in both)
+    @torch.no_grad()
+    def _guesses(self, pending: Pending, places: Tensor) -> list[list[float | None]]:
+        """The model's chances that the first is preferred, of the questions at these places, a list a seed."""
+        if self._model is None:
+            return [[None] * len(places)] * len(self._seeds)
+        questions = pending.questions.take(places.expand(len(self._seeds), -1))
+        margins = questions.return_differences(self._model).double()  # [R, M, Q]
+        return logsigmoid(margins).exp().mean(1).tolist()
+
+    def _asked(
+        self,
+        row: int,
+        number: int,
+        both: tuple[Part, Part],
+        side: float,
+        again: float,
+        guess: float | None,
+        kept: Store,
+    ) -> Asked:
+        first, second = (self.films.of_part(part, row, kept) for part in both)
         return Asked(
             self._seeds[row],
             number,
             ":".join(part.hash(self._about) for part in both),
             "left" if side < 0.5 else "right",
             (first, second),
-            again < self._repeat,
+            again < self.repeat,
             [{name: values.tolist() for name, values in part._asdict().items()} for part in both],
+            guess,
         )
 
     def _is_ahead(self, database: AnswerDatabase, step: int) -> bool:
@@ -187,18 +205,6 @@ class Person:
         if self._pace is not None:
             wanted = max(wanted, (step + 1) / self._pace)
         return waiting > 0 and answered < wanted * len(self._seeds) and not database.done
-
-    def _take_up(self, database: AnswerDatabase, step: int, oldest: int) -> None:
-        """Note that this update takes up what came since the last one; questions that are too old wait no more."""
-        newest = database.rows("SELECT ifnull(max(id), 0) FROM answers")[0][0]
-        before = database.rows("SELECT ifnull(max(answer), 0) FROM seen")[0][0]
-        with database.commit(durable=newest > before):  # that nothing came may be forgotten by a power cut
-            database.execute(_TAKE_UP, step, before, newest)
-            if self._expire is not None:
-                database.execute(_EXPIRE, step, step - self._expire)
-            database.execute(f"{_EXPIRE} AND number < ?", step, step, oldest)
-            database.execute(_AGAIN, step, step, time.time(), step)
-            database.set("reached", step)
 
     def _answers(self, found: list[Event], pending: Pending) -> Answers:
         """What these events come to, in the order in which they happened."""
@@ -230,20 +236,18 @@ class Person:
         return self._strength if event.strong else 1.0
 
     def _show(self, database: AnswerDatabase, recent: Store) -> None:
-        """Show what the agent does now."""
-        now = time.monotonic()
-        if now < self._told + _TOLD:
+        """Show what the agent does now, and take no more than a small share of the time for it."""
+        began = time.monotonic()
+        if began < self._told:
             return
-        self._told = now
-        newest = recent.get((recent.count - 1).clamp(min=0)[:, None])
-        steps = int(newest["lengths"][0, 0])
-        through = torch.cat([newest["states"][0, 0, :steps], newest["last"][0, :1]])
-        database.note(film=self._env.clip(through))
+        database.note(film=self.films.of_newest(recent))
+        self._told = time.monotonic() + max(_TOLD, (time.monotonic() - began) / _SHARE)
 
     def report(self, step: int, values: Mapping[str, float]) -> None:
         """Tell the page what was reached at an update."""
         if self._database is not None:
-            self._database.report(step, values)
+            share = lately_guessed(self._database)
+            self._database.report(step, {**values, **({} if share is None else {GUESSED: share})})
 
     def status(self) -> str:
         """How it stands, in a few words; nothing where nobody is asked."""
@@ -268,13 +272,16 @@ class Person:
             "answered": self._answered,
             "done": self._done,
             "ready": self.ready,
+            "repeats": self.repeats,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state()`; ValueError where it is none."""
-        check_state({"next": int, "newest": int, "answered": int, "done": bool, "ready": bool}, state, "teacher")
+        state = {"repeats": torch.zeros_like(self.repeats), **state}  # older checkpoints have none
+        whole = {"next": int, "newest": int, "answered": int, "done": bool, "ready": bool, "repeats": self.repeats}
+        check_state(whole, state, "teacher")
         self._next, self._newest, self._answered = state["next"], state["newest"], state["answered"]
-        self._done, self.ready = state["done"], state["ready"]
+        self._done, self.ready, self.repeats = state["done"], state["ready"], state["repeats"].cpu()
 
 
 def _padded(rows: Sequence[Sequence[float]], empty: float, device: torch.device) -> Tensor:

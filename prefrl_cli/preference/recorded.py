@@ -1,8 +1,7 @@
-"""What a person did, as a run's database has it: read back, copied, and given to another run as answers."""
+"""What a person answered in one run, given to another one as answers."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 import tempfile
@@ -13,115 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from prefrl_cli.core.option_types import Failed, Given, OptionError, Positive
+from prefrl_cli.core.option_types import Given, OptionError, Positive
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.files.read import UnreadableError, read, short
-from prefrl_cli.files.write import write_whole
-from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Kind
+from prefrl_cli.files.read import UnreadableError, short
+from prefrl_cli.preference.answers.events import copy_answers, label_of, opened, repeats
+from prefrl_cli.preference.database import ANSWERS
 from prefrl_cli.preference.dataset import Answers, Pending, PreferenceDataset
 from prefrl_cli.preference.questions import Part, Questions, arrays, fingerprint, parts
-
-_MOST = 1 << 32  # bytes of a database
-
-
-class Event(NamedTuple):
-    """What a person did, in a run's terms.
-
-    Attributes:
-        id: counts up from 1.
-        kind: an answer by its side on the screen, `undo`, or `done`.
-        seed, number: of the question; -1 for `done`.
-        label: the probability that the first of the pair is preferred; 0.5 where the kind says no side.
-        strong: whether the answer was given as a strong one.
-        repeats: whether the question was one that is asked again.
-        rater: who.
-        seconds: the time that it took; none where it is not known.
-        given: when, in seconds since 1970.
-        step: the update that took it up; none so far.
-        undone: whether it was taken back, by whatever came later.
-    """
-
-    id: int
-    kind: Kind
-    seed: int
-    number: int
-    label: float
-    strong: bool
-    repeats: bool
-    rater: str
-    seconds: float | None
-    given: float
-    step: int | None
-    undone: bool
-
-
-_EVENTS = """SELECT a.id, a.answer, ifnull(q.seed, -1), ifnull(q.number, -1), q.first_side, a.strong,
-q.repeats IS NOT NULL, a.rater, a.seconds, a.given, s.step, u.id IS NOT NULL FROM answers a
-LEFT JOIN questions q ON q.id = a.question LEFT JOIN seen s ON s.answer = a.id LEFT JOIN answers u ON u.undoes = a.id"""
-
-
-def events(database: AnswerDatabase, which: str = "", *values: Any) -> list[Event]:
-    """What a person did, in order: all of it, or what a condition of SQL says."""
-    return [
-        Event(id_, kind, seed, number, label_of(kind, side), *rest)
-        for id_, kind, seed, number, side, *rest in database.rows(f"{_EVENTS} {which} ORDER BY a.id", *values)
-    ]
-
-
-def label_of(kind: str, first_side: str) -> float:
-    """The probability that the first is preferred; 0.5 where the kind of an answer says no side."""
-    return float(kind == first_side) if kind in ("left", "right") else 0.5
-
-
-@contextlib.contextmanager
-def opened(path: Path, make: bool = True) -> Iterator[AnswerDatabase]:
-    """A database of questions and answers, until the end of the block; `make` says whether an empty one becomes one.
-
-    Raises:
-        Failed: where it is one of something else.
-        sqlite3.Error: where it cannot be read or written.
-    """
-    try:
-        database = AnswerDatabase(path, make)
-    except ValueError as problem:
-        raise Failed(f"{path}: {problem}") from None
-    with contextlib.closing(database):
-        yield database
-
-
-def forget_from(database: AnswerDatabase, step: int) -> int:
-    """Let no update from this one on have happened; what was answered since stays, as answers to nobody's questions.
-
-    Returns:
-        How many answers that are.
-    """
-    late = "FROM questions WHERE asked_step >= ? AND number >= 0"
-    with database.commit():
-        count = database.rows(f"SELECT count(*) {late} AND answer IS NOT NULL", step)[0][0]
-        database.execute("UPDATE questions SET number = -id, expired = ? WHERE asked_step >= ?", step, step)
-        database.execute("DELETE FROM seen WHERE step >= ?", step)
-        database.set("reached", step - 1)
-    return int(count)
-
-
-def copy_answers(path: Path, to: Path) -> None:
-    """Copy a database as it is now; nothing beside the original is written, and nothing in it is executed.
-
-    Raises:
-        UnreadableError: where it is no plain file, is another database, or was written while it was copied.
-    """
-    for end in ("", "-wal"):
-        if not end or (path.parent / f"{path.name}{end}").exists():
-            write_whole(to.parent / f"{to.name}{end}", read(path.parent, f"{path.name}{end}", _MOST))
-    try:
-        with opened(to, make=False) as database:  # without its log, what was torn off may leave an empty file
-            sound = database.rows("PRAGMA quick_check") == [("ok",)] and type(database.fact("reached", -1)) is int
-    except (Failed, sqlite3.Error, ValueError):
-        sound = False
-    if not sound:
-        raise UnreadableError(f"{path} is damaged, or is being written, or holds something else than answers")
 
 
 class _Answered(NamedTuple):
@@ -153,6 +52,11 @@ class Recorded:
         bring: whether the questions that were answered are asked as well.
         strength: how much a strong preference counts; any other answer counts 1.
 
+    Attributes:
+        repeats: of the questions that a person was asked twice, how many and how many got the same answer, `[R, 2]`:
+            of all seeds that were recorded together, since it is the person's habit.
+        repeat: whether there are any.
+
     Raises:
         OptionError: for a file that cannot be read, or is of another environment.
     """
@@ -168,7 +72,8 @@ class Recorded:
         if file is None:
             raise OptionError("file", None, "a run whose questions were answered is needed", "RUN_DIR")
         self._about, self._env, self._bring, self._strange = fingerprint(env), env, bring, 0
-        self._answers = list(self._read(file, strength))
+        twice = [0, 0]
+        self._answers = list(self._read(file, strength, twice))
         if not self._answers:
             raise OptionError("file", file, "holds no answer to a question of this environment")
         self._places: dict[str, list[int]] = {}
@@ -178,14 +83,18 @@ class Recorded:
         self._next = 0
         self._used = torch.zeros(len(streams.seeds), len(self._answers), dtype=torch.bool)
         self._unanswered = torch.zeros(len(streams.seeds), dtype=torch.int64)
+        self.repeats, self.repeat = torch.tensor([twice] * len(streams.seeds)), twice[0] > 0
 
-    def _read(self, file: str, strength: float) -> Iterator[_Answered]:
+    def _read(self, file: str, strength: float, twice: list[int]) -> Iterator[_Answered]:
+        """The answers of a file; how many questions were asked twice and answered alike is added to `twice`."""
         path = Path(file) / ANSWERS if Path(file).is_dir() else Path(file)
         try:
             with tempfile.TemporaryDirectory() as kept:
                 copy_answers(path, Path(kept, ANSWERS))
                 with opened(Path(kept, ANSWERS)) as database:
                     rows = database.rows(_STANDING)
+                    for place, number in enumerate(map(sum, zip(*repeats(database).values(), strict=True))):
+                        twice[place] = number
             for hash_, parts_, side, kind, strong, step in rows:
                 both = tuple(Part.of(self._env, **part) for part in json.loads(parts_))
                 if len(both) == 2 and ":".join(part.hash(self._about) for part in both) == hash_:

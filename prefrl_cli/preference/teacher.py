@@ -1,6 +1,6 @@
 """How a judge errs. A label is the probability that the FIRST is preferred; weight 0 says "I cannot tell".
 
-A teacher is handed a criterion, by which it judges, and has five numbers that say how it errs (Lee et al. 2021, B-Pref,
+A teacher is handed a criterion, by which it judges, and has numbers that say how it errs (Lee et al. 2021, B-Pref,
 whose code has the opposite label: 1 where the second is preferred). Each of B-Pref's six teachers is one number set.
 """
 
@@ -46,6 +46,9 @@ class Teacher:
         mistake: chance that an answer is flipped.
         skip: a question is skipped when neither is better than this share of what is typical.
         equal: two are equally good when they differ by less than this share of what is typical.
+        fatigue: by so much the chance of a flip grows in 100 questions, to a half at most.
+        bias: chance that an answer goes by the side on which it is shown, which is drawn: then it says left.
+        repeat: share of the questions that are answered once more, with the sides changed; see `Answers.again`.
     """
 
     def __init__(
@@ -56,8 +59,11 @@ class Teacher:
         mistake: Fraction = 0.0,
         skip: NotNegative = 0.0,
         equal: NotNegative = 0.0,
+        fatigue: NotNegative = 0.0,
+        bias: Fraction = 0.0,
+        repeat: Fraction = 0.0,
     ) -> None:
-        self.criterion = criterion
+        self.criterion, self.fatigue, self.bias, self.repeat = criterion, fatigue, bias, repeat
         self.beta, self.gamma, self.mistake, self.skip, self.equal = beta, gamma, mistake, skip, equal
 
     def answer(self, pending: Pending, recent: Store, streams: Streams) -> Answers | None:
@@ -75,11 +81,27 @@ class Teacher:
         if self.skip or self.equal:
             start = self.criterion(first_steps(questions, 0))
             typical = typical_gain(self.criterion, recent, questions.rewards.shape[-1])
-        label, weight = self.labels(streams, scores, seen, start, typical)
-        return Answers(pending.number.expand(len(label), -1), label, weight)
+        count, again = scores.shape[1], None
+        tired = pending.number.double() * (self.fatigue / 100) if self.fatigue else None
+        left = streams.uniform("teacher/side", count) < 0.5 if self.bias else None  # the first of a pair
+        label, weight = self.labels(streams, scores, seen, start, typical, tired, left)
+        if self.repeat:
+            other = None if left is None else ~left
+            second, known = self.labels(streams, scores, seen, start, typical, tired, other, "teacher/again")
+            asked = streams.uniform("teacher/repeat", count) < self.repeat
+            again = torch.where(asked & (known > 0), second, torch.nan)
+        return Answers(pending.number.expand(len(label), -1), label, weight, again)
 
     def labels(
-        self, streams: Streams, scores: Tensor, seen: Tensor, start: Tensor, typical: Tensor
+        self,
+        streams: Streams,
+        scores: Tensor,
+        seen: Tensor,
+        start: Tensor,
+        typical: Tensor,
+        tired: Tensor | None = None,
+        left: Tensor | None = None,
+        purpose: str = "teacher",
     ) -> tuple[Tensor, Tensor]:
         """Label and weight `[R, Q]` of questions, errors included.
 
@@ -89,18 +111,25 @@ class Teacher:
             seen: the scores as this teacher sees them, short-sighted or not, `[R, Q, 2]`.
             start: the score of each before its first step, `[R, Q, 2]`.
             typical: `[R]`, the unit of `skip` and `equal`.
+            tired: added to the chance of a mistake, `[Q]`.
+            left: whether the first is shown on the left, `[R, Q]`, of a teacher who goes by sides.
+            purpose: of the streams that are drawn from.
         """
         first, second = seen.unbind(-1)
         label, weight = judge(first, second, getattr(self.criterion, "ties", "skip"))
-        if self.beta is not None or self.mistake:
-            coin, slip = streams.uniform("teacher", label.shape[1], 2).unbind(-1)
+        if self.beta is not None or self.mistake or self.fatigue:
+            coin, slip = streams.uniform(purpose, label.shape[1], 2).unbind(-1)
             if self.beta is not None:
                 # logsigmoid, since sigmoid rounds the last few elements of a tensor otherwise.
                 scale = self.beta / getattr(self.criterion, "score_scale", 1.0)
                 chance = logsigmoid((first - second).double() * scale).exp()
                 tossed = (label != 0.5) | (first != second)
                 label = torch.where(tossed, (coin < chance).float(), label)
-            label = torch.where(slip < self.mistake, 1 - label, label)
+            often = max(0.5, self.mistake)
+            mistake = self.mistake if tired is None else (self.mistake + tired).clamp(max=often)
+            label = torch.where(slip < mistake, 1 - label, label)
+        if left is not None:
+            label = torch.where(streams.uniform(f"{purpose}/bias", label.shape[1]) < self.bias, left.float(), label)
         if self.equal:
             alike = (scores[..., 0] - scores[..., 1]).abs() < self.equal * typical[:, None]
             label, weight = torch.where(alike, 0.5, label), torch.where(alike, 1.0, weight)

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 
 from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.texts import shown
+from prefrl_cli.report.answers import agreements, raters
 from prefrl_cli.report.configurations import seed_text
 from prefrl_cli.report.results import MOST_IN_PAIRS, Experiment, Results
 from prefrl_cli.report.runs import Run
@@ -46,6 +47,8 @@ def page(found: Results) -> str:
             few=few_seeds(min((metric.seeds for metric in every if metric.seeds > 1), default=0)),
             troubled=sorted(without, key=lambda run: _ORDER.index(run.status)),
             names=[names.get(id(run), "–") for run in found.runs],
+            raters=raters(found.runs),
+            agreements=agreements(found.runs),
             most_failed=_MOST_FAILED,
             most_in_pairs=MOST_IN_PAIRS,
         )

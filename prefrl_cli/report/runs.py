@@ -52,6 +52,7 @@ class Run:
         changes: the options that were changed on the way, `(name, "0.1 -> 0.2 at step 50")` each.
         environment: commit and versions, name -> text, and what of these and of the options changed on the way.
         seconds: of training.
+        answers: what its summary says of a person's answers, unchecked; empty where no person taught.
         started: when, in UTC; nothing where its record does not say.
     """
 
@@ -71,6 +72,7 @@ class Run:
     changes: list[tuple[str, str]] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     seconds: float | None = None
+    answers: dict[str, Any] = field(default_factory=dict)
     started: str = ""
 
 
@@ -199,6 +201,7 @@ def _read_results(run: Run, ends: dict[int, int]) -> None:
         scores = np.array([np.nan if value is None else value for value in per_seed], np.float64)
         run.scores[name] = with_failures(metric, scores, failed)
     run.seconds = summary["train_seconds"] if isinstance(summary.get("train_seconds"), int | float) else None
+    run.answers = summary["answers"] if isinstance(summary.get("answers"), dict) else {}
     run.table, run.evaluations = read_metrics(run.path, run.seeds, run.metrics, ends)
     _add_axis(run.table, run.options, len(run.seeds))
     names = (*run.table.columns, *run.evaluations.columns)

@@ -18,11 +18,11 @@ from prefrl_cli.core.metric import by_name
 from prefrl_cli.core.option_types import as_typed
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.files.checkpoints import CheckpointError, UnfitError
+from prefrl_cli.files.preferences.record import saving
 from prefrl_cli.files.read import short
 from prefrl_cli.files.standard_streams import waiting
 from prefrl_cli.files.write import make_folder
 from prefrl_cli.logger.logger import Trackers
-from prefrl_cli.preference_files.record import saving
 from prefrl_cli.run import processor
 from prefrl_cli.run.directory import RunDirectory
 from prefrl_cli.run.metrics_csv import MetricsLog, current_names

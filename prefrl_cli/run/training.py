@@ -165,8 +165,8 @@ def take_answers(origin: Path, folder: Path) -> None:
     Raises:
         ConfigError: where it cannot be read.
     """
+    from prefrl_cli.preference.answers.events import copy_answers
     from prefrl_cli.preference.database import ANSWERS
-    from prefrl_cli.preference.recorded import copy_answers
 
     try:
         if os.path.lexists(origin / ANSWERS):

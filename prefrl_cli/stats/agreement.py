@@ -11,9 +11,11 @@ import numpy as np
 
 from prefrl_cli.stats.intervals import share_interval
 
+LATELY = 20  # answers by which it is told how it stands now
+
 
 class Answer(Protocol):
-    """What a rater did; see `prefrl_cli.preference.recorded.Event`."""
+    """What a rater did; see `prefrl_cli.preference.answers.events.Event`."""
 
     @property
     def kind(self) -> str: ...  # noqa: D102
@@ -31,6 +33,8 @@ class Answer(Protocol):
     def seconds(self) -> float | None: ...  # noqa: D102
     @property
     def undone(self) -> bool: ...  # noqa: D102
+    @property
+    def guess(self) -> float | None: ...  # noqa: D102
 
 
 def share(successes: int, number: int) -> dict[str, Any]:
@@ -98,6 +102,24 @@ def habits(kinds: Sequence[str], seconds: Sequence[float | None]) -> Mapping[str
     }
 
 
+def guessed(answers: Sequence[Answer]) -> dict[str, Any]:
+    """How often a model had guessed the side that an answer says, before it learned from that answer.
+
+    Each guess is older than the answer, so that no answer has to be held out of training. Answers that say no side, and
+    guesses of one half, do not count.
+
+    Args:
+        answers: in order.
+
+    Returns:
+        A `share`, and `last`, that of the newest ones.
+    """
+    told = [one for one in answers if one.label != 0.5 and one.guess is not None and one.guess != 0.5]
+    right = [((one.guess or 0.0) > 0.5) == (one.label > 0.5) for one in told]
+    last = right[-LATELY:]
+    return {**share(sum(right), len(right)), "last": share(sum(last), len(last))}
+
+
 def reliability(done: Sequence[Answer]) -> dict[str, Any]:
     """How good the answers are that stand, of each rater and together.
 
@@ -107,7 +129,7 @@ def reliability(done: Sequence[Answer]) -> dict[str, Any]:
     Returns:
         `answers` that stand and `undone`, those that were taken back; `raters`, the habits of each by name;
         `self_agreement` with its `error_rate`, where the same rater was asked twice; `between_raters`, agreement and
-        kappa where two were asked.
+        kappa where two were asked; `model`, how often it had guessed an answer, see `guessed`.
     """
     given = [one for one in done if one.kind not in ("undo", "done")]
     stand = [one for one in given if not one.undone]
@@ -126,4 +148,5 @@ def reliability(done: Sequence[Answer]) -> dict[str, Any]:
         },
         "self_agreement": {**own, "error_rate": error_rate(own["value"])},
         "between_raters": {**agreement(others), "kappa": kappa(others)},
+        "model": guessed([one for one in told if not one.repeats]),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from prefrl_cli.stats.summary import NOTHING, digits
 from prefrl_cli.study.study import Result, Study, columns, headline_among
 
 _MARKERS = ("o", "s", "^", "D", "v", "X")
+_LEVELS = ("--", ":", "-.")
 _LONGEST_NAME = 36  # letters of a row's name in a line
 _LONGEST_SERIES = 20  # letters of a series' name in a line
 _LEAST_SPAN = 0.1  # the shortest range of a metric's axis, so that a small difference looks small
@@ -57,6 +59,8 @@ def _caption(study: Study, results: Sequence[Result]) -> str:
     seeds = sorted({len(one.run.seeds) for one in results if one.finished})
     number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     words = f"Means over {number} seeds a row, with 95 % intervals."
+    if study.chart != "lines":
+        words += " Hollow: the mean of the worst tenth of them."
     if study.chart == "ladder":
         words += " Each row keeps the changes of those above it."
     left_out = sum(not one.finished for one in results)
@@ -96,21 +100,23 @@ def _points(study: Study, shown: Sequence[Result], metrics: Sequence[Metric]) ->
 def _draw_metric(
     axes: Axes, shown: Sequence[Result], metric: Metric, rows: np.ndarray, ladder: bool, baselines: set[str | None]
 ) -> None:
-    """Each row's point and interval, its value beside the panel."""
-    found = _estimates(shown, metric)
+    """Each row's point and interval, its value beside the panel; of a result its worst tenth too."""
+    found, worst = _estimates(shown, metric), _worst(shown, metric)
     if ladder:  # the line leads the eye down
         there = ~np.isnan(found[:, 0])
         axes.plot(found[there, 0], rows[there], color="#b9b9b9", linewidth=1.6, zorder=1.5)
-    for row, (value, low, high), one in zip(rows, found, shown, strict=True):
+    for row, (value, low, high), least, one in zip(rows, found, worst, shown, strict=True):
         colour = GREY if one.row.name in baselines else COLOURS[0]
         axes.plot([low, high], [row, row], color=colour, linewidth=2.2, solid_capstyle="round", zorder=2)
+        if not np.isnan(least):
+            axes.plot([least], [row], "D", color="white", markersize=6, markeredgecolor=colour, zorder=2.5)
         axes.plot([value], [row], "o", color=colour, markersize=8, markeredgecolor="white", zorder=3)
         words = _share_words(one, metric) if metric.binary else digits(value, high - low)
         axes.annotate(
             words, (1.0, row), xycoords=("axes fraction", "data"), xytext=(8, 0), textcoords="offset points",
             va="center", fontsize=11, color=INK,
         )  # fmt: skip
-    axes.set_xlim(*_span(found, metric, whole=ladder))
+    axes.set_xlim(*_span(np.append(found, worst), metric, whole=ladder))
 
 
 def _heading(metric: Metric) -> str:
@@ -128,6 +134,12 @@ def _estimates(shown: Sequence[Result], metric: Metric) -> np.ndarray:
     return np.array(found, dtype=np.float64).reshape(-1, 3)
 
 
+def _worst(shown: Sequence[Result], metric: Metric) -> np.ndarray:
+    """`[N]`: the mean of the worst tenth of each row's seeds, of a result; NaN elsewhere."""
+    told = [one.estimates.get(metric.name) if metric.role == "result" else None for one in shown]
+    return np.array([np.nan if one is None else one.worst_tenth for one in told])
+
+
 def _span(found: np.ndarray, metric: Metric, *, whole: bool) -> tuple[float, float]:
     """The ends of a metric's axis: 0 and 1 of a share of seeds, and of any share where they are asked for."""
     if metric.binary or (whole and metric.is_share):
@@ -139,17 +151,24 @@ def _span(found: np.ndarray, metric: Metric, *, whole: bool) -> tuple[float, flo
 
 
 def _lines(study: Study, shown: Sequence[Result], metrics: Sequence[Metric]) -> Sheet:
-    """A line a series over x, a panel a metric, one legend beside them."""
+    """A line a series over x, a panel a metric, one legend beside them; a row that has no x is a level."""
     sheet = Sheet(figsize=(12.4, 5.0), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.02))
     panels = sheet.subplots(1, max(len(metrics), 1), squeeze=False)[0]
-    places = sorted({one.row.x for one in shown if one.row.x is not None})
-    logarithmic = places[0] > 0 and places[-1] / places[0] >= _LOGARITHMIC_FROM
-    series = list(dict.fromkeys(one.row.series or "" for one in shown))
+    placed = [one for one in shown if one.row.x is not None]
+    places = sorted({one.row.x for one in placed if one.row.x is not None})
+    logarithmic = bool(places) and places[0] > 0 and places[-1] / places[0] >= _LOGARITHMIC_FROM
+    series = list(dict.fromkeys(one.row.series or "" for one in placed))
+    levels = [one for one in shown if one.row.x is None]
     for axes, metric in zip(panels, metrics, strict=False):
         for number, name in enumerate(series):
-            several = sorted((one for one in shown if one.row.series == name), key=lambda one: one.row.x or 0.0)
+            several = sorted((one for one in placed if one.row.series == name), key=lambda one: one.row.x or 0.0)
             moved = _moved(several, number - (len(series) - 1) / 2, places, logarithmic)
             _draw_series(axes, moved, _estimates(several, metric), number, name)
+        for dash, one, (value, low, high) in zip(
+            itertools.cycle(_LEVELS), levels, _estimates(levels, metric), strict=False
+        ):
+            axes.axhspan(low, high, color=GREY, alpha=0.12, linewidth=0)
+            axes.axhline(value, color=GREY, linestyle=dash, linewidth=1.8, label=one.row.series)
         if logarithmic:
             axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(places))

@@ -91,8 +91,8 @@ def _row(node: Any, common: list[str], last: list[str], before: list[Row], chart
         if x is not None and (type(x) not in (int, float) or not math.isfinite(x)):
             raise ConfigError(f"x={show(x)}: must be a number")
         series = _value(given, "series", str, "") or None
-        if chart == "lines" and (x is None or series is None):
-            raise ConfigError("a chart of lines needs its x and its series")
+        if chart == "lines" and series is None:
+            raise ConfigError("a chart of lines needs its series")
     except ConfigError as problem:
         raise ConfigError(f"row {show(name)}: {problem}") from None
     previous = before[-1].name if chart == "ladder" and before else None  # a rung is held against the one before

@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from prefrl_cli.config.group import Group
 from prefrl_cli.config.options import Configuration
 from prefrl_cli.config.overrides import Typed, read
 from prefrl_cli.core.option_types import ConfigError, show
@@ -14,7 +16,7 @@ from prefrl_cli.files.lock import LOCK, is_held
 from prefrl_cli.files.read import not_plain
 from prefrl_cli.files.texts import quoted
 from prefrl_cli.run.directory import STATUS, half_begun, read_status, set_aside
-from prefrl_cli.run.provenance import config_changes, config_differences, stored_config
+from prefrl_cli.run.provenance import ABSENT, config_changes, config_differences, stored_config
 from prefrl_cli.study.study import Row, Study
 from prefrl_cli.sweep.results import Jobs
 
@@ -121,9 +123,21 @@ def _set_aside(row: Row, folder: Path, config: Configuration) -> str | None:
     differences, status = [], read_status(folder).get("status")
     with contextlib.suppress(ConfigError):
         changes = config_changes(stored_config(folder), config.options)
-        differences = config_differences({name: pair for name, pair in changes.items() if name != "threads"})
+        changes = {
+            name: pair for name, pair in changes.items() if name != "threads" and not _is_new(name, pair, config)
+        }
+        differences = config_differences(changes)
         if not differences and status in ("finished", "running", "interrupted"):
             return None
     set_aside(folder)
     why = f"its options have changed ({differences[0]})" if differences else "it had failed"
     return f"{row.name}: runs again, {why}; the old run is kept in {folder.parent / '.failed'}"
+
+
+def _is_new(name: str, pair: Sequence[Any], config: Configuration) -> bool:
+    """Whether a record is older than an option that stands at its default, which is what the run had without it."""
+    group, _, option = name.partition(".")
+    if pair[0] != ABSENT or group not in config.choices:
+        return False
+    allowed = Group(group, config.options[group], config.run.allow_targets).allowed
+    return option in allowed and bool(allowed[option].default == pair[1])

@@ -24,7 +24,7 @@ class Row:
         folder: its run directory's name in the study's folder.
         overrides: what one types to make it.
         baseline: the name of the row it is compared with, if any.
-        x: its place on the x axis of a chart of lines.
+        x: its place on the x axis of a chart of lines; a row that has none is a level across it.
         series: the line that it belongs to there; in a chart of points, rows of one series share a scale.
     """
 

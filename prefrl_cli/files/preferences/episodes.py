@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files.preferences.formats import MOST, read_npz
 from prefrl_cli.files.read import UnreadableError, opened, read, short
-from prefrl_cli.preference_files.formats import MOST, read_npz
 
 _MOST_FILE = 1 << 36  # bytes of an HDF5 file, of which only what is wanted is read
 HDF5 = (".hdf5", ".h5")

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl_cli.core.option_types import ConfigError, show
+from prefrl_cli.files.preferences.data import STEPS, PreferenceData, stacked
 from prefrl_cli.files.read import UnreadableError, read, short
 from prefrl_cli.files.write import write_whole
-from prefrl_cli.preference_files.data import STEPS, PreferenceData, stacked
 
 KIND, VERSION = "prefrl preferences", 1
 MOST = 1 << 31  # bytes of a file, and of what it holds

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.files.checkpoint_file import Whole
-from prefrl_cli.preference_files.data import PreferenceData
-from prefrl_cli.preference_files.formats import save
+from prefrl_cli.files.preferences.data import PreferenceData
+from prefrl_cli.files.preferences.formats import save
 
 _NUMBERS = {"number": torch.int64, "asked": torch.int32, "answered": torch.int32}
 _ANSWERS = {"label": torch.float32, "weight": torch.float32}

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl_cli.files.preferences.data import PreferenceData, stacked
+from prefrl_cli.files.preferences.episodes import Steps
+from prefrl_cli.files.preferences.pickles import Thing, read_pickle
 from prefrl_cli.files.read import UnreadableError, read, short
-from prefrl_cli.preference_files.data import PreferenceData, stacked
-from prefrl_cli.preference_files.episodes import Steps
-from prefrl_cli.preference_files.pickles import Thing, read_pickle
 
 MOST_PICKLED = 1 << 30  # bytes of a file
 _MOST_SEGMENT = 100_000

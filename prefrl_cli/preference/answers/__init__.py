@@ -1,0 +1,1 @@
+"""What a person did in a run, read from its database."""
