@@ -10,8 +10,8 @@ import kill_and_resume
 import numpy as np
 import pytest
 import torch
-from test_workers import CONTROL
-from test_workers import SIZES as SIZES_OF_WORKERS
+from small import CONTROL
+from small import SIZES as SIZES_OF_WORKERS
 
 from prefrl_cli.algorithm import living
 from prefrl_cli.algorithm.oprl import OPRL

@@ -53,7 +53,7 @@ OPTIONS = [
     for target, group in targets().items()
     for name, option in signature(target).items()
     if option.is_value and name not in HANDED_IN.get(group, ())
-    for base, limits in numbers(option.annotation)
+    for base, limits in dict.fromkeys(numbers(option.annotation))  # once, where a list of them may be typed as well
 ]
 
 

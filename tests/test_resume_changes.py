@@ -129,7 +129,7 @@ def test_no_part_of_a_state_is_taken_unless_it_fits(experiment):
                 algorithm.restore(state)
         if isinstance(node, dict):
             del node[last]
-            if name[0] != "streams" and before != ["before"]:
+            if name[0] != "streams" and before != ["before"] and last != "repeats":  # which older checkpoints lack
                 with pytest.raises((ValueError, KeyError)):
                     algorithm.restore(state)
 
