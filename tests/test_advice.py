@@ -57,7 +57,7 @@ TYPED = [
     ),
     ("try policy={}", ["experiment=pendulum", "policy=actor_critic"]),
     ("try reward_model={}", ["experiment=pendulum", "reward_model=true_step_advantage"]),
-    ("try loss.smoothing={}", [OPRL, "loss=soft", "loss.smoothing=measured"]),
+    ("try {}={}", [OPRL, "loss=soft", "loss.smoothing=measured"]),
     ("try scale={}", ["experiment=gymnasium", "env.id=CartPole-v1", "env.scale=[1,2]"]),
     ("try of={}", ["experiment=mountain_car", "criterion.of=speed"]),
     ("try workers=1", [OPRL, "num_seeds=2", "workers=2", "device=cuda"]),

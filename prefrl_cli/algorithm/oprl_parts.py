@@ -80,8 +80,8 @@ def check_measurable(loss: Any, teacher: Any) -> None:
         OptionError: naming what to type.
     """
     if getattr(loss, "measured", False) and not getattr(teacher, "repeat", 0):
-        cure = {"teacher.repeat": 0.1} if type(getattr(teacher, "repeat", None)) is float else {"loss.smoothing": 0.1}
-        raise OptionError("loss.smoothing", "measured", "no question is answered twice", cure)
+        cure = "teacher.repeat" if type(getattr(teacher, "repeat", None)) is float else "loss.smoothing"
+        raise OptionError("loss.smoothing", "measured", "no question is answered twice", {cure: 0.1})
 
 
 def smoothed(label: Tensor, loss: Any, teacher: Any, preferences: PreferenceDataset) -> Tensor:
