@@ -77,20 +77,22 @@ def agreements(runs: Iterable[Run]) -> list[Agreement]:
     found = []
     for run in runs:
         if _mapping(run.answers.get("raters")):
-            own, others, model = (
-                _mapping(run.answers.get(name)) for name in ("self_agreement", "between_raters", "model")
-            )
+            names = ("self_agreement", "between_raters", "model")
+            own, others, model = (_mapping(run.answers.get(name)) for name in names)
+            shares = [_share(run.answers, name) for name in names]
+            numbers = [_count(one.get("number")) for one in (own, others, model)]
             found.append(
                 Agreement(
-                    run,
-                    _count(run.answers.get("undone")),
-                    *(_share(run.answers, "self_agreement"), _count(own.get("number")), _number(own.get("error_rate"))),
-                    *(
-                        _share(run.answers, "between_raters"),
-                        _count(others.get("number")),
-                        _number(others.get("kappa")),
-                    ),
-                    *(_share(run.answers, "model"), _count(model.get("number"))),
+                    run=run,
+                    undone=_count(run.answers.get("undone")),
+                    own=shares[0],
+                    asked_twice=numbers[0],
+                    error_rate=_number(own.get("error_rate")),
+                    others=shares[1],
+                    asked_both=numbers[1],
+                    kappa=_number(others.get("kappa")),
+                    model=shares[2],
+                    guessed=numbers[2],
                 )
             )
     return found

@@ -59,13 +59,13 @@ class FrozenReward:
         """Rewards `[R, ...]` of states `[R, ...]`."""
         with torch.no_grad():
             rewards = self._learned(states)
-        return _unmoved(rewards, self.parameters)
+        return unmoved(rewards, self.parameters)
 
     def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, ...]` of steps."""
         with torch.no_grad():
             rewards = self._learned.step_rewards(states, actions)
-        return _unmoved(rewards, self.parameters)
+        return unmoved(rewards, self.parameters)
 
     def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, 1, ...]` of steps: those of all its members together."""
@@ -115,7 +115,7 @@ class ConstantReward:
     def __call__(self, states: Tensor) -> Tensor:
         """Rewards `[R, ...]` of states `[R, ...]`."""
         rewards = states.new_full(states.shape[: states.ndim - self._features], self._value, dtype=torch.float32)
-        return _unmoved(rewards, self.parameters)
+        return unmoved(rewards, self.parameters)
 
     def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, ...]` of steps."""
@@ -141,6 +141,6 @@ class ConstantReward:
         check_state(self.state(), state, "reward model")
 
 
-def _unmoved(rewards: Tensor, parameters: Parameters) -> Tensor:
+def unmoved(rewards: Tensor, parameters: Parameters) -> Tensor:
     """Rewards `[R, ...]` that depend on parameters in name only, so that an optimiser can take its steps."""
     return rewards + 0 * parameters.views[0].view(len(rewards), *[1] * (rewards.ndim - 1))

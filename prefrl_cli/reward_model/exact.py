@@ -13,6 +13,7 @@ from prefrl_cli.core.networks import Parameters, look_up
 from prefrl_cli.core.option_types import Given, OptionError
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
+from prefrl_cli.reward_model.constant import unmoved
 
 
 class TruePotential:
@@ -51,7 +52,7 @@ class TruePotential:
     def __call__(self, states: Tensor) -> Tensor:
         """Rewards `[R, ...]` of states `[R, ...]`; where actions have rewards, of the best one."""
         rewards = look_up(self._table.amax(-1, keepdim=True), states).squeeze(-1)
-        return rewards + 0 * self.parameters.views[0].view(len(rewards), *[1] * (rewards.ndim - 1))
+        return unmoved(rewards, self.parameters)
 
     def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, ...]` of steps."""
@@ -93,4 +94,4 @@ class TrueStepAdvantage(TruePotential):
     def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, ...]` of taking `actions` `[R, ...]` in `states` `[R, ...]`."""
         rewards = look_up(self._table.flatten(1)[..., None], states * self._table.shape[-1] + actions).squeeze(-1)
-        return rewards + 0 * self.parameters.views[0].view(len(rewards), *[1] * (rewards.ndim - 1))
+        return unmoved(rewards, self.parameters)

@@ -19,6 +19,7 @@ from prefrl_cli.core.saved_state import Field
 from prefrl_cli.preference.questions import Part
 
 STARTED = "started"  # what an episode was begun with, among what is kept of it
+_SILENT = ("PYGAME_HIDE_SUPPORT_PROMPT", "SDL_VIDEODRIVER", "SDL_AUDIODRIVER")  # no word, window or sound
 _SIDE, _COLOURS, _FRAMES = 320, 64, 100  # the most of a film: pixels, colours of a picture, pictures
 
 
@@ -41,11 +42,7 @@ class Films:
             return
         reason = "it draws no pictures"
         if hasattr(env, "played_again"):
-            for name in (
-                "PYGAME_HIDE_SUPPORT_PROMPT",
-                "SDL_VIDEODRIVER",
-                "SDL_AUDIODRIVER",
-            ):  # no word, window or sound
+            for name in _SILENT:
                 os.environ.setdefault(name, "dummy")
             try:
                 _encoded(next(env.played_again(0, np.zeros(0)))())
