@@ -19,8 +19,8 @@ from prefrl_cli.env.maze import Maze
 from prefrl_cli.policy.action_search import Ascent
 from prefrl_cli.policy.actor_critic import ActorCritic
 from prefrl_cli.policy.exploration import Exploration
-from prefrl_cli.policy_update.ppo import PPO
-from prefrl_cli.policy_update.replay import Replay
+from prefrl_cli.policy.ppo import PPO
+from prefrl_cli.policy.replay import Replay
 from prefrl_cli.preference.criterion import Closest, Return
 from prefrl_cli.preference.queries import NearGreedy, UniformTrajectories
 from prefrl_cli.preference.teacher import Teacher

@@ -197,7 +197,7 @@ def test_the_algorithm_gives_its_own_arrays_to_its_charts(tmp_path: Path) -> Non
     from prefrl_cli.core.streams import PhiloxStreams
     from prefrl_cli.policy.actor_critic import ActorCritic
     from prefrl_cli.policy.exploration import Exploration
-    from prefrl_cli.policy_update.ppo import PPO
+    from prefrl_cli.policy.ppo import PPO
     from prefrl_cli.preference.criterion import Progress
     from prefrl_cli.preference.queries import UniformTrajectories
     from prefrl_cli.preference.teacher import Teacher

@@ -18,7 +18,7 @@ from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.policy.distributions import Categorical
 from prefrl_cli.policy.exploration import Exploration
-from prefrl_cli.policy_update.group_baseline import Baseline, GroupBaseline, episode_advantages
+from prefrl_cli.policy.group_baseline import Baseline, GroupBaseline, episode_advantages
 from prefrl_cli.preference.criterion import Progress
 from prefrl_cli.preference.queries import UniformTrajectories
 from prefrl_cli.reward_model.shaping import AdditiveShaping, NoShaping, PotentialShaping

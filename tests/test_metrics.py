@@ -10,9 +10,9 @@ import yaml
 
 from prefrl_cli.algorithm import algorithm as metrics
 from prefrl_cli.core.metric import Metric, by_name, from_declaration
-from prefrl_cli.policy_update.group_baseline import GroupBaseline
-from prefrl_cli.policy_update.ppo import PPO
-from prefrl_cli.policy_update.replay import Replay
+from prefrl_cli.policy.group_baseline import GroupBaseline
+from prefrl_cli.policy.ppo import PPO
+from prefrl_cli.policy.replay import Replay
 from prefrl_cli.report.configurations import Configuration
 from prefrl_cli.report.results import compare, headline_of, results
 from prefrl_cli.report.runs import read_run
@@ -22,7 +22,7 @@ from prefrl_cli.stats.summary import brackets, digits, record, summarise, value_
 
 ROOT = Path(__file__).parents[1]
 DECLARED = [*metrics.OPRL_METRICS, *metrics.REWARD_METRICS, *PPO.metrics, *GroupBaseline.metrics, *Replay.metrics]
-MAY_NAME_THEM = ("algorithm", "policy_update", "reward_model")  # which compute them, and draw their own figures
+MAY_NAME_THEM = ("algorithm", "policy", "reward_model")  # which compute them, and draw their own figures
 
 
 def typed_names():

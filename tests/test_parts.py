@@ -15,8 +15,8 @@ from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories, draw_pairs, draw_places, draw_subsets, standardise
 from prefrl_cli.env.maze import Maze
+from prefrl_cli.policy.advantages import bootstrapped, discounted_returns, generalised_advantages
 from prefrl_cli.policy.distributions import Categorical
-from prefrl_cli.policy_update.advantages import bootstrapped, discounted_returns, generalised_advantages
 from prefrl_cli.preference.criterion import Closest, Progress, Return, judge
 from prefrl_cli.preference.loss import bradley_terry
 from prefrl_cli.reward_model.shaping import AdditiveShaping, NoShaping, PotentialShaping

@@ -14,7 +14,7 @@ from prefrl_cli.core.networks import Parameters
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.policy.distributions import Categorical
-from prefrl_cli.policy_update.ppo import PPO
+from prefrl_cli.policy.ppo import PPO
 
 R, B, T, S, A = 2, 3, 5, 6, 3
 CLIP, DISCOUNT, TRACE, VALUE, BONUS, LEAST, UNIT = 0.1, 0.9, 0.8, 0.7, 0.03, 0.2, 4.0

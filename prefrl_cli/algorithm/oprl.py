@@ -38,10 +38,10 @@ from prefrl_cli.env.learned import LearnedReward
 from prefrl_cli.env.rollout import play, play_greedily, probabilities
 from prefrl_cli.policy.actor_critic import ActorCritic
 from prefrl_cli.policy.exploration import Exploration
+from prefrl_cli.policy.group_baseline import GroupBaseline
+from prefrl_cli.policy.ppo import PPO
+from prefrl_cli.policy.replay import Replay
 from prefrl_cli.policy.separate_actor_critic import SeparateActorCritic
-from prefrl_cli.policy_update.group_baseline import GroupBaseline
-from prefrl_cli.policy_update.ppo import PPO
-from prefrl_cli.policy_update.replay import Replay
 from prefrl_cli.preference.answers.films import started, started_field
 from prefrl_cli.preference.criterion import Farthest, Progress, Return
 from prefrl_cli.preference.dataset import PreferenceDataset

@@ -1,1 +1,1 @@
-"""Who acts."""
+"""Who acts, and how it learns."""

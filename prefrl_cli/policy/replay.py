@@ -10,13 +10,8 @@ from prefrl_cli.core.option_types import Fraction, NotNegative, Repeats
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories, draw_places, standardise
-from prefrl_cli.policy_update.advantages import (
-    ENTROPY,
-    POLICY_LOSS,
-    VALUE_LOSS,
-    Policy,
-    discounted_returns,
-)
+from prefrl_cli.policy.advantages import discounted_returns
+from prefrl_cli.policy.policy_update import ENTROPY, POLICY_LOSS, VALUE_LOSS, Policy
 
 
 class Replay:

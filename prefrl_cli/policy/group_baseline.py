@@ -12,15 +12,8 @@ from prefrl_cli.core.option_types import Fraction, NotNegative, Positive, Repeat
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories, standardise
-from prefrl_cli.policy_update.advantages import (
-    APPROXIMATE_KL,
-    ENTROPY,
-    POLICY_LOSS,
-    Policy,
-    approximate_kl,
-    clipped_gain,
-    discounted_returns,
-)
+from prefrl_cli.policy.advantages import approximate_kl, clipped_gain, discounted_returns
+from prefrl_cli.policy.policy_update import APPROXIMATE_KL, ENTROPY, POLICY_LOSS, Policy
 
 Baseline = Literal["leave_one_out", "standardised"]
 

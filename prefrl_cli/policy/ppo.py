@@ -13,17 +13,8 @@ from prefrl_cli.core.option_types import Fraction, NotNegative, Positive, Repeat
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories, standardise
-from prefrl_cli.policy_update.advantages import (
-    APPROXIMATE_KL,
-    ENTROPY,
-    POLICY_LOSS,
-    VALUE_LOSS,
-    Policy,
-    approximate_kl,
-    bootstrapped,
-    clipped_gain,
-    generalised_advantages,
-)
+from prefrl_cli.policy.advantages import approximate_kl, bootstrapped, clipped_gain, generalised_advantages
+from prefrl_cli.policy.policy_update import APPROXIMATE_KL, ENTROPY, POLICY_LOSS, VALUE_LOSS, Policy
 
 
 class PPO:
