@@ -14,7 +14,7 @@ from matplotlib.collections import FillBetweenPolyCollection
 from PIL import Image
 
 from prefrl_cli.charts import draw
-from prefrl_cli.charts.figures import Curves, Line, Panel
+from prefrl_cli.core.figures import Curves, Line, Panel
 
 STEPS = np.arange(1, 31)
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageColor
 
 from prefrl_cli.charts import draw, films, maps
-from prefrl_cli.charts.figures import Film, Films, Learned, Question
+from prefrl_cli.core.figures import Film, Films, Learned, Question
 from prefrl_cli.env.classic_control.acrobot import Acrobot
 from prefrl_cli.env.classic_control.cart_pole import CartPole
 from prefrl_cli.env.classic_control.mountain_car import MountainCar, MountainCarContinuous

@@ -10,7 +10,7 @@ import torch
 
 from prefrl_cli.cli import doctor
 from prefrl_cli.cli.doctor import Finding, main
-from prefrl_cli.core import exactness
+from prefrl_cli.core.layers import exactness
 
 NEEDED = ("prefrl", "torch", "numpy", "Python", "processor", "threads", "products", "exactness", "disk", "memory")
 

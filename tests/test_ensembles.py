@@ -8,7 +8,7 @@ import direct
 import pytest
 import torch
 
-from prefrl_cli.core.networks import Network
+from prefrl_cli.core.layers.networks import Network
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.reward_model.explicit import ProcessReward

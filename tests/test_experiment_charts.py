@@ -12,7 +12,7 @@ import torch
 from test_charts import axes_of, caption_of
 
 from prefrl_cli.algorithm import oprl_figures
-from prefrl_cli.algorithm.algorithm import OPRL_METRICS, oprl_metrics
+from prefrl_cli.algorithm.metrics import OPRL_METRICS, oprl_metrics
 from prefrl_cli.charts import draw
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.reward_model.quality import Predictions, calibration_error

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.config.choices import choices
-from prefrl_cli.core.networks import Parameters
+from prefrl_cli.core.layers.networks import Parameters
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from prefrl_cli.core.environment import Box, is_finite
-from prefrl_cli.core.networks import Network
+from prefrl_cli.core.layers.networks import Network
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories, take_steps

@@ -12,7 +12,7 @@ from matplotlib.quiver import Quiver
 from PIL import Image
 
 from prefrl_cli.charts import draw, grid
-from prefrl_cli.charts.figures import Learned, MazeAnimation, Question
+from prefrl_cli.core.figures import Learned, MazeAnimation, Question
 from prefrl_cli.env.maze import Maze
 
 MOVES = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]])  # up, right, down, left

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from prefrl_cli.algorithm import algorithm as metrics
+from prefrl_cli.algorithm import metrics
 from prefrl_cli.core.metric import Metric, by_name, from_declaration
 from prefrl_cli.policy.group_baseline import GroupBaseline
 from prefrl_cli.policy.ppo import PPO

@@ -9,7 +9,7 @@ import torch
 from test_replicas import SEEDS, module, network
 from torch import Tensor, nn
 
-from prefrl_cli.core.networks import Network
+from prefrl_cli.core.layers.networks import Network
 from prefrl_cli.core.optimizer import SGD, Adam, Optimizer, RMSprop
 
 OPTIMISERS = [

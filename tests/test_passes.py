@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, leaky_relu
 
+from prefrl_cli.core.layers.networks import Network, share
 from prefrl_cli.core.layers.passes import affine
-from prefrl_cli.core.networks import Network, share
 from prefrl_cli.core.streams import PhiloxStreams
 
 WIDTHS = ([], [1], [16], [7, 13], [33, 1, 5], [64, 64])

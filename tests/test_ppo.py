@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from prefrl_cli.core.networks import Parameters
+from prefrl_cli.core.layers.networks import Parameters
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.policy.distributions import Categorical

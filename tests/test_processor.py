@@ -15,8 +15,8 @@ import torch
 from prefrl_cli.cli.train import main
 from prefrl_cli.config.choices import choices
 from prefrl_cli.config.options import check_run
-from prefrl_cli.core import exactness, networks
-from prefrl_cli.core.networks import Network
+from prefrl_cli.core.layers import exactness, networks
+from prefrl_cli.core.layers.networks import Network
 from prefrl_cli.core.optimizer import SGD, Adam, RMSprop
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.run import processor
@@ -55,7 +55,7 @@ def inexact(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "first", ["prefrl_cli", "prefrl_cli.core.networks", "prefrl_cli.cli.train", "prefrl_cli.core.streams"]
+    "first", ["prefrl_cli", "prefrl_cli.core.layers.networks", "prefrl_cli.cli.train", "prefrl_cli.core.streams"]
 )
 def test_it_is_asked_for_wherever_the_package_is_entered(first):
     code = f"import os, {first}; print(os.environ['MKL_CBWR'])"
@@ -185,7 +185,7 @@ def test_random_odd_configurations():
 
 COMPACT = (
     "import sys; sys.path.insert(0, 'benchmarks')\nimport exactness as benchmark\n"
-    "from prefrl_cli.core import exactness\n"
+    "from prefrl_cli.core.layers import exactness\n"
     "benchmark._prepare()\nprint(sum(map(bool, exactness.odd_sizes().values())), benchmark.tried({}, 1)[1])"
 )
 
@@ -202,7 +202,7 @@ def test_in_other_instruction_sets(mode, monkeypatch):
 def test_without_the_variable_products_differ():
     """What is asked for has an effect: without it, this library's SSE path depends on the matrices beside."""
     code = (
-        "from prefrl_cli.core import exactness; import torch; g = torch.Generator().manual_seed(0)\n"
+        "from prefrl_cli.core.layers import exactness; import torch; g = torch.Generator().manual_seed(0)\n"
         "a, b, c = torch.randn(5, 1, 33, generator=g), torch.randn(5, 33, 33, generator=g), torch.zeros(5, 1, 33)\n"
         "print(torch.equal(torch.baddbmm(c, a, b)[3:], torch.baddbmm(c[3:], a[3:], b[3:])))"
     )

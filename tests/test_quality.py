@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from prefrl_cli.algorithm.algorithm import OPRL_METRICS
+from prefrl_cli.algorithm.metrics import OPRL_METRICS
 from prefrl_cli.algorithm.oprl_evaluation import reward_quality
 from prefrl_cli.core.metric import by_name
 from prefrl_cli.env.maze import Maze

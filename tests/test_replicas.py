@@ -10,7 +10,7 @@ from scipy.stats import kstest
 from torch import nn
 
 from prefrl_cli.core.environment import Box, Discrete
-from prefrl_cli.core.networks import Network, forward, look_up
+from prefrl_cli.core.layers.networks import Network, forward, look_up
 from prefrl_cli.core.streams import PhiloxStreams
 
 SEEDS = (4, 5, 6)

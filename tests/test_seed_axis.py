@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.config.choices import choices
-from prefrl_cli.core.networks import Network
+from prefrl_cli.core.layers.networks import Network
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.policy.exploration import Exploration

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from prefrl_cli.algorithm.algorithm import EVALUATION
+from prefrl_cli.algorithm.metrics import EVALUATION
 from prefrl_cli.core.metric import Metric, by_name
 from prefrl_cli.stats.aggregates import seed_words, with_failures
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prefrl_cli.algorithm.algorithm import Algorithm
+    from prefrl_cli.core.algorithm import Algorithm
 
 Metrics = dict[str, np.ndarray]  # `[R]` each
 # A seed as text -> its `step`, the `reason`, and `evaluated` where only the evaluation after that step has shown it, as

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
-from prefrl_cli.algorithm.algorithm import oprl_metrics
+from prefrl_cli.algorithm.metrics import oprl_metrics
 from prefrl_cli.algorithm.oprl_parts import (
     check_measurable,
     check_parts,
@@ -25,9 +25,9 @@ from prefrl_cli.algorithm.oprl_parts import (
     updated_state,
 )
 from prefrl_cli.algorithm.oprl_snapshots import Snapshots
-from prefrl_cli.charts.figures import Figure, History, Learned
 from prefrl_cli.core.environment import Environment, is_finite
-from prefrl_cli.core.exactness import Trained, trained
+from prefrl_cli.core.figures import Figure, History, Learned
+from prefrl_cli.core.layers.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
 from prefrl_cli.core.option_types import CountOrZero, Given, Items
 from prefrl_cli.core.replay_buffer import Store

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from prefrl_cli.charts.figures import Question
 from prefrl_cli.core.environment import Environment, is_finite
+from prefrl_cli.core.figures import Question
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.trajectories import Trajectories, action_field, state_field
 from prefrl_cli.preference.dataset import PreferenceDataset

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from prefrl_cli.algorithm import oprl_evaluation
-from prefrl_cli.algorithm.algorithm import FILE_METRICS
+from prefrl_cli.algorithm.metrics import FILE_METRICS
 from prefrl_cli.algorithm.oprl_parts import check_measurable
-from prefrl_cli.charts.figures import Curves, Figure, History, Line, Panel
 from prefrl_cli.core.environment import Box, Discrete, Environment, is_finite
-from prefrl_cli.core.exactness import Trained, trained
+from prefrl_cli.core.figures import Curves, Figure, History, Line, Panel
+from prefrl_cli.core.layers.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
 from prefrl_cli.core.option_types import Fraction, Given, Items, Limits, OptionError, show
 from prefrl_cli.core.saved_state import Field, check_state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from prefrl_cli.charts.figures import Array, Curves, Figure, History, Line, Panel
+from prefrl_cli.core.figures import Array, Curves, Figure, History, Line, Panel
 
 _NOTE = "Training loss: mean over 20 steps."
 

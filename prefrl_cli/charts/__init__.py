@@ -1,1 +1,1 @@
-"""What a figure is, as data, and how it is drawn."""
+"""How a figure is drawn."""

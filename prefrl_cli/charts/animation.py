@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from prefrl_cli.charts.figures import MazeAnimation
 from prefrl_cli.charts.grid import INK, LINE, PATH, WALL
+from prefrl_cli.core.figures import MazeAnimation
 from prefrl_cli.files.write import write_whole
 
 _HEAD, _MARGIN = 60, 12  # pixels above and around the maze

@@ -24,10 +24,10 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from prefrl_cli.charts.animation import animate
-from prefrl_cli.charts.figures import Array, Curves, Figure, Films, Line, Maps, MazeAnimation, Panel
 from prefrl_cli.charts.films import animate_films
 from prefrl_cli.charts.grid import mazes_sheet
 from prefrl_cli.charts.maps import maps_sheet
+from prefrl_cli.core.figures import Array, Curves, Figure, Films, Line, Maps, MazeAnimation, Panel
 from prefrl_cli.files.write import write_whole
 from prefrl_cli.stats.aggregates import moving_mean, quantiles
 

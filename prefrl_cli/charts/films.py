@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from prefrl_cli.charts.figures import Film, Films, Shape
+from prefrl_cli.core.figures import Film, Films, Shape
 from prefrl_cli.files.write import write_whole
 
 # The names that shapes give their colours; the label page has the same, in light and dark.

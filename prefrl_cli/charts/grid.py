@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
 from matplotlib.figure import Figure as Sheet
 from numpy.typing import NDArray
 
-from prefrl_cli.charts.figures import Array, MazePanel, Mazes
+from prefrl_cli.core.figures import Array, MazePanel, Mazes
 
 _RAMP = ("#fff6c8", "#c9e4b5", "#6fc0be", "#3f8fc4", "#2c62ad")  # lighter to darker, so that it reads in grey too
 WALL, PATH, INK, _GREY, _FRAME = "#262626", "#D55E00", "#1c1c1c", "#6b6b6b", "#009E73"

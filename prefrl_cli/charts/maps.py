@@ -7,8 +7,8 @@ import textwrap
 import numpy as np
 from matplotlib.figure import Figure as Sheet
 
-from prefrl_cli.charts.figures import Maps
 from prefrl_cli.charts.grid import PATH, colours
+from prefrl_cli.core.figures import Maps
 
 _GREY = "#6b6b6b"
 

@@ -193,7 +193,7 @@ def computing() -> Iterator[Finding]:
 
 def exactness() -> Finding:
     """Whether a seed alone is what it is among others, over odd sizes."""
-    from prefrl_cli.core.exactness import odd_sizes
+    from prefrl_cli.core.layers.exactness import odd_sizes
     from prefrl_cli.run import processor
 
     tried = odd_sizes()

@@ -23,7 +23,7 @@ from prefrl_cli.core.option_types import ConfigError, show, suggest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from prefrl_cli.algorithm.algorithm import Algorithm
+    from prefrl_cli.core.algorithm import Algorithm
 
 _FOR_LOGGERS = ("directory", "experiment", "settings")
 

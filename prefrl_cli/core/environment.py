@@ -66,7 +66,7 @@ class Environment(Protocol):
         """Pictures of what one seed has learned, by file name; none where there is nothing to see.
 
         Args:
-            learned: a `prefrl_cli.charts.figures.Learned`.
+            learned: a `prefrl_cli.core.figures.Learned`.
         """
 
 

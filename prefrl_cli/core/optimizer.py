@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
-from prefrl_cli.core.networks import Parameters
+from prefrl_cli.core.layers.networks import Parameters
 from prefrl_cli.core.option_types import Count, Fraction, Given, NotNegative, OptionError, Positive
 from prefrl_cli.core.saved_state import check_state
 

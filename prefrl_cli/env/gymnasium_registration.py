@@ -15,9 +15,9 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from prefrl_cli.charts.figures import Shape
 from prefrl_cli.charts.films import picture, text_picture
 from prefrl_cli.core.environment import Box, TimeLimit
+from prefrl_cli.core.figures import Shape
 from prefrl_cli.core.option_types import OptionError, Unfit, convert, describe
 from prefrl_cli.env.classic_control.acrobot import Acrobot
 from prefrl_cli.env.classic_control.cart_pole import CartPole

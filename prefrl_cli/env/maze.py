@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from prefrl_cli.charts.figures import Figure, Learned
 from prefrl_cli.core.environment import Box, Discrete, TimeLimit
+from prefrl_cli.core.figures import Figure, Learned
 from prefrl_cli.core.option_types import Limits, OptionError, Positive, Seed
 from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.env.maze_figures import maze_figures

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl_cli.charts.figures import Array, Figure, Learned, MazeAnimation, MazePanel, Mazes, Question
+from prefrl_cli.core.figures import Array, Figure, Learned, MazeAnimation, MazePanel, Mazes, Question
 
 if TYPE_CHECKING:
     from prefrl_cli.env.maze import Maze

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from prefrl_cli.core.environment import Discrete, Environment, observer
-from prefrl_cli.core.networks import Network, forward, inputs_of
+from prefrl_cli.core.layers.networks import Network, forward, inputs_of
 from prefrl_cli.core.option_types import Given, Layers, OptionError, Units
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.policy.distributions import Categorical

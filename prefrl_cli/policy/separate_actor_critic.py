@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.core.environment import Box, Environment, observer
-from prefrl_cli.core.networks import Activation, Network, forward, inputs_of, share
+from prefrl_cli.core.layers.networks import Activation, Network, forward, inputs_of, share
 from prefrl_cli.core.option_types import Given, Layers, Number, Units
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.policy.distributions import Categorical, Gaussian

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from prefrl_cli.core.networks import Activation, Initialisation, Network, Parameters
+from prefrl_cli.core.layers.networks import Activation, Initialisation, Network, Parameters
 from prefrl_cli.core.option_types import Given, Layers, Positive, Units
 from prefrl_cli.core.streams import Streams
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.core.environment import Box, Environment, is_finite
-from prefrl_cli.core.networks import Parameters
+from prefrl_cli.core.layers.networks import Parameters
 from prefrl_cli.core.option_types import Given, Number
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.core.environment import Environment, is_finite
-from prefrl_cli.core.networks import Parameters, look_up
+from prefrl_cli.core.layers.networks import Parameters, look_up
 from prefrl_cli.core.option_types import Given, OptionError
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.core.environment import Environment, is_finite, observer
-from prefrl_cli.core.networks import Activation, Network, forward, inputs_of
+from prefrl_cli.core.layers.networks import Activation, Network, forward, inputs_of
 from prefrl_cli.core.option_types import Given, Layers, Members, Units
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams

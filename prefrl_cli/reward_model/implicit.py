@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.core.environment import Discrete, FiniteEnvironment, is_finite
-from prefrl_cli.core.networks import Network, forward, inputs_of, look_up
+from prefrl_cli.core.layers.networks import Network, forward, inputs_of, look_up
 from prefrl_cli.core.option_types import Given, Layers, Members, OptionError, Positive, Units
 from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams

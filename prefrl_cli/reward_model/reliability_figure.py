@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from prefrl_cli.charts.figures import Array, Curves, Figure, Line, Panel
+from prefrl_cli.core.figures import Array, Curves, Figure, Line, Panel
 from prefrl_cli.reward_model.quality import calibration_error, calibration_floor, reliability
 
 _FEWEST = 5  # pairs in a bin that has a dot: the share of fewer says nothing

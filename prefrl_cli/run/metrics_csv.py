@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from prefrl_cli.algorithm.algorithm import EVALUATION as EVALUATION
-from prefrl_cli.algorithm.algorithm import current_name
+from prefrl_cli.algorithm.metrics import EVALUATION as EVALUATION
+from prefrl_cli.algorithm.metrics import current_name
 from prefrl_cli.files.write import append_to, write_whole
 from prefrl_cli.run.directory import LONGEST_LINE
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from prefrl_cli.charts.figures import History
+    from prefrl_cli.core.figures import History
 
 METRICS, EVALUATIONS = "metrics.csv", "evaluation.csv"
 

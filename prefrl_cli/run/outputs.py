@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prefrl_cli.algorithm.algorithm import axis_of_old_runs as axis_of_old_runs
-from prefrl_cli.algorithm.algorithm import in_order, recorded
+from prefrl_cli.algorithm.metrics import axis_of_old_runs as axis_of_old_runs
+from prefrl_cli.algorithm.metrics import in_order, recorded
 from prefrl_cli.config.options import Configuration, Run, change, check_value, signature
 from prefrl_cli.config.overrides import MOST_STARTED, Typed, overrides
 from prefrl_cli.config.trust import check_trackers
@@ -25,7 +25,7 @@ from prefrl_cli.run.metrics_csv import current_names
 from prefrl_cli.run.provenance import chosen_trackers, stored_config
 
 if TYPE_CHECKING:
-    from prefrl_cli.algorithm.algorithm import Algorithm
+    from prefrl_cli.core.algorithm import Algorithm
 
 STARTED = ".started"  # in outputs/: the runs in the order of their start, which no clock tells for sure
 

@@ -19,8 +19,8 @@ from prefrl_cli.run.workers.number import available as available
 from prefrl_cli.run.workers.number import number_of_workers, wished_threads
 
 if TYPE_CHECKING:
-    from prefrl_cli.algorithm.algorithm import Algorithm
     from prefrl_cli.config.options import Run
+    from prefrl_cli.core.algorithm import Algorithm
 
 VARIABLE, STRICT = "MKL_CBWR", "AUTO,STRICT"
 # What else may change how a product is computed.
@@ -129,7 +129,7 @@ def check(algorithm: Algorithm, run: Run) -> dict[str, Any]:
         For `environment.json`: `exact`, true, false or none where there is nothing to try; `networks`, what was tried
         of each; `seconds`; and the `libraries`.
     """
-    from prefrl_cli.core.exactness import differences
+    from prefrl_cli.core.layers.exactness import differences
     from prefrl_cli.run.workers.seed_axis import shares
 
     started = time.perf_counter()

@@ -31,8 +31,8 @@ from prefrl_cli.run.workers.number import number_of_workers
 from prefrl_cli.stats import summary as over_seeds
 
 if TYPE_CHECKING:
-    from prefrl_cli.algorithm.algorithm import Algorithm
     from prefrl_cli.config.options import Configuration, Run
+    from prefrl_cli.core.algorithm import Algorithm
 
 _DAMAGED = (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError)  # what another's state raises
 

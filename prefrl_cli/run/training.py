@@ -26,7 +26,7 @@ from prefrl_cli.run.signals import Interrupted, Signals
 from prefrl_cli.run.workers.number import WorkerLostError, number_of_workers
 
 if TYPE_CHECKING:
-    from prefrl_cli.algorithm.algorithm import Algorithm
+    from prefrl_cli.core.algorithm import Algorithm
     from prefrl_cli.preference.asking import Page
     from prefrl_cli.run.directory import RunDirectory
     from prefrl_cli.run.metrics_csv import MetricsLog

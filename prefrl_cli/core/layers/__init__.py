@@ -1,1 +1,1 @@
-"""The arithmetic of the layers of R networks at once."""
+"""R networks at once: the arithmetic of their layers, and whether a seed alone gets what it gets among others."""

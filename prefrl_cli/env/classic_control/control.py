@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prefrl_cli.charts.figures import Figure, Learned, Shape
 from prefrl_cli.core.environment import Box, Discrete, TimeLimit
+from prefrl_cli.core.figures import Figure, Learned, Shape
 from prefrl_cli.core.option_types import Limits
 from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.env.classic_control.figures import control_figures

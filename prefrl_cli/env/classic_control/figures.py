@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prefrl_cli.charts.figures import Array, Figure, Film, Films, Learned, MapPanel, Maps, Question
 from prefrl_cli.core.environment import Discrete
+from prefrl_cli.core.figures import Array, Figure, Film, Films, Learned, MapPanel, Maps, Question
 
 if TYPE_CHECKING:
     from prefrl_cli.env.classic_control.control import Control

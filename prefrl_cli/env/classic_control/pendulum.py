@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prefrl_cli.charts.figures import Shape
 from prefrl_cli.core.environment import Box, TimeLimit
+from prefrl_cli.core.figures import Shape
 from prefrl_cli.core.trajectories import Trajectories
 from prefrl_cli.env.classic_control.control import Control, Horizon, Numbers, Plane, Truths
 from prefrl_cli.env.classic_control.shapes import circle, line

@@ -1,4 +1,4 @@
-"""Lines, circles and polygons of a picture in the unit square; see `prefrl_cli.charts.figures.Shape`."""
+"""Lines, circles and polygons of a picture in the unit square; see `prefrl_cli.core.figures.Shape`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from prefrl_cli.charts.figures import Shape
+from prefrl_cli.core.figures import Shape
 
 
 def line(points: ArrayLike, colour: str = "ink", width: float = 0.01) -> Shape:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from prefrl_cli.algorithm.algorithm import Algorithm
-    from prefrl_cli.charts.figures import Figure, History
     from prefrl_cli.config.options import Configuration
-    from prefrl_cli.core.exactness import Trained
+    from prefrl_cli.core.algorithm import Algorithm
+    from prefrl_cli.core.figures import Figure, History
+    from prefrl_cli.core.layers.exactness import Trained
 
 _AHEAD = 0.25  # seconds that a worker may be ahead of what is written: it does not wait, and a stop is soon
 _MOST_AHEAD = 64  # steps

@@ -20,7 +20,7 @@ from prefrl_cli.config.options import Configuration
 from prefrl_cli.run.workers.seed_axis import joined, sent, widened
 
 if TYPE_CHECKING:
-    from prefrl_cli.algorithm.algorithm import Algorithm
+    from prefrl_cli.core.algorithm import Algorithm
 
 # What stops a run is the parent's to hear: a terminal and a batch system tell every process of a group.
 HEARD_BY_THE_PARENT = {

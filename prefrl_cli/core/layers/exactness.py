@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefrl_cli.core.networks import Network
+from prefrl_cli.core.layers.networks import Network
 from prefrl_cli.core.optimizer import Adam, Optimizer
 from prefrl_cli.core.streams import PhiloxStreams
 
