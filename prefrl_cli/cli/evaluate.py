@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -135,15 +134,11 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
     config = Configuration.of({**change(stored, dict(typed)), "logger": None, "output_dir": None})
     found = learned(folder, stored, config, named and named[1])
     algorithm, policies = found.algorithm, found.policies
-    from prefrl_cli.algorithm.living import arrays
-
     if config.run.seed != stored["seed"]:
         algorithm.streams = build(config).streams
-    metrics = arrays({**algorithm.evaluate(), **algorithm.play(episodes)})
+    metrics = found.measure(episodes)
     known = by_name(algorithm.metrics, metrics)
     metrics = {name: values for name, values in metrics.items() if known[name].role != "cost"}  # none is paid here
-    for values in metrics.values():
-        values[[policies.index(seed) for seed in found.failed]] = math.nan
     seeds = list(config.run.seeds)
     return Evaluation(config.experiment, found.step, policies, seeds, metrics, found.failed, known)
 

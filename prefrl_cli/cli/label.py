@@ -7,9 +7,9 @@ import sqlite3
 import sys
 import time
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.cli.command import Parser, run_command
 from prefrl_cli.cli.train import has_screen
@@ -20,6 +20,7 @@ from prefrl_cli.files.texts import shown, typed_path
 from prefrl_cli.run.signals import ended_by_signals
 
 if TYPE_CHECKING:
+    from prefrl_cli.files.preferences.data import PreferenceData
     from prefrl_cli.label_page.file_questions import FileQuestions
     from prefrl_cli.preference.database import AnswerDatabase
 
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _label(typed: argparse.Namespace) -> int:
+    from prefrl_cli.files.preferences.formats import load
     from prefrl_cli.label_page.file_questions import FileQuestions
     from prefrl_cli.preference.answers.events import opened
     from prefrl_cli.preference.database import ANSWERS
@@ -67,7 +69,7 @@ def _label(typed: argparse.Namespace) -> int:
     if of_run and is_held(path.parent / LOCK):
         raise ConfigError(f"{show(str(path.parent))}: this run is training now, and has a page of its own")
     kept = path if of_run else path.with_name(f"{path.name}.{ANSWERS}")
-    questions = None if of_run else FileQuestions(path)
+    questions = None if of_run else FileQuestions(path, data := load(path), _environment(path, data))
     try:
         with opened(kept) as database:
             if questions is not None:
@@ -77,6 +79,30 @@ def _label(typed: argparse.Namespace) -> int:
         raise Failed(f"{shown(kept)}: cannot be read or written ({problem})") from None
     except OSError as problem:
         raise Failed(f"{shown(path)}: cannot be written ({problem.strerror})") from None
+
+
+def _environment(path: Path, data: PreferenceData) -> Any:
+    """The environment that a file's questions are about.
+
+    Raises:
+        ConfigError: where the file does not say, or its states are none of that environment's.
+    """
+    from prefrl_cli.config.group import make
+
+    options: Mapping[str, Any] = {
+        name.removeprefix("env."): value for name, value in data.about.items() if name.startswith("env.")
+    }
+    choice = options.get("choice")
+    if not isinstance(choice, str):
+        raise ConfigError(f"{show(str(path))}: does not say which environment draws its films; env.choice is missing")
+    env = make(f"env/{choice}", **{name: value for name, value in options.items() if name != "choice"})
+    if not hasattr(env, "clip"):
+        raise ConfigError(f"{show(str(path))}: is about env={choice}, which draws no films")
+    count = getattr(env.observation_space, "n", None)
+    shape = () if count is not None else env.observation_space.shape
+    if data.last.shape[2:] != shape or (count is not None and max(data.states.max(), data.last.max()) >= count):
+        raise ConfigError(f"{show(str(path))}: has states that env={choice} does not have; was another env meant?")
+    return env
 
 
 def _serve(typed: argparse.Namespace, path: Path, database: AnswerDatabase, questions: FileQuestions | None) -> int:

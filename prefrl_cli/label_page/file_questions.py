@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prefrl_cli.config.group import make
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.preferences.data import PreferenceData
-from prefrl_cli.files.preferences.formats import load, save
+from prefrl_cli.files.preferences.formats import save
 from prefrl_cli.preference.answers.events import Event, events
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Asked, Side
 from prefrl_cli.preference.questions import Part, fingerprint
@@ -29,15 +27,13 @@ class FileQuestions:
 
     Args:
         path: of the file.
-
-    Raises:
-        ConfigError: where the file cannot be read, or its films cannot be drawn.
+        data: what it holds.
+        env: the environment that its questions are about, which draws their films.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self._data = path, load(path)
-        self._env = _environment(path, self._data)
-        self._about = fingerprint(self._env)
+    def __init__(self, path: Path, data: PreferenceData, env: Any) -> None:
+        self.path, self._data, self._env = path, data, env
+        self._about = fingerprint(env)
 
     def begin(self, database: AnswerDatabase) -> None:
         """Go on from a database, where answers are kept as they come.
@@ -104,25 +100,3 @@ def _label(event: Event | None) -> tuple[float, float, str]:
         return float("nan"), 0.0, ""
     weight = 0.0 if event.kind == "cannot_tell" else STRONG if event.strong else 1.0
     return event.label, weight, event.rater
-
-
-def _environment(path: Path, data: PreferenceData) -> Any:
-    """The environment that a file's questions are about.
-
-    Raises:
-        ConfigError: where the file does not say, or its states are none of that environment's.
-    """
-    options: Mapping[str, Any] = {
-        name.removeprefix("env."): value for name, value in data.about.items() if name.startswith("env.")
-    }
-    choice = options.get("choice")
-    if not isinstance(choice, str):
-        raise ConfigError(f"{show(str(path))}: does not say which environment draws its films; env.choice is missing")
-    env = make(f"env/{choice}", **{name: value for name, value in options.items() if name != "choice"})
-    if not hasattr(env, "clip"):
-        raise ConfigError(f"{show(str(path))}: is about env={choice}, which draws no films")
-    count = getattr(env.observation_space, "n", None)
-    shape = () if count is not None else env.observation_space.shape
-    if data.last.shape[2:] != shape or (count is not None and max(data.states.max(), data.last.max()) >= count):
-        raise ConfigError(f"{show(str(path))}: has states that env={choice} does not have; was another env meant?")
-    return env

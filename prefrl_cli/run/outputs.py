@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +26,7 @@ from prefrl_cli.run.metrics_csv import current_names
 from prefrl_cli.run.provenance import chosen_trackers, stored_config
 
 if TYPE_CHECKING:
+    from prefrl_cli.algorithm.living import Metrics
     from prefrl_cli.core.algorithm import Algorithm
 
 STARTED = ".started"  # in outputs/: the runs in the order of their start, which no clock tells for sure
@@ -228,6 +230,15 @@ class Learned(NamedTuple):
     policies: list[int]
     failed: list[int]
     state: dict[str, Any]
+
+    def measure(self, episodes: int) -> Metrics:
+        """What the policies reach, in so many fresh episodes too: `[R]` each, NaN for those that had failed."""
+        from prefrl_cli.algorithm.living import arrays
+
+        metrics = arrays({**self.algorithm.evaluate(), **self.algorithm.play(episodes)})
+        for values in metrics.values():
+            values[[self.policies.index(seed) for seed in self.failed]] = math.nan
+        return metrics
 
 
 def learned(
