@@ -1,8 +1,8 @@
 """A scripted person who watches the films and answers over HTTP, beside a program that judges the same questions.
 
-`python benchmarks/person_over_http.py` trains a 16 x 16 maze on 32 seeds, from 100 answers of which one in ten is wrong,
-and again from 50 answers; `--answers 50 --questions 4 --wrong 0` one of them. The person sees nothing but what the label
-page shows: two trails through the maze. The better one reaches the goal, and sooner; of two that do not, ends closer.
+`python benchmarks/person_over_http.py` trains a 16 x 16 maze on 32 seeds, from 100 answers of which one in ten is
+wrong, and again from 50 answers; `--answers 50 --questions 4 --wrong 0` one of them. The person sees nothing but what
+the label page shows: two trails. The better one reaches the goal, and sooner; of two that do not, it ends closer.
 """
 
 from __future__ import annotations
