@@ -37,6 +37,7 @@ from prefrl_cli.run.lifecycle import run_or_resume
 COMMON = ["num_seeds=2", "threads=1", "quiet=true"]
 SHORT = {
     "oprl_maze": ["steps=12", "checkpoint.every=3"],
+    "few_answers": ["steps=8", "checkpoint.every=3"],
     "reward_from_file": ["steps=60", "checkpoint.every=7"],
     "tutorial/oprl_maze": ["steps=150", "checkpoint.every=10", "queries.start=20"],
     "addition_linear": ["steps=60", "checkpoint.every=7"],

@@ -1,8 +1,8 @@
 """A scripted person who watches the films and answers over HTTP, beside a program that judges the same questions.
 
 `python benchmarks/person_over_http.py` trains a 16 x 16 maze on 32 seeds, from 100 answers of which one in ten is
-wrong, and again from 50 answers; `--answers 50 --questions 4 --wrong 0` one of them. The person sees nothing but what
-the label page shows: two trails. The better one reaches the goal, and sooner; of two that do not, it ends closer.
+wrong, and again from 50 answers; `--answers 50 --wrong 0` one of them. The person sees nothing but what the label page
+shows, two trails of 20 steps. The better one reaches the goal, and sooner; of two that do not, it comes nearer.
 """
 
 from __future__ import annotations
@@ -24,12 +24,8 @@ import numpy as np
 
 from prefrl_cli.stats.intervals import mean_interval, share_interval
 
-MAZE = [
-    "experiment=oprl_maze", "criterion=progress", "env.size=16", "env.horizon=120", "evaluation.every=0",
-    "queries.from_newest=40", "reward_update.batch=32", "reward_model.members=3", "shaping.weight=0.05",
-    "charts=false", "threads=1", "workers=1",
-]  # fmt: skip
-SMALL = ["env.size=4", "env.horizon=12", "steps=6", "reward_update.batch=4"]
+MAZE = ["experiment=few_answers", "evaluation.every=0", "charts=false", "threads=1", "workers=1"]
+SMALL = ["env.size=4", "env.horizon=12", "steps=6", "queries.segment=5", "reward_update.batch=4"]
 
 
 def distances(film: dict[str, Any]) -> list[int]:
@@ -49,9 +45,9 @@ def distances(film: dict[str, Any]) -> list[int]:
 
 
 def worth(film: dict[str, Any], to_goal: list[int]) -> float:
-    """How good a trail is, in steps."""
-    left = to_goal[film["path"][-1]]
-    return -float(left) if left else 1e6 - len(film["path"])
+    """How good a trail is, in steps: the sooner at the goal, else the more of the way there."""
+    first, last = (to_goal[film["path"][place]] for place in (0, -1))
+    return float(first - last) if last else 1e6 - len(film["path"])
 
 
 def taught_over_http(command: list[str], wrong: float, seed: int) -> int:
@@ -106,14 +102,14 @@ def told(folder: Path, who: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=int, help="of each seed; nothing means 100 with mistakes, then 50 without")
-    parser.add_argument("--questions", type=int, default=4, help="after each batch of ten episodes")
+    parser.add_argument("--questions", type=int, default=10, help="after each batch of ten episodes")
     parser.add_argument("--wrong", type=float, default=0.0, help="the share of answers that are wrong")
     parser.add_argument("--first", type=int, default=30000, help="seed")
     parser.add_argument("--seeds", type=int, default=32)
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="for every run")
     parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
     given = parser.parse_args()
-    wanted = [(given.answers, given.questions, given.wrong)] if given.answers else [(100, 10, 0.1), (50, 4, 0.0)]
+    wanted = [(given.answers, given.questions, given.wrong)] if given.answers else [(100, 10, 0.1), (50, 10, 0.0)]
     options = [*MAZE, f"seed={given.first}", *given.option]
     if given.quick:
         wanted, given.seeds, options = [(4, 2, 0.0)], 2, [*options, *SMALL]
