@@ -1,7 +1,8 @@
 """Kill runs at random moments, resume each until it is finished, and compare with the run that was left alone.
 
 `python benchmarks/kill_and_resume.py` kills 100 times over all experiments; `--kills 32 --seed 1` another number at
-other moments. Each life of a run is a forked child of this process, which has imported everything and computed
+other moments, `--experiments pendulum cartpole` some of them; with `--workers 2` it is a run of several processes, of
+which any is killed. Each life of a run is a forked child of this process, which has imported everything and computed
 nothing, so that a start costs milliseconds and a kill falls anywhere in a run: before the first checkpoint, while a
 file is written, while charts are drawn. Compared byte for byte: metrics.csv, evaluation.csv, the charts, config.yaml,
 and summary.json but for its seconds; checkpoints tensor by tensor, since they hold the seconds too.
@@ -10,6 +11,7 @@ and summary.json but for its seconds; checkpoints tensor by tensor, since they h
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -35,6 +37,7 @@ from prefrl_cli.run.lifecycle import run_or_resume
 COMMON = ["num_seeds=2", "threads=1", "quiet=true"]
 SHORT = {
     "oprl_maze": ["steps=12", "checkpoint.every=3"],
+    "few_answers": ["steps=8", "checkpoint.every=3"],
     "reward_from_file": ["steps=60", "checkpoint.every=7"],
     "tutorial/oprl_maze": ["steps=150", "checkpoint.every=10", "queries.start=20"],
     "addition_linear": ["steps=60", "checkpoint.every=7"],
@@ -44,6 +47,13 @@ SHORT = {
     "notebook/rewardnet_mse": ["steps=60", "checkpoint.every=7"],
     "notebook/rewardnet_prefs": ["steps=20", "checkpoint.every=3"],
 }
+CONTROL = [
+    "steps=12", "checkpoint.every=3", "env.horizon=20", "algorithm.episodes=2", "algorithm.evaluation_episodes=2",
+    "queries.segment=5", "queries.from_newest=8", "queries.budget=20", "reward_update.first_updates=3",
+    "reward_update.updates=2", "policy_update.epochs=2",
+]  # fmt: skip
+SHORT |= dict.fromkeys(("pendulum", "cartpole", "mountain_car", "acrobot", "inverted_pendulum", "minigrid"), CONTROL)
+SHORT["gymnasium"] = [*CONTROL, "env.id=CartPole-v1"]
 KEPT = {"oprl_maze": ["preferences.save=asked.npz"]}
 
 
@@ -81,12 +91,37 @@ def to_the_end(config: Mapping[str, Any], overrides: list[str], folder: Path) ->
     return time.perf_counter() - began
 
 
-def kill_once(config: Mapping[str, Any], overrides: list[str], folder: Path, after: float) -> bool:
-    """Run and kill after some seconds; whether it was still alive then."""
+def kill_once(config: Mapping[str, Any], overrides: list[str], folder: Path, after: float, dice: random.Random) -> bool:
+    """Run and kill it, or one of its workers, after some seconds; whether it had not yet come to its end."""
     child = start(config, overrides, folder)
     time.sleep(after)
-    os.kill(child, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    victims = [child, *workers(child)]
+    victim = dice.choice(victims)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(victim, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]  # the run ends by itself where a worker is gone
+    until = time.monotonic() + 20
+    while any(alive(one) for one in victims):
+        if time.monotonic() > until:
+            raise RuntimeError(f"{folder}: a process is left behind")
+        time.sleep(0.01)
+    return status != 0
+
+
+def workers(process: int) -> list[int]:
+    """The processes that a run has started."""
+    try:
+        return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def alive(process: int) -> bool:
+    """Whether a process is there and not merely waited for."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def same(one: Any, other: Any) -> bool:
@@ -136,8 +171,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-charts", action="store_true", help="draw none, which takes half of a short run")
     parser.add_argument("--experiments", nargs="*", default=choices("experiment"))
+    parser.add_argument("--workers", type=int, default=1, help="processes of each run, of which any is killed")
     parser.add_argument("--quick", action="store_true", help="the smallest of everything, to see that it runs")
     options = parser.parse_args()
+    more = [f"workers={options.workers}", f"num_seeds={2 * options.workers}"] if options.workers > 1 else []
     if options.quick:
         options.kills, options.no_charts, options.experiments = 3, True, ["addition_linear"]
     if options.no_charts:
@@ -147,7 +184,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         whole = {}
         for number, name in enumerate(options.experiments):
-            config, overrides = config_of(name, *KEPT.get(name, ()))
+            config, overrides = config_of(name, *KEPT.get(name, ()), *more)
             folder = Path(place, f"whole_{number}")
             seconds = to_the_end(config, overrides, folder)
             whole[name] = (config, overrides, folder, seconds)
@@ -161,7 +198,7 @@ def main() -> int:
             # Some lives end at once, some while charts are drawn; what a kill interrupts is worth up to three kills.
             for _ in range(min(chosen.randint(1, 3), options.kills - kills)):
                 share = chosen.random() * chosen.choice((0.4, 1.0))  # charts take the second half of a short run
-                if not kill_once(config, overrides, folder, seconds * share):
+                if not kill_once(config, overrides, folder, seconds * share, chosen):
                     break
                 mine += 1
             to_the_end(config, overrides, folder)

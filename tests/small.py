@@ -8,6 +8,7 @@ CONTROL = ["steps=8", "env.horizon=10", *PLAYED, "queries.budget=6", *FITTED]
 SIZES = {
     # Some seeds have spent their budget long before others, and have fewer rows in the record.
     "oprl_maze": ["steps=8", *SMALL, *ASKED, "preferences.save=asked.npz"],
+    "few_answers": ["steps=8", *SMALL, "queries.segment=5", "queries.questions=4", "queries.budget=10"],
     "tutorial/oprl_maze": ["steps=30", *SMALL, "reward_update.min_questions=4", "teacher=equal"],
     "reward_from_file": ["steps=8"],
     "gymnasium": [*CONTROL, "env.id=CartPole-v1"],

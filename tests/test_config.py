@@ -78,6 +78,20 @@ def test_a_shaping_brings_its_reward_model_unless_one_is_named(typed, model):
     assert composed(typed)["reward_model"]["choice"] == model
 
 
+def test_another_part_leaves_behind_what_the_experiment_said_about_its_own():
+    """`queries.questions=200` stands in the experiment, and `early` asks by its budget."""
+    options = composed(["experiment=oprl_maze", "queries=early", "queries.budget=40"])["queries"]
+    assert options["choice"] == "early" and "questions" not in options
+    assert (options["budget"], options["from_newest"]) == (40, 200)  # what both have stays
+    kept = composed(["experiment=oprl_maze", "queries=disagreement"])["queries"]
+    assert (kept["questions"], kept["from_newest"]) == (200, 200)
+
+
+def test_what_was_typed_for_a_part_that_has_no_such_option_is_refused(capsys):
+    assert main(["experiment=oprl_maze", "queries=early", "queries.questions=3", "steps=1"]) == 2
+    assert "queries.questions: there is no such option; choose one of budget, first" in capsys.readouterr().err
+
+
 def test_the_root_options_have_the_defaults_that_the_yaml_says():
     root = yaml.safe_load((conf_folder() / "config.yaml").read_text())
     declared = dataclasses.asdict(Run("any"))

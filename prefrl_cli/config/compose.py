@@ -17,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from prefrl_cli.config import hydra_compat, messages, trust
 from prefrl_cli.config.build import build
-from prefrl_cli.config.choices import choices, conf_folder, named
+from prefrl_cli.config.choices import GROUPS, choices, conf_folder, named
+from prefrl_cli.config.group import Group
 from prefrl_cli.config.options import Configuration
 from prefrl_cli.config.overrides import Override, Typed, read
 from prefrl_cli.core.option_types import ConfigError
@@ -139,7 +140,22 @@ def configuration(config: DictConfig) -> Configuration:
     if "experiment" in plain:
         raise ConfigError(f"experiment={name}: its YAML must begin with the line '# @package _global_'")
     options = named({str(key): value for key, value in plain.items()}, choice.runtime.choices)
+    _drop_leftovers(options, [read(str(text)) for text in choice.overrides.task])
     return Configuration.of({"experiment": name, **options})
+
+
+def _drop_leftovers(options: dict[str, Any], typed: list[Override]) -> None:
+    """Where another part was typed than the experiment's, drop what the experiment says about its own part alone."""
+    names = {one.option for one in typed}
+    for group in names.intersection(GROUPS):
+        node = options.get(group)
+        if isinstance(node, dict) and "choice" in node:
+            allowed = Group(group, node, ()).allowed
+            options[group] = {
+                name: value
+                for name, value in node.items()
+                if name == "choice" or name in allowed or f"{group}.{name}" in names
+            }
 
 
 def task_overrides() -> list[str]:

@@ -284,6 +284,7 @@ def _draw(algorithm: Algorithm, directory: RunDirectory, trained: tuple[Record, 
     from prefrl_cli.run import runner
     from prefrl_cli.run.progress import Console, drawn
 
+    directory.tidy()
     console = Console(directory.path / "train.log", quiet=run.quiet)
     directory.failed_seeds = trained[0].failed
     living = Living(run.seeds, trained[0].failed, {})
