@@ -24,6 +24,7 @@ _LONGEST_NAME = 36  # letters of a row's name in a line
 _LONGEST_SERIES = 20  # letters of a series' name in a line
 _LEAST_SPAN = 0.1  # the shortest range of a metric's axis, so that a small difference looks small
 _LOGARITHMIC_FROM = 4.0  # largest x over the smallest
+_LABEL = 0.055  # of the axis, from one number below it to the next
 _APART = 0.016  # share of the x axis between series at one x, so that their intervals are told apart
 
 
@@ -161,8 +162,10 @@ def _lines(study: Study, shown: Sequence[Result], metrics: Sequence[Metric]) -> 
     levels = [one for one in shown if one.row.x is None]
     for axes, metric in zip(panels, metrics, strict=False):
         for number, name in enumerate(series):
-            several = sorted((one for one in placed if one.row.series == name), key=lambda one: one.row.x or 0.0)
-            moved = _moved(several, number - (len(series) - 1) / 2, places, logarithmic)
+            several = sorted(
+                (one for one in placed if (one.row.series or "") == name), key=lambda one: one.row.x or 0.0
+            )
+            moved = _moved(several, placed, places, logarithmic)
             _draw_series(axes, moved, _estimates(several, metric), number, name)
         for dash, one, (value, low, high) in zip(
             itertools.cycle(_LEVELS), levels, _estimates(levels, metric), strict=False
@@ -173,7 +176,7 @@ def _lines(study: Study, shown: Sequence[Result], metrics: Sequence[Metric]) -> 
             axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(places))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticklabels([f"{place:g}" for place in places])
+        axes.set_xticklabels(_labels(places, logarithmic))
         axes.set_xlabel(study.x_label)
         axes.set_title(_heading(metric), fontsize=12)
         axes.set_ylim(*_span(_estimates(shown, metric), metric, whole=True))
@@ -182,14 +185,26 @@ def _lines(study: Study, shown: Sequence[Result], metrics: Sequence[Metric]) -> 
     return sheet
 
 
-def _moved(several: Sequence[Result], by: float, places: Sequence[float], logarithmic: bool) -> np.ndarray:
-    """Each row's x, a little to the side of where it is; `by` counts series from the middle."""
+def _moved(
+    several: Sequence[Result], placed: Sequence[Result], places: Sequence[float], logarithmic: bool
+) -> np.ndarray:
+    """The x of each row of a series, beside those of other series that have the same."""
     x = np.array([one.row.x for one in several], dtype=np.float64)
+    there = [[other for other in placed if other.row.x == one.row.x] for one in several]
+    by = np.array([others.index(one) - (len(others) - 1) / 2 for one, others in zip(several, there, strict=True)])
     if logarithmic:
-        moved = x * (places[-1] / places[0]) ** (_APART * by)
-    else:
-        moved = x + ((places[-1] - places[0]) or 1.0) * _APART * by
-    return np.asarray(moved)
+        return np.asarray(x * (places[-1] / places[0]) ** (_APART * by))
+    return np.asarray(x + ((places[-1] - places[0]) or 1.0) * _APART * by)
+
+
+def _labels(places: Sequence[float], logarithmic: bool) -> list[str]:
+    """What stands below each place; nothing where it would touch the one before."""
+    along = np.log(places) if logarithmic else np.array(places)
+    labels, free = [], -np.inf
+    for place, where in zip(places, (along - along[0]) / ((along[-1] - along[0]) or 1.0), strict=True):
+        labels.append(f"{place:g}" if where >= free else "")
+        free = where + _LABEL if labels[-1] else free
+    return labels
 
 
 def _draw_series(axes: Axes, x: np.ndarray, found: np.ndarray, number: int, name: str) -> None:
