@@ -12,7 +12,7 @@ from prefrl_cli.cli.train import main
 from prefrl_cli.config.choices import GROUPS, choices, conf_folder
 from prefrl_cli.config.compose import composed
 from prefrl_cli.config.options import Run, check, signature
-from prefrl_cli.core.option_types import ConfigError, Limits, Positive, alternatives
+from prefrl_cli.core.option_types import ConfigError, Limits, Positive, alternatives, show
 
 EXPERIMENTS = choices("experiment")
 
@@ -90,6 +90,10 @@ def test_another_part_leaves_behind_what_the_experiment_said_about_its_own():
 def test_what_was_typed_for_a_part_that_has_no_such_option_is_refused(capsys):
     assert main(["experiment=oprl_maze", "queries=early", "queries.questions=3", "steps=1"]) == 2
     assert "queries.questions: there is no such option; choose one of budget, first" in capsys.readouterr().err
+
+
+def test_a_value_is_shown_in_one_line():
+    assert show({"\n": ["\n", None], "size": 8}) == r"{'\n':['\n',null],size:8}"
 
 
 def test_the_root_options_have_the_defaults_that_the_yaml_says():

@@ -144,7 +144,7 @@ def show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{name}:{show(one)}" for name, one in value.items()) + "}"
+        return "{" + ",".join(f"{show(name)}:{show(one)}" for name, one in value.items()) + "}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(show, value))}]" if len(value) <= _MOST_SHOWN else f"a list of {len(value)}"
     try:
