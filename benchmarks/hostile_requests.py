@@ -23,13 +23,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-RUN = ["experiment=oprl_maze", "teacher=human", "teacher.open=false", "teacher.pace=null", "num_seeds=1", "threads=1"]
+RUN = [
+    "experiment=oprl_maze", "teacher.pace=null", "num_seeds=1", "threads=1", "steps=1000000", "queries.budget=null",
+]  # fmt: skip
 START = "import sys; from prefrl_cli.cli.train import main; sys.exit(main())"
 PATHS = ["/", "/page.js", "/api/question", "/api/answer", "/api/undo", "/api/progress", "/api/done"]
 WORDS = [
@@ -241,11 +243,17 @@ def sent(at: Target, case: Case) -> int:
 
 
 class Run:
-    """A run that a person teaches, in a process of its own."""
+    """A run that a person teaches, in a process of its own.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the run.
+        options: beside the person; by default those of a run that goes on until it is stopped.
+    """
+
+    def __init__(self, folder: Path, options: Sequence[str] = RUN) -> None:
         self.folder = folder
-        command = [sys.executable, "-c", START, *RUN, "steps=1000000", "queries.budget=null", f"output_dir={folder}"]
+        person = ["teacher=human", "teacher.open=false", f"output_dir={folder}"]
+        command = [sys.executable, "-c", START, *options, *person]
         self.said = open(folder.with_suffix(".txt"), "w+", encoding="utf-8")
         self.process = subprocess.Popen(command, stdout=self.said, stderr=subprocess.STDOUT, cwd=ROOT)
         self.at = self._address()

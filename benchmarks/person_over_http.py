@@ -11,7 +11,6 @@ import argparse
 import http.client
 import json
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hostile_requests import Run
 
 from prefrl_cli.stats.intervals import mean_interval, share_interval
 
@@ -50,41 +50,28 @@ def worth(film: dict[str, Any], to_goal: list[int]) -> float:
     return float(first - last) if last else 1e6 - len(film["path"])
 
 
-def taught_over_http(command: list[str], wrong: float, seed: int) -> int:
-    """Run it and answer its questions until it ends; how many answers were given."""
+def taught_over_http(folder: Path, options: list[str], wrong: float, seed: int) -> int:
+    """Train and answer the questions until there are no more; how many answers were given."""
     dice, given, to_goal = random.Random(seed), 0, None
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
-        assert process.stdout is not None
-        address = next(filter(None, (re.search(r"127\.0\.0\.1:(\d+)/\?token=(\w+)", line) for line in process.stdout)))
-        connection = http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=30)
-
-        def ask(method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-            connection.request(method, f"{path}?token={address[2]}", body)
-            reply = connection.getresponse()
-            return reply.status, reply.read()
-
-        while process.poll() is None:
-            try:
-                status, text = ask("GET", "/api/question")
-                if status != 200:
-                    time.sleep(0.005)
-                    continue
-                question = json.loads(text)
-                left, right = question["left"], question["right"]
-                to_goal = to_goal or distances(left)
-                better = worth(left, to_goal) - worth(right, to_goal)
-                answer = (
-                    "cannot_tell" if better == 0 else "left" if (better > 0) != (dice.random() < wrong) else "right"
-                )
-                body = json.dumps({"question": question["question"], "answer": answer}).encode()
-                given += ask("POST", "/api/answer", body)[0] == 200
-            except (OSError, http.client.HTTPException):  # the run is about to end
-                connection.close()
-                time.sleep(0.02)
-        if process.returncode:
-            said.seek(0)
-            raise SystemExit(said.read())
+    run = Run(folder, options)
+    while run.process.poll() is None:
+        try:
+            status, text = run.ask("GET", "/api/question")
+            if status != 200:
+                time.sleep(0.005)
+                continue
+            question = json.loads(text)
+            left, right = question["left"], question["right"]
+            to_goal = to_goal or distances(left)
+            better = worth(left, to_goal) - worth(right, to_goal)
+            answer = "cannot_tell" if better == 0 else "left" if (better > 0) != (dice.random() < wrong) else "right"
+            body = json.dumps({"question": question["question"], "answer": answer}).encode()
+            given += run.ask("POST", "/api/answer", body)[0] == 200
+        except (OSError, http.client.HTTPException):  # the run is about to end
+            time.sleep(0.02)
+    if run.process.returncode:
+        raise SystemExit(Path(run.said.name).read_text())
+    run.said.close()
     return given
 
 
@@ -117,12 +104,12 @@ def main() -> int:
         print(f"{answers} answers, {questions} questions a batch, {wrong:.0%} wrong", flush=True)
         asked = [f"num_seeds={given.seeds}", f"queries.budget={answers}", f"queries.questions={questions}"]
         program = ["teacher=mistake", f"teacher.mistake={wrong}"] if wrong else ["teacher=oracle"]
-        person = ["teacher=human", "teacher.open=false", "teacher.questions=null", "teacher.pace=0.001"]
+        person = ["teacher.questions=null", "teacher.pace=0.001"]
         with tempfile.TemporaryDirectory() as place:
-            start = [sys.executable, "-m", "prefrl_cli", "train", *options, *asked]
-            count = taught_over_http([*start, *person, f"output_dir={place}/person"], wrong, given.first)
+            count = taught_over_http(Path(place, "person"), [*options, *asked, *person], wrong, given.first)
             told(Path(place, "person"), "over HTTP")
-            subprocess.run([*start, *program, "quiet=true", f"output_dir={place}/program"], check=True)
+            start = [sys.executable, "-m", "prefrl_cli", "train", *options, *asked, *program]
+            subprocess.run([*start, "quiet=true", f"output_dir={place}/program"], check=True)
             told(Path(place, "program"), "in the program")
         print(f"  {count} answers were given over HTTP", flush=True)
     return 0

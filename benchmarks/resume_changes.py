@@ -36,22 +36,14 @@ from prefrl_cli.run import runner
 from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.lifecycle import run_or_resume
 
-# Everything happens before the kill that happens in a long run: questions, fits, checkpoints, evaluations. Control
-# tasks are as small as they can be, since every change trains one.
+# Everything happens before the kill that happens in a long run: questions, fits, checkpoints, evaluations.
 STEPS, KILLED = 10, 7
 SHORT = [f"steps={STEPS}", "checkpoint.every=2", "evaluation.every=3"]
-CONTROL = [
-    "env.horizon=10", "algorithm.episodes=2", "algorithm.evaluation_episodes=2", "queries.segment=5",
-    "queries.from_newest=8", "queries.budget=20", "reward_update.first_updates=3", "reward_update.updates=1",
-    "policy_update.epochs=1",
-]  # fmt: skip
-SIZES = {
+EARLY = {
     "tutorial/oprl_maze": [
         "queries.start=2", "reward_update.start=3", "reward_update.min_questions=1", "algorithm.policy_start=2",
         "algorithm.greedy_episode_every=3",
     ],
-    "gymnasium": [*CONTROL, "env.id=CartPole-v1"],
-    **dict.fromkeys(("pendulum", "cartpole", "mountain_car", "acrobot", "inverted_pendulum", "minigrid"), CONTROL),
 }  # fmt: skip
 REFUSED = 2
 
@@ -62,7 +54,7 @@ class Killed(BaseException):
 
 def begun(experiment: str, folder: Path, *options: str) -> dict[str, Any]:
     """Make a run that was killed in the middle; its options."""
-    config, overrides = config_of(experiment, *SHORT, *SIZES.get(experiment, []), *options)
+    config, overrides = config_of(experiment, *SHORT, *EARLY.get(experiment, []), *options)
 
     def due(step: int, every: int) -> bool:
         if step == KILLED:

@@ -87,7 +87,7 @@ def mazes_sheet(figure: Mazes) -> Sheet:
         bar = sheet.colorbar(ScalarMappable(scale, colours()), cax=room, extend=ends)
         bar.set_label(figure.reward_label)
         bar.outline.set_visible(False)
-    note = "\n".join(filter(None, (*figure.note, " ".join(filter(None, said)))))
+    note = "\n".join(filter(None, (*figure.note, " ".join(dict.fromkeys(filter(None, said))))))
     axes.text(0.22, bottom - 0.12, note, va="top", fontsize=11, color=_GREY, linespacing=1.25)
     return sheet
 
@@ -179,15 +179,19 @@ def _draw_walls(axes: Axes, several: Panels, walls: NDArray[np.bool_]) -> str:
 
 
 def _draw_path(axes: Axes, figure: Mazes, place: _Place, path: NDArray[np.integer], small: bool) -> str:
+    """A line with a cross where it ends short of the goal, and a ring where it begins elsewhere than at the start."""
     reached = tuple(path[-1]) == tuple(figure.goal)
     width = float(np.clip(56 / len(figure.walls), 2.0, 7.0)) * (0.6 if small else 1.0)
     x, y = place(path[:, ::-1]).T
     for colour, wide in (("white", width + 2), (PATH, width)):
         axes.plot(x, y, color=colour, linewidth=wide, solid_capstyle="round", solid_joinstyle="round")
+    size = max(2 * width, 8.0)
     if not reached:
-        size = max(2 * width, 8.0)
         axes.plot(x[-1:], y[-1:], "X", color=PATH, markersize=size, markeredgecolor="white", zorder=4.5)
-    return ""
+    if tuple(path[0]) == tuple(figure.start):
+        return ""
+    axes.plot(x[:1], y[:1], "o", color="white", markersize=0.8 * size, markeredgecolor=PATH, zorder=4.4)
+    return "Ring: where a part of an episode begins."
 
 
 def _draw_arrows(axes: Axes, figure: Mazes, place: _Place, policy: Array) -> str:
