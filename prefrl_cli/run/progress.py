@@ -15,11 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from prefrl_cli.core.metric import Metric, by_name
+from prefrl_cli.core.metric import Metric, by_name, seed_words
 from prefrl_cli.files import texts
 from prefrl_cli.files.standard_streams import silence
 from prefrl_cli.files.write import append_to
-from prefrl_cli.stats.aggregates import few_seeds, seed_words
+from prefrl_cli.stats.aggregates import few_seeds
 from prefrl_cli.stats.summary import plain
 
 _LINES = 10

@@ -23,6 +23,7 @@ from prefrl_cli.files.read import UnreadableError, read, short
 from prefrl_cli.files.write import write_whole
 
 KIND, VERSION = "prefrl preferences", 1
+EXAMPLE = Path(__file__).with_name("example.npz")
 MOST = 1 << 31  # bytes of a file, and of what it holds
 _MOST_MEMBERS = 64
 _LONGEST = 200  # bytes of a name, to which a temporary file adds some
