@@ -124,7 +124,6 @@ class OPRL:
     def update(self) -> dict[str, Tensor]:
         """Play, ask, fit, improve; the metrics of this update, `[R]` each."""
         step, new = self.step, self._play(self._episodes, self._exploration(self.step), "policy")
-        self._trajectories.add(new.fields() | started(self.teacher, self.env, self.streams.device))
         self.reward_model.follow(self.policy)
         with self.streams.idle(self.preferences.has_spent()):
             self._ask(step)
@@ -134,19 +133,17 @@ class OPRL:
         episodes = torch.full_like(self._env_steps, self._episodes * (step + 1))
         metrics = {"episodes": episodes, "env_steps": self._env_steps}
         metrics |= {"return": new.returns.mean(-1), "success": success.mean(-1)}
-        fits = self._reward_update.due(step, self.preferences.asked) and self._reward_update.updates
-        if fits and len(self.preferences.count):  # empty before the first answer
-            count, fit = self.preferences.count, self._reward_update.fit
-            first = not self.reward_optimizer.taken
-            metrics["reward_loss"] = fit(self.streams, count, self._reward_loss, self.reward_optimizer, first=first)
+        fit, count, optimizer = self._reward_update, self.preferences.count, self.reward_optimizer
+        if fit.due(step, self.preferences.asked) and fit.updates and len(count):  # empty before the first answer
+            first = not optimizer.taken
+            metrics["reward_loss"] = fit.fit(self.streams, count, self._reward_loss, optimizer, first=first)
         self._snapshots.add(step + 1, new, self.reward_model)
         if step >= self._policy_start and getattr(self.teacher, "ready", True):
             batch = self._policy_update.batch(new, self._trajectories, self.streams)
             rewards = self._shape(batch)
             metrics |= self._policy_update(self.policy, self.policy_optimizer, batch, *rewards, self.streams)
         if self._greedy_episode_every and step and step % self._greedy_episode_every == 0:
-            greedy = self._play(1, 0.0, "policy").fields()
-            self._trajectories.add(greedy | started(self.teacher, self.env, self.streams.device))
+            self._play(1, 0.0, "policy")
         self._success = torch.cat([self._success, success], 1)
         if not is_finite(self.env):
             self._returns = torch.cat([self._returns, new.returns], 1)
@@ -154,7 +151,10 @@ class OPRL:
         return metrics | {"labels_used": self.preferences.used.float()}
 
     def _play(self, episodes: int, epsilon: float, purpose: str) -> Trajectories:
-        return play(self.env, self.policy, self.streams, purpose, episodes, epsilon)
+        played = play(self.env, self.policy, self.streams, purpose, episodes, epsilon)
+        if purpose == "policy":  # learned from, hence kept
+            self._trajectories.add(played.fields() | started(self.teacher, self.env, self.streams.device))
+        return played
 
     def _ask(self, step: int) -> None:
         """Ask where it is time, and take the answers that are there now."""
