@@ -60,7 +60,7 @@ def save(path: Path, data: PreferenceData) -> None:
 
 
 def held(name: str | None) -> tuple[int, int]:
-    """About how many questions a file holds, and the bytes of its arrays, without reading it; 0 where it is not there."""
+    """About how many questions a file holds, and bytes of its arrays, without reading it; 0 where it is not there."""
     path = Path(name or "")
     try:
         with zipfile.ZipFile(path) as archive:
