@@ -16,7 +16,7 @@ Pendulum, MountainCar and Acrobot are Gymnasium's own, of 200 steps, CartPole is
 Where an episode ends with success the baseline sees that end, which prefrl's learner does not; the return is the same.
 
 The output has one line of JSON a seed, written when the seed is done; typed again, seeds that are there are not run
-again. At the end a table row is printed: means with 95 % intervals over all seeds in the file.
+again. At the end a table row is printed: means with 95 % intervals over all seeds in the file, as those of a study.
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
+from prefrl_cli.config.build import build
+from prefrl_cli.config.compose import composed
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.stats.intervals import mean_interval, share_interval
+from prefrl_cli.stats.summary import brackets, digits, summarise, value_text
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The library's own settings; 600 steps are ten of the 8 x 8 maze's episodes (the default 2,048 update too seldom).
@@ -218,10 +221,14 @@ def main() -> None:
     records = list(done.values())
     if options.task:
         last, seconds = (np.array([record[name] for record in records]) for name in ("return_last", "seconds"))
-        print("| task | steps | seeds | last return: median | mean | worst | CPU seconds a seed |")
+        declared = build(composed([f"experiment={options.task}", "num_seeds=1"])).metrics
+        (metric,) = (one for one in declared if one.name == "return_last")
+        found = summarise(last, metric)
+        mean = f"{value_text(found.mean)} {brackets(found.mean)}"
+        print("| task | steps | seeds | return over the last tenth | median | worst tenth | CPU seconds a seed |")
         print("| --- | --- | --- | --- | --- | --- | --- |")
-        print(f"| {options.task} | {settings['steps']:,} | {len(last)} | {np.median(last):.0f} | {last.mean():.0f} "
-              f"| {last.min():.0f} | {seconds.mean():.1f} |")  # fmt: skip
+        print(f"| {options.task} | {settings['steps']:,} | {len(last)} | {mean} "
+              f"| {digits(found.median)} | {digits(found.worst_tenth)} | {seconds.mean():.1f} |")  # fmt: skip
         return
     print("| maze | episodes | stable-baselines3 PPO | seeds | solved | success over all episodes |")
     print("| --- | --- | --- | --- | --- | --- |")

@@ -14,7 +14,7 @@ from matplotlib.collections import FillBetweenPolyCollection
 from PIL import Image
 
 from prefrl_cli.charts import draw
-from prefrl_cli.core.figures import Curves, Line, Panel
+from prefrl_cli.core.figures import Curves, Line, Panel, moving_mean
 
 STEPS = np.arange(1, 31)
 
@@ -127,9 +127,9 @@ def test_moving_mean_is_that_of_the_rows_before() -> None:
     expected = np.full_like(values, np.nan)
     for row, seed in np.argwhere(~np.isnan(values)):
         expected[row, seed] = np.nanmean(values[max(0, row - 6) : row + 1, seed])
-    np.testing.assert_allclose(draw.moving_mean(values, 7), expected)
+    np.testing.assert_allclose(moving_mean(values, 7), expected)
     np.testing.assert_allclose(
-        draw.moving_mean(values, 100)[-1], np.where(np.isnan(values[-1]), np.nan, np.nanmean(values, 0))
+        moving_mean(values, 100)[-1], np.where(np.isnan(values[-1]), np.nan, np.nanmean(values, 0))
     )
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from kill_a_sweep import SCRIPT
@@ -18,6 +19,8 @@ from test_sweep import FAILING, sweeps, table
 
 from prefrl_cli.cli.train import main
 from prefrl_cli.config.choices import conf_folder
+from prefrl_cli.report.configurations import configurations
+from prefrl_cli.report.runs import load
 from prefrl_cli.sweep.results import read_json
 
 INSTALLED = {
@@ -85,7 +88,7 @@ def test_the_presets_avoid_what_loses_work():
     assert presets["slurm_local"]["timeout_min"] >= 1440
 
 
-@pytest.mark.parametrize(
+each_launcher = pytest.mark.parametrize(
     "launcher",
     [
         "processes",
@@ -94,6 +97,9 @@ def test_the_presets_avoid_what_loses_work():
         pytest.param("ray_local", marks=needs("ray")),
     ],
 )
+
+
+@each_launcher
 def test_a_launcher_runs_each_job_and_leaves_finished_ones(launcher, here):
     arguments = ["-m", "experiment=addition_linear", "steps=1", "seed=1,2", "output_dir=sweep"]
     assert main([*arguments[:3], "seed=1", "output_dir=alone"]) == 0
@@ -107,6 +113,22 @@ def test_a_launcher_runs_each_job_and_leaves_finished_ones(launcher, here):
     names = ("alone/seed=1,steps=1", "sweep/seed=1,steps=1")
     one, other = ((here / name / "metrics.csv").read_bytes() for name in names)
     assert one == other
+
+
+@each_launcher
+def test_ranges_of_seeds_are_one_configuration_that_lacks_no_seed(launcher, here):
+    options = ["experiment=rewardnet_prefs", "steps=3", "threads=1"]
+    assert main([*options, "num_seeds=6", "output_dir=whole"]) == 0
+    done = run(here, "-m", *options, "seed=0,3", "num_seeds=3", "output_dir=ranges", f"hydra/launcher={launcher}")
+    assert done.returncode == 0, done.stderr
+    (whole,), (pooled,) = (configurations(load([here / name])) for name in ("whole", "ranges"))
+    assert len(pooled.runs) == 2 and not pooled.repeated and not pooled.unfinished
+    order = np.argsort(pooled.seeds)  # they begin when they can
+    assert np.array(pooled.seeds)[order].tolist() == whole.seeds == list(range(6))
+    assert pooled.scores.keys() == whole.scores.keys() and "preference_accuracy" in whole.scores
+    for name, scores in whole.scores.items():
+        np.testing.assert_array_equal(pooled.scores[name][order], scores)
+    np.testing.assert_array_equal(pooled.curve("loss").values[:, order], whole.curve("loss").values)
 
 
 DIES = """

@@ -10,10 +10,10 @@ import pytest
 import torch
 from kill_and_resume import config_of
 
-from prefrl_cli.algorithm.reward_from_file import EXAMPLE
 from prefrl_cli.cli import train
 from prefrl_cli.config.build import build
 from prefrl_cli.files.preferences import formats
+from prefrl_cli.files.preferences.formats import EXAMPLE
 from prefrl_cli.run.lifecycle import run_job, run_or_resume
 
 DATA = formats.load(EXAMPLE)

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from prefrl_cli.algorithm.metrics import EVALUATION
-from prefrl_cli.core.metric import Metric, by_name
-from prefrl_cli.stats.aggregates import seed_words, with_failures
+from prefrl_cli.core.metric import Metric, by_name, seed_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,7 +132,7 @@ class Living:
         if not self.failed:
             return {**metrics}
         known, failed = by_name(declared, metrics), ~self.mask
-        return {name: with_failures(known[name], values, failed) for name, values in metrics.items()}
+        return {name: known[name].counted(values, failed) for name, values in metrics.items()}
 
 
 def _reasons(finite: Finite, metrics: Mapping[str, np.ndarray]) -> Iterable[tuple[str, np.ndarray]]:

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl_cli.algorithm.metrics import OPRL_METRICS
-from prefrl_cli.core.figures import Array, Curves, Figure, History, Line, Panel
+from prefrl_cli.core.figures import Array, Curves, Figure, History, Line, Panel, moving_mean
 from prefrl_cli.core.metric import Metric, by_name
 from prefrl_cli.reward_model.reliability_figure import reliability_figure
-from prefrl_cli.stats.aggregates import moving_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

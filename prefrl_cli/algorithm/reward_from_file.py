@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,28 +14,23 @@ from torch.nn.functional import logsigmoid
 from prefrl_cli.algorithm import oprl_evaluation
 from prefrl_cli.algorithm.metrics import FILE_METRICS
 from prefrl_cli.algorithm.oprl_parts import check_measurable
-from prefrl_cli.core.environment import Box, Discrete, Environment, is_finite
+from prefrl_cli.core.environment import Box, Environment, is_finite
 from prefrl_cli.core.figures import Curves, Figure, History, Line, Panel
 from prefrl_cli.core.layers.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer
-from prefrl_cli.core.option_types import Fraction, Given, Items, Limits, OptionError, show
+from prefrl_cli.core.option_types import Fraction, Given, Items, Limits, OptionError
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.files.preferences.data import PreferenceData
-from prefrl_cli.files.preferences.formats import load
+from prefrl_cli.preference.answers.frozen import FrozenAnswers
 from prefrl_cli.preference.loss import Davidson, RaoKupper, SkipTies, SoftTies, bradley_terry
-from prefrl_cli.preference.questions import Pairs
 from prefrl_cli.reward_model.constant import ConstantReward
 from prefrl_cli.reward_model.explicit import ProcessReward
 from prefrl_cli.reward_model.implicit import ImplicitReward
 from prefrl_cli.reward_model.quality import Predictions, spearman
 from prefrl_cli.reward_model.reliability_figure import reliability_figure
 
-EXAMPLE = Path(__file__).parents[1] / "files" / "preferences" / "example.npz"
 _STEPS_AT_ONCE = 1 << 14  # of one seed, so that what is in memory does not grow with the file
 _EXAMPLES = 7
-_NO_MATTER = ("env.observation", "env.horizon", "env.time_limit", "env.goal_reward")  # states mean the same
 
 
 class RewardFromFile:
@@ -75,19 +67,12 @@ class RewardFromFile:
         self.optimizers, self.metrics = (optimizer,), FILE_METRICS
         check_measurable(loss, None)  # a file holds each question once
         self._optimizer, self._loss, self._batch, self._discount = optimizer, loss or SoftTies(), batch, discount
-        path = EXAMPLE if preferences_file is None else Path(preferences_file)
-        data = load(path)
-        data = data.take(data.counts)
-        self._content = _content(data)
-        _check_fit(str(path), data, env, env_options or {})
-        self._data = {name: torch.from_numpy(value).to(streams.device) for name, value in _learned_from(data).items()}
-        if isinstance(env.observation_space, Box) and not is_finite(env):
-            self._data["states"] = self._data["states"].unflatten(-1, env.observation_space.shape)
+        self._data = data = FrozenAnswers(preferences_file, env, env_options or {}, streams.device)
         order = streams.uniform("split", len(data)).argsort(dim=1, stable=True)
         number = round(held_out * len(data))
         self._tested, self._trained = order[:, :number], order[:, number:]
         if not self._trained.shape[1]:
-            raise OptionError("preferences.file", str(path), f"has {len(data)} answers", {"algorithm.held_out": 0.0})
+            raise OptionError("preferences.file", data.path, f"has {len(data)} answers", {"algorithm.held_out": 0.0})
         if answers is not None and answers > self._trained.shape[1]:
             reason = "are more than the file has beside those held out"
             raise OptionError("answers", answers, reason, self._trained.shape[1])
@@ -98,17 +83,11 @@ class RewardFromFile:
     def update(self) -> dict[str, Tensor]:
         """One step on a batch of answers; its loss `[R]`, the mean over members."""
         drawn = self.streams.uniform("reward_batch", self._batch) * self._trained.shape[1]
-        pairs, label, weight = self._pairs(self._trained.gather(1, drawn.floor().long()))
+        pairs, label, weight = self._data.pairs(self._trained.gather(1, drawn.floor().long()))
         each = self._loss(pairs.return_differences(self.reward_model), label[:, None], weight[:, None])  # [R, M]
         self._optimizer.step(each.sum(1))
         self.step += 1
         return {"loss": each.detach().mean(1)}
-
-    def _pairs(self, rows: Tensor) -> tuple[Pairs, Tensor, Tensor]:
-        """Questions `[R, B, 2, T]` of the file, and labels and weights `[R, B]`."""
-        found = {name: value[rows] for name, value in self._data.items() if name != "rewards"}
-        label, weight = found.pop("label"), found.pop("weight")
-        return Pairs(**found), label, weight
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, Tensor]:
@@ -134,17 +113,17 @@ class RewardFromFile:
         }
 
     def _at_once(self) -> int:
-        return max(1, _STEPS_AT_ONCE // int(self._data["rewards"][0].numel()))
+        return max(1, _STEPS_AT_ONCE // (2 * self._data.width))
 
     def _predicted(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The model's returns of both segments `[R, B, 2]`, labels and weights."""
-        pairs, label, weight = self._pairs(rows)
+        pairs, label, weight = self._data.pairs(rows)
         rewards = self.reward_model.step_rewards(pairs.states, pairs.actions)
         there = torch.arange(rewards.shape[-1], device=rewards.device) < pairs.lengths[..., None]
         return (rewards * there).sum(-1), label, weight
 
     def _returns(self, scores: Tensor) -> dict[str, Tensor]:
-        true = self._data["rewards"].sum(-1)
+        true = self._data.returns
         if bool(true.isnan().any()):
             return {}
         found = spearman(scores.flatten(1).cpu().numpy(), true[self._tested].flatten(1).cpu().numpy())
@@ -153,10 +132,9 @@ class RewardFromFile:
     def _quality(self) -> dict[str, Tensor]:
         """How near the rewards are to the true ones; of vectors, over the steps of some of the held-out segments."""
         some = self._tested[:, : self._at_once()] if self._tested.shape[1] else self._trained[:, :1]
-        steps = {name: self._data[name][some].flatten(1, 2) for name in ("states", "actions", "rewards", "lengths")}
-        if not is_finite(self.env) and bool(steps["rewards"].isnan().any()):
+        fresh = self._data.segments(some)
+        if not is_finite(self.env) and bool(fresh.rewards.isnan().any()):
             return {}
-        fresh = Trajectories(**steps, last=steps["states"][:, :, -1])
         return oprl_evaluation.reward_quality(self.env, self.reward_model, fresh, self._discount)
 
     def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
@@ -179,8 +157,7 @@ class RewardFromFile:
 
     def networks(self) -> dict[str, Trained]:
         """What is trained, for the check that no seed depends on those beside it."""
-        width = self._data["rewards"].shape[-1]
-        rows = () if not isinstance(self.env.observation_space, Box) else (2 * self._batch * width,)
+        rows = () if not isinstance(self.env.observation_space, Box) else (2 * self._batch * self._data.width,)
         return trained(reward_model=(self.reward_model, self._optimizer, rows))
 
     def play(self, episodes: int) -> dict[str, Tensor]:
@@ -197,7 +174,7 @@ class RewardFromFile:
         """Everything that changes while training, and what the file held."""
         return {
             "step": self.step,
-            "content": self._content,
+            "content": self._data.content,
             "reward_model": self._optimizer.state(),
             "reference": self.reward_model.state(),
             "held_out": {} if self._held_out is None else self._held_out._asdict(),
@@ -210,63 +187,10 @@ class RewardFromFile:
         held_out = dict.fromkeys(Predictions._fields, pairs) if state["held_out"] else {}
         kinds = {"step": int, "content": str, "held_out": held_out}
         check_state(dict.fromkeys(self.state(), object) | kinds, state)
-        if state["content"] != self._content:
+        if state["content"] != self._data.content:
             raise ValueError("preferences.file holds other questions or answers than it did")
         self.step = state["step"]
         self._held_out = Predictions(**state["held_out"]) if held_out else None
         self._optimizer.restore(state["reward_model"])
         self.reward_model.restore(state["reference"])
         self.streams.restore(state["streams"])
-
-
-def _learned_from(data: PreferenceData) -> dict[str, NDArray[Any]]:
-    """The arrays that are learned from or tested on."""
-    return {name: getattr(data, name) for name in ("states", "actions", "rewards", "lengths", "label", "weight")}
-
-
-def _content(data: PreferenceData) -> str:
-    """A number that stands for what is learned from, whatever the file's format and name."""
-    digest = hashlib.sha256()
-    for name, value in _learned_from(data).items():
-        digest.update(f"{name} {value.dtype} {value.shape} ".encode() + np.ascontiguousarray(value).tobytes())
-    return digest.hexdigest()
-
-
-def _check_fit(path: str, data: PreferenceData, env: Environment, options: Mapping[str, Any]) -> None:
-    """Refuse questions about another environment, as far as a file tells it.
-
-    Args:
-        path: of the file.
-        data: that it holds.
-        env: that the model is of.
-        options: of this environment, by their dotted names.
-
-    Raises:
-        OptionError: naming what is wrong.
-    """
-    for name, value in data.about.items() if options.get("env.choice") != "recorded" else ():
-        if name in options and name not in _NO_MATTER and options[name] != value:
-            typed = "env" if name == "env.choice" else name
-            reason = f"{show(path)} has questions about another environment"
-            raise OptionError(typed, options[name], reason, value)
-    if not len(data):
-        raise OptionError("preferences.file", path, "has no answer to learn from")
-    spaces = {"states": env.observation_space, "actions": env.action_space}
-    if is_finite(env):
-        spaces["states"] = Discrete(env.num_states)
-    for what, space in spaces.items():
-        values: NDArray[Any] = getattr(data, what)
-        if isinstance(space, Box):
-            wanted, found = math.prod(space.shape), values.shape[3] if values.ndim > 3 else 1
-            if values.ndim < 4 or wanted != found:
-                reason = f"its {what} are {_kind(values)}, and those of env vectors of {wanted}"
-                raise OptionError("preferences.file", path, reason, {"env": "recorded"})
-            if not np.isfinite(values).all():
-                raise OptionError("preferences.file", path, f"its {what} are not all finite numbers")
-        elif values.ndim > 3 or values.max() >= space.n:
-            reason = f"its {what} are {_kind(values)}, and those of env numbers up to {space.n - 1}"
-            raise OptionError("preferences.file", path, reason, {"env": "recorded"})
-
-
-def _kind(values: NDArray[Any]) -> str:
-    return f"vectors of {values.shape[3]}" if values.ndim > 3 else f"numbers up to {values.max()}"

@@ -27,9 +27,9 @@ from prefrl_cli.charts.animation import animate
 from prefrl_cli.charts.films import animate_films
 from prefrl_cli.charts.grid import mazes_sheet
 from prefrl_cli.charts.maps import maps_sheet
-from prefrl_cli.core.figures import Array, Curves, Figure, Films, Line, Maps, MazeAnimation, Panel
+from prefrl_cli.core.figures import Array, Curves, Figure, Films, Line, Maps, MazeAnimation, Panel, moving_mean
 from prefrl_cli.files.write import write_whole
-from prefrl_cli.stats.aggregates import moving_mean, quantiles
+from prefrl_cli.stats.aggregates import quantiles
 
 # Okabe and Ito's, which colour-blind eyes tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

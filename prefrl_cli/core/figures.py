@@ -272,3 +272,22 @@ class Learned:
 
 Figure = Curves | Mazes | MazeAnimation | Films | Maps
 History = dict[str, Array]
+
+
+def moving_mean(values: Array, window: int) -> Array:
+    """Mean over the rows up to each, of what values there are.
+
+    Args:
+        values: `[N, R]`; NaN for no value.
+        window: rows; the first ones have fewer before them.
+
+    Returns:
+        `[N, R]`; NaN where the row itself has no value, so that nothing is drawn before a metric begins.
+    """
+    there = ~np.isnan(values)
+    filled = np.where(there, values, 0.0)
+    total, number = filled.copy(), there.astype(np.float64)
+    for back in range(1, min(window, len(values))):
+        total[back:] += filled[:-back]
+        number[back:] += there[:-back]
+    return np.divide(total, number, out=np.full_like(total, np.nan), where=there)

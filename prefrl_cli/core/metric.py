@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 Direction = Literal["higher", "lower", "none"]
 Role = Literal["result", "verdict", "cost", "axis"]
+
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,10 @@ class Metric:
         """Its range, where it has a least and a largest value."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
+    def counted(self, scores: NDArray[np.floating], failed: NDArray[np.bool_]) -> NDArray[np.floating]:
+        """Scores `[..., R]` in which failed seeds, `[..., R]`, count as the metric says, or have no value."""
+        return np.where(failed, np.nan if self.failed is None else self.failed, scores)
+
     def declaration(self) -> dict[str, Any]:
         """Every attribute but the name, as a record holds it."""
         return {one.name: getattr(self, one.name) for one in fields(self)[1:]}
@@ -100,3 +109,9 @@ def from_declaration(name: str, given: Mapping[str, Any], known: Metric | None =
             fits = isinstance(value, str) and len(value) <= 200
         values[one.name] = value if fits else getattr(plain, one.name)
     return Metric(name, **values)
+
+
+def seed_words(seeds: Sequence[int]) -> str:
+    """`seed 3`, or `seeds 3, 4 and 12 more`."""
+    more = f" and {len(seeds) - _MOST_NAMED} more" if len(seeds) > _MOST_NAMED else ""
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds[:_MOST_NAMED]))}{more}"

@@ -14,7 +14,7 @@ from prefrl_cli.report.metrics import Table
 from prefrl_cli.report.runs import Run
 from prefrl_cli.run.directory import as_class
 from prefrl_cli.run.outputs import metric_of
-from prefrl_cli.stats.aggregates import mean, with_failures
+from prefrl_cli.stats.aggregates import mean
 
 # These change no result: which seeds, where the files go, how fast.
 _NOT_RESULTS = (
@@ -30,6 +30,7 @@ _NOT_RESULTS = (
         "device",
         "resume",
         "allow_targets",
+        "preferences.save",
     ),
     "logger",
 )
@@ -173,7 +174,7 @@ class Configuration:
 def _nothing(run: Run, metric: Metric) -> np.ndarray:
     """A metric that a run has not: of one in which every seed failed, success is known all the same."""
     empty = np.full(len(run.seeds), np.nan)
-    return with_failures(metric, empty, np.full(len(run.seeds), run.status == "failed"))
+    return metric.counted(empty, np.full(len(run.seeds), run.status == "failed"))
 
 
 def _parted(first: Table, second: Table, ours: list[int], theirs: list[int]) -> list[str]:

@@ -13,7 +13,6 @@ from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.read import UnreadableError, opened, short
 from prefrl_cli.run.metrics_csv import EVALUATION, EVALUATIONS, METRICS, current_names
 from prefrl_cli.run.outputs import metric_of
-from prefrl_cli.stats.aggregates import with_failures
 
 _ROWS = 4_000  # rows of a file that are parsed, beside those with an evaluation; more show nothing
 _MOST_COLUMNS = 500
@@ -125,7 +124,7 @@ def _table(
 def _counted(metric: Metric, column: np.ndarray, failed: np.ndarray) -> np.ndarray:
     """A column in which failed seeds count, at the steps at which the others were measured."""
     measured = ~np.isnan(column).all(1, keepdims=True)
-    return with_failures(metric, column, failed & measured)
+    return metric.counted(column, failed & measured)
 
 
 def _filled(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl_cli.core.metric import seed_words
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.files.read import UnreadableError, flat, read, read_json
 from prefrl_cli.files.texts import html, shown
@@ -22,7 +23,7 @@ from prefrl_cli.report.metrics import joined, read_metrics
 from prefrl_cli.report.runs import Run
 from prefrl_cli.run.outputs import declared
 from prefrl_cli.run.provenance import dotted, stored_config
-from prefrl_cli.stats.aggregates import few_seeds, seed_words
+from prefrl_cli.stats.aggregates import few_seeds
 from prefrl_cli.stats.summary import digits
 
 _EVALUATION = "evaluation/"

@@ -19,7 +19,6 @@ from prefrl_cli.report.metrics import Table, read_metrics
 from prefrl_cli.run.directory import TABLE, recorded_options
 from prefrl_cli.run.outputs import axis_of_old_runs, declared, listed, metric_of
 from prefrl_cli.run.provenance import changed_on_the_way
-from prefrl_cli.stats.aggregates import with_failures
 
 _MARKS = ("status.json", "config.yaml", "metrics.csv", "summary.json")
 _SET_ASIDE = ".failed"  # where a sweep keeps failed tries of jobs that it ran again
@@ -199,7 +198,7 @@ def _read_results(run: Run, ends: dict[int, int]) -> None:
         if not all(value is None or isinstance(value, int | float) for value in per_seed):
             raise UnreadableError(f"summary.json: {name} holds what is not a number")
         scores = np.array([np.nan if value is None else value for value in per_seed], np.float64)
-        run.scores[name] = with_failures(metric, scores, failed)
+        run.scores[name] = metric.counted(scores, failed)
     run.seconds = summary["train_seconds"] if isinstance(summary.get("train_seconds"), int | float) else None
     run.answers = summary["answers"] if isinstance(summary.get("answers"), dict) else {}
     run.table, run.evaluations = read_metrics(run.path, run.seeds, run.metrics, ends)

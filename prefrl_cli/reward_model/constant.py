@@ -35,8 +35,45 @@ class Learned(Protocol):
         """The reward of every state that has a number, `[R, S, 1]`, or of every action in it, `[R, S, A]`."""
 
 
-class FrozenReward:
-    """The reward that another run has learned; answers are counted and change nothing.
+class Unmoved:
+    """A reward of steps that no answer moves; what learns from it takes steps that lead nowhere.
+
+    Args:
+        replicas: R, number of seeds.
+        device: of the parameters, on which no loss depends.
+    """
+
+    members = 1
+
+    def __init__(self, replicas: int, device: torch.device) -> None:
+        self.parameters = Parameters([torch.zeros(replicas, 1, device=device)])
+
+    def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Rewards `[R, ...]` of steps."""
+        raise NotImplementedError
+
+    def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
+        """The one member's rewards `[R, 1, ...]` of steps."""
+        return self.step_rewards(states, actions)[:, None]
+
+    def follow(self, policy: Callable[[Tensor], Any]) -> None:
+        """There is no reference policy."""
+
+    def state(self) -> dict[str, Any]:
+        """What has to be the same when training goes on: nothing."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state()`; ValueError where it is another model's."""
+        check_state(self.state(), state, "reward model")
+
+    def moved_by_nothing(self, rewards: Tensor) -> Tensor:
+        """Rewards `[R, ...]` that depend on the parameters in name only, so that an optimiser can take its steps."""
+        return rewards + 0 * self.parameters.views[0].view(len(rewards), *[1] * (rewards.ndim - 1))
+
+
+class FrozenReward(Unmoved):
+    """The reward that another run has learned, its members together; answers are counted and change nothing.
 
     Args:
         env: which the model is of.
@@ -45,39 +82,30 @@ class FrozenReward:
         run: the folder of the other run. A seed takes the model of the same seed, or that of its only one.
     """
 
-    members = 1
-
     def __init__(
         self, env: Given[Environment], streams: Given[Streams], learned: Given[Learned], run: str | None = None
     ) -> None:
         self._learned, self.rewards_actions = learned, learned.rewards_actions
         flat = learned.parameters.flat.detach()
         self._content = hashlib.sha256(flat.cpu().numpy().tobytes()).hexdigest()
-        self.parameters = Parameters([torch.zeros(len(flat), 1, device=flat.device)])  # which no loss depends on
+        super().__init__(len(flat), flat.device)
 
     def __call__(self, states: Tensor) -> Tensor:
         """Rewards `[R, ...]` of states `[R, ...]`."""
         with torch.no_grad():
             rewards = self._learned(states)
-        return unmoved(rewards, self.parameters)
+        return self.moved_by_nothing(rewards)
 
     def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, ...]` of steps."""
         with torch.no_grad():
             rewards = self._learned.step_rewards(states, actions)
-        return unmoved(rewards, self.parameters)
-
-    def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
-        """Rewards `[R, 1, ...]` of steps: those of all its members together."""
-        return self.step_rewards(states, actions)[:, None]
+        return self.moved_by_nothing(rewards)
 
     def reward_table(self) -> Tensor:
         """The reward of every state that has a number, `[R, S, 1]`, or of every action in it, `[R, S, A]`."""
         with torch.no_grad():
             return self._learned.reward_table()
-
-    def follow(self, policy: Callable[[Tensor], Any]) -> None:
-        """The reference is what it was."""
 
     def state(self) -> dict[str, Any]:
         """A text that stands for what the other run has learned."""
@@ -90,7 +118,7 @@ class FrozenReward:
             raise ValueError("reward_model.run has learned another reward than it had")
 
 
-class ConstantReward:
+class ConstantReward(Unmoved):
     """A reward model whose every step is worth the same, whatever the answers.
 
     Where a policy learns from it as it learns from a learned reward, it was not the labels that taught it: an episode
@@ -103,44 +131,23 @@ class ConstantReward:
     """
 
     rewards_actions = False
-    members = 1
 
     def __init__(self, env: Given[Environment], streams: Given[Streams], value: Number = 1.0) -> None:
         self._value, replicas = value, len(streams.seeds)
         space = env.observation_space
         self._features = len(space.shape) if isinstance(space, Box) and not is_finite(env) else 0
         self._states = torch.zeros(replicas, env.num_states if is_finite(env) else 0, device=streams.device)
-        self.parameters = Parameters([torch.zeros(replicas, 1, device=streams.device)])  # which no loss depends on
+        super().__init__(replicas, streams.device)
 
     def __call__(self, states: Tensor) -> Tensor:
         """Rewards `[R, ...]` of states `[R, ...]`."""
         rewards = states.new_full(states.shape[: states.ndim - self._features], self._value, dtype=torch.float32)
-        return unmoved(rewards, self.parameters)
+        return self.moved_by_nothing(rewards)
 
     def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, ...]` of steps."""
         return self(states)
 
-    def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
-        """The one member's rewards `[R, 1, ...]` of steps."""
-        return self(states)[:, None]
-
     def reward_table(self) -> Tensor:
         """The reward of every state that has a number, `[R, S, 1]`."""
         return self(self._states)[..., None]
-
-    def follow(self, policy: Callable[[Tensor], Any]) -> None:
-        """A constant has no reference policy."""
-
-    def state(self) -> dict[str, Any]:
-        """What changes while training: nothing."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state()`; ValueError where it is another model's."""
-        check_state(self.state(), state, "reward model")
-
-
-def unmoved(rewards: Tensor, parameters: Parameters) -> Tensor:
-    """Rewards `[R, ...]` that depend on parameters in name only, so that an optimiser can take its steps."""
-    return rewards + 0 * parameters.views[0].view(len(rewards), *[1] * (rewards.ndim - 1))

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from prefrl_cli.core.environment import Environment, is_finite
-from prefrl_cli.core.layers.networks import Parameters, look_up
+from prefrl_cli.core.layers.networks import look_up
 from prefrl_cli.core.option_types import Given, OptionError
-from prefrl_cli.core.saved_state import check_state
 from prefrl_cli.core.streams import Streams
-from prefrl_cli.reward_model.constant import unmoved
+from prefrl_cli.reward_model.constant import Unmoved
 
 
-class TruePotential:
+class TruePotential(Unmoved):
     """Minus the shortest steps from a state to the goal, as a share of the most that there are; no answer moves it.
 
     It is what an explicit reward fitted to endless labels of progress could come to at best, so `shaping=potential`
@@ -32,7 +28,6 @@ class TruePotential:
 
     rewards_actions = False
     needs_answers = False  # it is right before the first one
-    members = 1
     choice = "true_potential"
 
     def __init__(self, env: Given[Environment], streams: Given[Streams]) -> None:
@@ -43,7 +38,7 @@ class TruePotential:
         distance = told["distance"].float().to(device)
         following = torch.from_numpy(env.transitions).to(device)
         self._table = self._rewards(distance, following).expand(replicas, -1, -1)  # [R, S, 1] or [R, S, A]
-        self.parameters = Parameters([torch.zeros(replicas, 1, device=device)])  # which no loss depends on
+        super().__init__(replicas, device)
 
     def _rewards(self, distance: Tensor, following: Tensor) -> Tensor:
         """Of each state `[S, 1]`, given all distances `[S]` and what follows each action `[S, A]`."""
@@ -52,30 +47,15 @@ class TruePotential:
     def __call__(self, states: Tensor) -> Tensor:
         """Rewards `[R, ...]` of states `[R, ...]`; where actions have rewards, of the best one."""
         rewards = look_up(self._table.amax(-1, keepdim=True), states).squeeze(-1)
-        return unmoved(rewards, self.parameters)
+        return self.moved_by_nothing(rewards)
 
     def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, ...]` of steps."""
         return self(states)
 
-    def member_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
-        """The one member's rewards `[R, 1, ...]` of steps."""
-        return self.step_rewards(states, actions)[:, None]
-
     def reward_table(self) -> Tensor:
         """The reward of every state, `[R, S, 1]`, or of every action in it, `[R, S, A]`."""
         return self._table
-
-    def follow(self, policy: Callable[[Tensor], Any]) -> None:
-        """The truth has no reference policy."""
-
-    def state(self) -> dict[str, Any]:
-        """What changes while training: nothing."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state()`; ValueError where it is another model's."""
-        check_state(self.state(), state, "reward model")
 
 
 class TrueStepAdvantage(TruePotential):
@@ -94,4 +74,4 @@ class TrueStepAdvantage(TruePotential):
     def step_rewards(self, states: Tensor, actions: Tensor) -> Tensor:
         """Rewards `[R, ...]` of taking `actions` `[R, ...]` in `states` `[R, ...]`."""
         rewards = look_up(self._table.flatten(1)[..., None], states * self._table.shape[-1] + actions).squeeze(-1)
-        return unmoved(rewards, self.parameters)
+        return self.moved_by_nothing(rewards)

@@ -4,49 +4,29 @@ A score is one number a seed. NaN means that a seed has no value (a metric that 
 out, so say beside a result how many seeds it is over (`count`). Infinite scores are values and stay in.
 
 A seed that failed while it trained has no final value. Where its metric says what it counts as, such as no success,
-it counts as that (`with_failures`); compared with another seed it is the worse one; any other metric is over the seeds
+it counts as that (`Metric.counted`); compared with another seed it is the worse one; any other metric is over the seeds
 that did not fail, and how many failed is said beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from prefrl_cli.core.metric import Metric
-
 Array = NDArray[np.floating]
 
 FEW_SEEDS = 16  # below, intervals are wide enough to be true and too wide to decide anything
 
-_MOST_NAMED = 10
-
-
-def with_failures(metric: Metric, scores: Array, failed: NDArray[np.bool_]) -> Array:
-    """Scores in which failed seeds count as the metric says (of a success: none), or have no value.
-
-    Args:
-        metric: what it is.
-        scores: `[..., R]`.
-        failed: `[..., R]`.
-    """
-    return np.where(failed, np.nan if metric.failed is None else metric.failed, scores)
-
 
 def few_seeds(seeds: int) -> str | None:
-    """What to say beside an interval over some seeds; none where they are enough, or where there is no interval."""
-    if not 1 < seeds < FEW_SEEDS:
+    """What to say beside numbers over some seeds; none where they are enough, or where there is no seed."""
+    if not 0 < seeds < FEW_SEEDS:
         return None
+    if seeds == 1:
+        return f"One seed is an illustration, no evidence: type num_seeds={FEW_SEEDS} or more."
     return f"With fewer than {FEW_SEEDS} seeds these numbers are an illustration, no evidence."
-
-
-def seed_words(seeds: Sequence[int]) -> str:
-    """`seed 3`, or `seeds 3, 4 and 12 more`."""
-    more = f" and {len(seeds) - _MOST_NAMED} more" if len(seeds) > _MOST_NAMED else ""
-    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds[:_MOST_NAMED]))}{more}"
 
 
 def count(scores: ArrayLike) -> Any:
@@ -139,22 +119,3 @@ def present(scores: ArrayLike) -> Array:
 
 def _divide(total: Array, number: Array) -> Any:
     return np.divide(total, number, out=np.full(np.shape(total), np.nan), where=number > 0)[()]
-
-
-def moving_mean(values: Array, window: int) -> Array:
-    """Mean over the rows up to each, of what values there are.
-
-    Args:
-        values: `[N, R]`; NaN for no value.
-        window: rows; the first ones have fewer before them.
-
-    Returns:
-        `[N, R]`; NaN where the row itself has no value, so that nothing is drawn before a metric begins.
-    """
-    there = ~np.isnan(values)
-    filled = np.where(there, values, 0.0)
-    total, number = filled.copy(), there.astype(np.float64)
-    for back in range(1, min(window, len(values))):
-        total[back:] += filled[:-back]
-        number[back:] += there[:-back]
-    return np.divide(total, number, out=np.full_like(total, np.nan), where=there)

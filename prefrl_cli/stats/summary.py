@@ -16,7 +16,6 @@ from prefrl_cli.stats.aggregates import (
     interquartile_mean,
     mean,
     quantiles,
-    with_failures,
     worst_tenth,
 )
 from prefrl_cli.stats.intervals import interquartile_interval, mean_interval, share_interval
@@ -86,7 +85,7 @@ def summarise(values: Array, metric: Metric, failed: NDArray[np.bool_] | None = 
             count already.
     """
     values = np.asarray(values, dtype=np.float64)
-    return Summary(values if failed is None else with_failures(metric, values, failed), metric)
+    return Summary(values if failed is None else metric.counted(values, failed), metric)
 
 
 def record(values: Array, metric: Metric, failed: NDArray[np.bool_] | None = None) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from prefrl_cli.files.read import UnreadableError, read, short
 from prefrl_cli.files.write import write_whole
 
 KIND, VERSION = "prefrl preferences", 1
+EXAMPLE = Path(__file__).with_name("example.npz")
 MOST = 1 << 31  # bytes of a file, and of what it holds
 _MOST_MEMBERS = 64
 _LONGEST = 200  # bytes of a name, to which a temporary file adds some
@@ -56,6 +57,18 @@ def save(path: Path, data: PreferenceData) -> None:
         OSError: when it cannot be written.
     """
     write_whole(path, _WRITERS[path.suffix](data))
+
+
+def held(name: str | None) -> tuple[int, int]:
+    """About how many questions a file holds, and bytes of its arrays, without reading it; 0 where it is not there."""
+    path = Path(name or "")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {part.filename: part.file_size for part in archive.infolist()}
+        return sizes.get("label.npy", 0) // 4, sum(sizes.values())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        size = path.stat().st_size if path.is_file() else 0
+        return size // 200, 4 * size  # lines of JSON: a number is some two letters there and eight bytes here
 
 
 def check_ending(option: str, name: str) -> None:

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from prefrl_cli.algorithm.living import Failed, Finite
+from prefrl_cli.core.metric import seed_words
 from prefrl_cli.run.workers.number import WorkerLostError, number_of_workers
 from prefrl_cli.run.workers.seed_axis import cut, joined, sent, shares, widened
 from prefrl_cli.run.workers.worker import HEARD_BY_THE_PARENT, Done, Problem, Task, Tested, work
-from prefrl_cli.stats.aggregates import seed_words
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
