@@ -14,6 +14,7 @@ from prefrl_cli.report.configurations import Curve
 from prefrl_cli.report.page import digits
 from prefrl_cli.report.sections import thinned
 from prefrl_cli.stats.intervals import interquartile_interval, mean_interval
+from prefrl_cli.stats.summary import plain
 
 
 def test_the_table_has_the_values_of_scipy(tmp_path):
@@ -42,7 +43,19 @@ def test_long_curves_are_thinned_by_means_and_lose_no_row():
     ("value", "scale", "text"),
     [(0.8156, 0.046, "0.816"), (473.875, 58.5, "474"), (0.00246, 0.0056, "0.0025"), (1.0, 0.0, "1.00"),
      (-0.004, 0.2, "0.00"),
+     (14.0, 2e-15, "14.0"), (2077.0, 5e-13, "2,077"), (7.995e-14, 0.45, "0.00"), (7.995e-14, 0.0, "0.00"),
+     (-3e-15, 1e-15, "0.00"), (5e-6, 0.0, "5.00e−06"), (0.0, 2e-5, "0"),
      (float("nan"), 0.0, "–"), (float("inf"), 0.0, "∞"), (12345.6, 0.0, "12,346"), (-2.5, 0.0, "−2.50")],
 )  # fmt: skip
 def test_digits(value, scale, text):
     assert digits(value, scale) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(7676.0, "7676"), (10_064.2, "10064"), (999_999.4, "999999"), (-5297.3, "-5297"), (1_234_567.0, "1.235e+06"),
+     (999.96, "1000"), (0.071934, "0.07193"), (-0.00123456, "-0.001235"), (2e-5, "2e-05"), (7.995e-14, "0"),
+     (-3e-15, "0"), (0.0, "0"), (244.0, "244"), (float("inf"), "inf"), (float("nan"), "-"), (None, "-")],
+)  # fmt: skip
+def test_plain_numbers_have_no_exponent_where_a_person_reads_them(value, text):
+    assert plain(value) == text
