@@ -127,6 +127,8 @@ def digits(value: float | None, scale: float = 0.0) -> str:
         decimals = min(max(1 - math.floor(math.log10(scale)), 0), 6)
     elif size in (0.0, 1.0):
         decimals = 2
+    elif size >= 10 and abs(size - round(size)) < 1e-9 * size:  # counts
+        decimals = 0
     text = f"{value:,.{decimals}f}"
     return (text.lstrip("-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
 
