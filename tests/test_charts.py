@@ -236,8 +236,9 @@ def test_what_is_counted_has_whole_numbers_below_it() -> None:
         panel(Line(np.arange(62, 81), noise(19))), panel(Line(np.arange(62, 81) + 0.25, noise(19)))
     )
     assert ticks_of(counted) == ["65", "70", "75", "80"] and "62.5" in ticks_of(measured)
-    (thousands,) = axes_of(panel(Line(200 * STEPS, noise())))
+    (thousands,) = axes_of(panel(Line(200 * STEPS, -900 * noise() ** 2)))
     assert "2,000" in ticks_of(thousands)
+    assert "−2,000" in thousands.yaxis.get_major_formatter().format_ticks(thousands.get_yticks())
 
 
 def test_an_axis_without_words_says_what_its_panel_shows() -> None:

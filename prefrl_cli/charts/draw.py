@@ -24,7 +24,7 @@ from prefrl_cli.charts.films import animate_films
 from prefrl_cli.charts.grid import mazes_sheet
 from prefrl_cli.charts.lettering import fitting, fold, inches
 from prefrl_cli.charts.maps import maps_sheet
-from prefrl_cli.charts.panel import GREY, INK, MOST_THIN, draw_panel, label_y
+from prefrl_cli.charts.panel import GREY, INK, MOST_THIN, draw_legend, draw_panel, label_y
 from prefrl_cli.core.figures import Curves, Figure, Films, Line, Maps, MazeAnimation
 from prefrl_cli.files.write import write_whole
 
@@ -124,13 +124,20 @@ def curves_sheet(figure: Curves) -> Sheet:
     for row, number in enumerate(rows):
         wide = width / (number if figure.rows else max(rows))  # of panels two by two the last may stand alone
         beside = [(sheet.add_axes((0, 0, 1, 1)), panel) for _, panel in zip(range(number), panels, strict=False)]
-        legend = 0.25 * max(draw_panel(axes, panel, wide - 1.2) for axes, panel in beside)
-        for place, (axes, panel) in enumerate(beside):
-            left, under = place * wide, low + (len(rows) - 1 - row) * high + 0.62
-            up, room = high - 1.04 - legend, 1.0
-            for _ in range(2):  # the numbers beside it, which need room, are known when its height is
-                axes.set_position(((left + room) / width, under / height, (wide - room - 0.2) / width, up / height))
-                room = max(room, label_y(axes, panel, up))
+        legend, rooms = 0.0, [1.0] * len(beside)  # above the axes of a row, and left of each, in inches
+        for axes, panel in beside:
+            draw_panel(axes, panel)
+        for _ in range(3):  # numbers and labels, and so the legends, depend on how large the axes are
+            up = high - 1.04 - legend
+            for place, (axes, panel) in enumerate(beside):
+                left, under = place * wide + rooms[place], low + (len(rows) - 1 - row) * high + 0.62
+                across = wide - rooms[place] - 0.2
+                axes.set_position((left / width, under / height, across / width, up / height))
+                rooms[place] = max(rooms[place], label_y(axes, panel, up))
+            legend = 0.25 * max(
+                draw_legend(axes, wide - room - 0.2) for (axes, _), room in zip(beside, rooms, strict=True)
+            )
+        for room, (axes, panel) in zip(rooms, beside, strict=True):
             axes.set_xlabel(panel.x_label, fontsize=fitting(panel.x_label, wide - room - 0.2, 12))
             size = fitting(panel.title, wide - room - 0.2, 14, "bold")
             axes.set_title(panel.title, pad=8 + 72 * legend, fontsize=size)  # at one height along a row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
@@ -15,13 +16,15 @@ _HINTED = 1.03  # letters that are set on pixels take up to this much more
 
 def inches(points: float, weight: str = "normal") -> Measure:
     """What measures a line of text in inches, for letters of so many points, with room for those set on pixels."""
-    font = FontProperties(size=points, weight=weight)
+    return lambda line: _HINTED * points * _width(line, weight) / 72
 
-    def measure(line: str) -> float:
-        width, _, _ = text_to_path.get_text_width_height_descent(line, font, ismath=False)
-        return _HINTED * float(width) / 72
 
-    return measure
+@lru_cache(4096)
+def _width(line: str, weight: str) -> float:
+    """In points, of letters of one point."""
+    font = FontProperties(size=1, weight=weight)
+    width, _, _ = text_to_path.get_text_width_height_descent(line, font, ismath=False)
+    return float(width)
 
 
 def fold(text: str, width: float, measure: Measure) -> str:

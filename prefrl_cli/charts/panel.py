@@ -21,17 +21,8 @@ MOST_THIN = 16  # seeds that have a thin line each: more would be a tangle
 _MOST_VECTOR_POINTS = 1500  # more would make an SVG slow to open: they are embedded as a picture
 
 
-def draw_panel(axes: Axes, panel: Panel, width: float) -> int:
-    """Draw all but the title and the labels of the axes.
-
-    Args:
-        axes: where.
-        panel: what.
-        width: of the axes, in inches.
-
-    Returns:
-        The rows that the legend takes.
-    """
+def draw_panel(axes: Axes, panel: Panel) -> None:
+    """Draw all but the title, the labels and the legend."""
     axes.set_yscale(panel.y_scale)
     axes.set_xscale(panel.x_scale)
     number = drawn = 0
@@ -60,6 +51,8 @@ def draw_panel(axes: Axes, panel: Panel, width: float) -> int:
         _number_x(axes, panel)
     if panel.y_range is not None:
         axes.set_ylim(*panel.y_range)
+    if panel.y_scale == "linear" and np.ptp(axes.get_ylim()) > 10 and np.abs(axes.get_ylim()).max() >= 1000:
+        axes.yaxis.set_major_formatter("{x:,.0f}")
     if number and not drawn:
         axes.text(
             0.5,
@@ -72,7 +65,6 @@ def draw_panel(axes: Axes, panel: Panel, width: float) -> int:
             backgroundcolor="white",
         )
         axes.tick_params(labelleft=False)
-    return _draw_legend(axes, width)
 
 
 def _number_x(axes: Axes, panel: Panel) -> None:
@@ -105,8 +97,8 @@ def label_y(axes: Axes, panel: Panel, height: float) -> float:
     return 0.3 + widest(numbers, inches(12)) + 0.2 * (1 + label.count("\n"))
 
 
-def _draw_legend(axes: Axes, width: float) -> int:
-    """A legend between title and axes, where it hides nothing; the rows that it takes."""
+def draw_legend(axes: Axes, width: float) -> int:
+    """A legend between title and axes, so many inches wide, where it hides nothing; the rows that it takes."""
     handles, labels = axes.get_legend_handles_labels()
     if not labels:
         return 0
