@@ -204,7 +204,7 @@ def test_reliability_says_of_how_many_seeds_it_is_and_separates_thousands() -> N
 def test_the_title_of_training_is_true_of_every_algorithm(name: str) -> None:
     success = np.random.default_rng(0).random((6, 3))
     kept = history(success) | {"return": success, "env_steps": np.cumsum(1 + success, 0)}
-    result = oprl_figures.outcome(oprl_metrics((0.0, 1.0)) if name == "return" else OPRL_METRICS)
+    result = oprl_figures.outcome(oprl_metrics(200, (0.0, 1.0)) if name == "return" else OPRL_METRICS)
     assert oprl(success, history=kept, result=result)["training"].title == "Policy and reward model while training"
 
 
