@@ -206,6 +206,7 @@ THEN = [
     ("type the folder of a run that has learned a reward", f"build {FROZEN} reward_model.run=x", f"build {LEARNED}"),
     ("type another run", f"build {FROZEN} reward_model.run=run", f"build {LEARNED}"),
     ("type another run", f"build {LEARNED} env.size=5", f"build {LEARNED}"),
+    ("type {}=FILE", f"build {FROM_FILE}=nope.npz", f"build {FROM_FILE}=answers.npz"),
     ("try {}={}", f"build {FROM_FILE}=answers.npz env.size=5", f"build {FROM_FILE}=answers.npz"),
     (
         "try {}={}",
