@@ -301,7 +301,7 @@ TOLD = [
     ("try {}={}", "a port that is taken: test_label_page"),
     ("try --port=8000", "a page waits for a person then: test_label_command"),
     ("type a file of preferences or a run's folder", "a page waits for a person then: test_label_command"),
-    ("type the command again to\ngo on where you stopped.", "is no refusal: test_label_command"),
+    ("type the command\nagain to go on where you stopped.", "is no refusal: test_label_command"),
     ("type data=FILE as well", "labels of others: test_preferences_of_others"),
     ("type segment={} or less", "episodes of others: test_preferences_of_others"),
     ("type segment=100 or so", "labels of others: test_preferences_of_others"),
