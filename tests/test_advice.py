@@ -33,6 +33,7 @@ TYPED = [
     ("try queries.segment={}", [OPRL, "queries.segment=61"]),
     ("type {}={}", [OPRL, "~optimizer"]),
     ("type {}={}", [OPRL, "exploration=falling"]),
+    ("type {}={}", [OPRL, "shaping=potential", "~policy_update"]),
     ("type {}={}", [OPRL, "loss.nu=1"]),
     ("type {}={}", [OPRL, "env=addition"]),
     ("type {}={}", [OPRL, "env._target_=prefrl_cli.env.maze.Mase"]),
@@ -120,6 +121,7 @@ THEN = [
         "build --config-path=mine experiment=good",
         "build --config-dir=mine experiment=good",
     ),
+    ("type one that is there", "build --config-dir=nowhere experiment=good", "build --config-dir=mine experiment=good"),
     ("type the name of a file in it", "build experiment=../experiment/oprl_maze", f"build {OPRL}"),
     (
         "type --config-dir {} {}={}",

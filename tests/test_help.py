@@ -122,7 +122,8 @@ def test_every_part_has_every_option_that_it_takes(group, capsys):
 
 def test_an_experiment_and_a_name_that_does_not_exist(capsys):
     assert "override /env: maze" in told(["experiment=oprl_maze"], capsys)
-    assert "teacher=nois: there is no such teacher" in told(["teacher=nois"], capsys)
+    assert "teacher, one of:" in told(["teacher="], capsys)
+    assert main(["teacher=nois", "--help"]) == 2  # with the nearest: test_cli_errors
 
 
 def test_experiments_of_ones_own(tmp_path, capsys):

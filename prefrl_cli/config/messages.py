@@ -152,7 +152,7 @@ def unknown_flag(message: str, flags: Iterable[str], command: str) -> str:
         command: whose they are.
     """
     typed = re.match(r"unrecognized arguments: (--?[\w-]+)", message)
-    near = difflib.get_close_matches(typed[1], list(flags), n=1, cutoff=0.7) if typed else []
+    near = difflib.get_close_matches(typed[1], list(flags), n=1, cutoff=0.75) if typed else []
     return f"{message}; did you mean {near[0]}?" if near else f"{message}; see {command} --help"
 
 
