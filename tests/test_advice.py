@@ -317,6 +317,8 @@ TOLD = [
     ("type 'allow_targets=[{}]' too", "names code of one's own: test_gymnasium"),
     ("try file={}", "a run that a person taught: test_person"),
     ("try file={}", "a run that a person taught: test_person"),
+    ("type prefrl-train resume={}", "a second Ctrl-C: test_resume"),
+    ("type output_dir=NEW as well", "a folder that cannot be written: test_own_files"),
     ("type prefrl-train resume={}", "a worker that was killed: test_workers"),
     ("type pip install 'prefrl[{}]'", "another program's command"),
     ("type pip install 'prefrl[gymnasium]'", "another program's command"),
