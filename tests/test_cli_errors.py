@@ -29,6 +29,10 @@ WRONG = [
     ),
     ([OPRL, "exploration=falling"], "exploration=falling: is called linear_decay now; type exploration=linear_decay"),
     (["experiment=nope"], "experiment=nope: there is no such experiment; choose one of .*oprl_maze"),
+    (
+        [OPRL, "shaping=potential", "policy_update=rloo"],
+        "shaping=potential: takes the same from all returns that are compared; try shaping=step_advantage",
+    ),
     ([OPRL, "shaping=potential", "reward_model=implicit"], "rewards steps, not states; try reward_model=process"),
     (["experiment=oprl_maz"], r"experiment=oprl_maz: .*did you mean experiment=oprl_maze\?"),
     (["experiment=tutorial/oprl_mase"], r"did you mean experiment=tutorial/oprl_maze\?"),

@@ -95,7 +95,7 @@ def test_training_charts_count_and_smooth_by_episodes(episodes: int, window: int
 def test_where_returns_count_they_are_drawn_over_environment_steps() -> None:
     """A control task, whose episodes all have a horizon, is measured in steps as elsewhere."""
     success = np.random.default_rng(0).random((6, 3))
-    result = oprl_figures.outcome(oprl_metrics((-300.0, 0.0)))
+    result = oprl_figures.outcome(oprl_metrics(200, (-300.0, 0.0)))
     assert result.name == "return"
     steps = 200 * 8 * np.arange(1.0, 7)[:, None] * np.ones(3)
     kept = history(success) | {"return": -100 * success, "env_steps": steps}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from prefrl_cli.cli import doctor
+from prefrl_cli.cli.train import main
 from prefrl_cli.core.environment import Box, Discrete
 from prefrl_cli.core.option_types import ConfigError, OptionError
 from prefrl_cli.core.streams import PhiloxStreams
@@ -325,3 +327,15 @@ def test_the_world_of_minigrid_is_seen_whole_and_labelled_by_progress() -> None:
     image = taken[0, 0, 0, 4:196].reshape(8, 8, 3)  # after the direction
     assert image[1, 1].tolist() == [10, 0, 0] and image[6, 6, 0] == 8  # the agent, and the goal
     assert taken[0, 0, 0, -1] == -10 and algorithm.preferences.used.item() > 0
+
+
+def test_without_a_return_that_counts_as_solved_success_has_no_value(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = ["num_seeds=2", "steps=2", "policy.hidden=4", "reward_model.hidden=4", "env.horizon=12", "charts=false"]
+    for typed, known in (([], False), (["env.solved_return=-100"], True)):
+        assert main(["experiment=gymnasium", "env.id=Pendulum-v1", *small, *typed, f"output_dir=known_{known}"]) == 0
+        said = capsys.readouterr().out
+        metrics = json.loads((tmp_path / f"known_{known}" / "summary.json").read_text())["metrics"]
+        for name in ("success_last", "success_mean", "solved", "greedy_success"):
+            assert (metrics[name]["mean"] is not None) == known and (f"  {name} " in said) == known
+        assert metrics["greedy_steps"]["high"] == 12 and metrics["greedy_steps"]["ci95"][1] <= 12

@@ -191,7 +191,7 @@ def test_the_true_reward_reaches_no_parameter(request: pytest.FixtureRequest) ->
     after, tricked = trained("mountain_car", *SMALL), trained("mountain_car", *SMALL, "shaping=environment_reward")
     for mine, theirs in zip(learned(before), learned(after), strict=True):
         assert torch.equal(mine, theirs)
-    assert not torch.equal(before._returns, after._returns)  # the metrics do see it
+    assert not torch.equal(before._outcomes.returns, after._outcomes.returns)  # the metrics do see it
     assert not torch.equal(learned(told)[0], learned(tricked)[0])  # and so does who learns from it
 
 

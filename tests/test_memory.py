@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import memory as benchmark
+import numpy as np
 import pytest
 from kill_and_resume import config_of
 
@@ -11,6 +12,7 @@ from prefrl_cli.cli.train import main
 from prefrl_cli.config import compose, memory
 from prefrl_cli.config.build import memory_needed
 from prefrl_cli.config.choices import choices
+from prefrl_cli.files.preferences import formats
 from prefrl_cli.study.file import load
 
 GIB = 2**30
@@ -75,6 +77,23 @@ def test_it_grows_with_every_option_that_takes_memory():
         for options in some:
             if any("=" in one and one.partition("=")[0] not in ("steps", "env.size") for one in options):
                 assert memory_needed(config_of(experiment, *benchmark.FAST, *options)[0]) > least, options
+
+
+@pytest.mark.parametrize("ending", ["npz", "jsonl"])
+def test_a_file_of_preferences_counts_for_each_seed(ending):
+    example, needed = formats.load(formats.EXAMPLE), {}
+    for number in (300, 6000):
+        data = example.take(np.arange(number) % len(example))
+        formats.save(Path(f"{number}.{ending}"), data)
+        questions, size = formats.held(f"{number}.{ending}")
+        arrays = sum(values.nbytes for values in data.arrays().values())
+        assert 0.4 < questions / number < 4 and 0.4 < size / arrays < 4
+        for seeds in (1, 64):
+            typed = f"preferences.file={number}.{ending}", f"num_seeds={seeds}"
+            needed[number, seeds] = memory_needed(config_of("reward_from_file", *typed)[0])
+    assert needed[6000, 1] - needed[300, 1] > 5000 * 900  # some 950 bytes a question, and twice that in all
+    assert needed[6000, 64] - needed[6000, 1] > 10 * (needed[300, 64] - needed[300, 1])
+    assert formats.held("nothing.npz") == formats.held(None) == (0, 0)
 
 
 def test_it_is_near_what_a_run_takes():

@@ -45,7 +45,15 @@ def fingerprint(folder: Path) -> dict[str, tuple[str, int]]:
 def test_seeds_of_one_configuration_are_pooled_and_a_seed_counts_once(tmp_path):
     make_run(tmp_path / "a", seeds=4)
     make_run(
-        tmp_path / "b", first_seed=2, seeds=4, noise=1, device="cuda", threads=2, quiet=True, checkpoint={"every": 7}
+        tmp_path / "b",
+        first_seed=2,
+        seeds=4,
+        noise=1,
+        device="cuda",
+        threads=2,
+        quiet=True,
+        checkpoint={"every": 7},
+        preferences={"save": "asked.npz"},
     )
     make_run(tmp_path / "c", seeds=4, shaping__weight=1.0)
     several = configurations(load([tmp_path]))

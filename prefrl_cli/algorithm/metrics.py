@@ -18,7 +18,8 @@ _PREFERENCES = Metric(
     label="preferences predicted",
     low=0.0,
     high=1.0,
-    note="Share of the teacher's answers to pairs kept out of training that the reward model predicts.",
+    note="Share of pairs kept out of training, of which the criterion or a file says which is better, that the reward"
+    " model gets right.",
 )
 
 OPRL_METRICS = (
@@ -57,7 +58,7 @@ OPRL_METRICS = (
         failed=0.0,
         binary=True,
         role="verdict",
-        note="Solved: success of at least 0.9 over the last tenth of the episodes.",
+        note="Solved: success of at least 0.9 over the last tenth of the episodes. The environment says what one is.",
     ),
     Metric("greedy_success", "share of seeds", "higher", low=0.0, high=1.0, failed=0.0, binary=True),
     Metric("greedy_steps", "steps", "lower", low=0.0),
@@ -68,7 +69,7 @@ OPRL_METRICS = (
         "lower",
         low=0.0,
         high=1.0,
-        note="Not 0 for a perfect model either: 0.088 on average over 128 pairs.",
+        note="Not 0 for a model that knows every probability either; charts/reliability.png says how near it can come.",
     ),
     Metric(  # without a direction: it ranks explicit rewards, and nobody must rank an implicit one by it
         "epic_distance",
@@ -111,15 +112,18 @@ FILE_METRICS = (
 )
 
 
-def oprl_metrics(return_range: tuple[float, float] | None) -> tuple[Metric, ...]:
+def oprl_metrics(horizon: int, return_range: tuple[float, float] | None) -> tuple[Metric, ...]:
     """What OPRL measures.
 
     Args:
+        horizon: the most steps of an episode.
         return_range: the least and the greatest return of an episode, where returns tell more than success does: the
             mean return of the last tenth of the updates comes first then. None where they do not.
     """
+    counts = ("steps", "greedy_steps")
+    known = tuple(replace(one, high=float(horizon)) if one.name in counts else one for one in OPRL_METRICS)
     if return_range is None:
-        return OPRL_METRICS
+        return known
     low, high = (value if math.isfinite(value) else None for value in return_range)
 
     def metric(name: str, label: str, **more: Any) -> Metric:
@@ -132,7 +136,7 @@ def oprl_metrics(return_range: tuple[float, float] | None) -> tuple[Metric, ...]
         metric("greedy_return", "return of a greedy episode"),
         Metric("reward_correlation", "rank correlation", "higher", low=-1.0, high=1.0, note="Learned and true reward."),
     )
-    others = (replace(one, headline=False) for one in OPRL_METRICS if one.name != "return")
+    others = (replace(one, headline=False) for one in known if one.name != "return")
     return (*returns, *others)
 
 

@@ -107,7 +107,7 @@ class OPRL:
         self._criterion, self.teacher, self._queries, self._reward_update = criterion, teacher, queries, reward_update
         self._shaping, self._policy_update, self._exploration = shaping, policy_update, exploration
         self.optimizers = self.policy_optimizer, self.reward_optimizer = policy_optimizer, reward_optimizer
-        self.metrics = (*oprl_metrics(getattr(env, "return_range", None)), *policy_update.metrics)
+        self.metrics = (*oprl_metrics(env.horizon, getattr(env, "return_range", None)), *policy_update.metrics)
         self._episodes, self._policy_start, self._greedy_episode_every = episodes, policy_start, greedy_episode_every
         self._evaluation_episodes, self._loss = evaluation_episodes, loss or SoftTies()
         self._trajectories = Store(replay_capacity, len(streams.seeds), trajectory_fields(env) | started_field(teacher))
@@ -115,9 +115,7 @@ class OPRL:
         back = getattr(teacher, "takes_back", False)
         self.preferences = PreferenceDataset(env, streams, width, kept, budget, record, back)
         self._held_out: Predictions | None = None
-        self.step, self._success = 0, torch.zeros(len(streams.seeds), 0, device=streams.device)
-        self._returns = self._success  # of every episode so far; of a maze's, success says it all
-        self._env_steps = torch.zeros(len(streams.seeds), dtype=torch.float64, device=streams.device)
+        self.step, self._outcomes = 0, oprl_evaluation.Outcomes(env, len(streams.seeds), streams.device)
         self._snapshots = Snapshots(env, len(streams.seeds), width)
         self.examples: dict[str, Tensor] = {}
 
@@ -128,11 +126,8 @@ class OPRL:
         with self.streams.idle(self.preferences.has_spent()):
             self._ask(step)
         self._snapshots.add_question(step + 1, self.preferences, self.reward_model)
-        success = self.env.success(new).float()  # [R, B]
-        self._env_steps = self._env_steps + new.lengths.sum(-1)
-        episodes = torch.full_like(self._env_steps, self._episodes * (step + 1))
-        metrics = {"episodes": episodes, "env_steps": self._env_steps}
-        metrics |= {"return": new.returns.mean(-1), "success": success.mean(-1)}
+        episodes = torch.full_like(self._outcomes.env_steps, self._episodes * (step + 1))
+        metrics = {"episodes": episodes, **self._outcomes.add(new)}
         fit, count, optimizer = self._reward_update, self.preferences.count, self.reward_optimizer
         if fit.due(step, self.preferences.asked) and fit.updates and len(count):  # empty before the first answer
             first = not optimizer.taken
@@ -144,9 +139,6 @@ class OPRL:
             metrics |= self._policy_update(self.policy, self.policy_optimizer, batch, *rewards, self.streams)
         if self._greedy_episode_every and step and step % self._greedy_episode_every == 0:
             self._play(1, 0.0, "policy")
-        self._success = torch.cat([self._success, success], 1)
-        if not is_finite(self.env):
-            self._returns = torch.cat([self._returns, new.returns], 1)
         self.step += 1
         return metrics | {"labels_used": self.preferences.used.float()}
 
@@ -189,13 +181,11 @@ class OPRL:
         greedy, fresh = play_greedily(self.env, self.policy, self.streams), self._fresh()
         self._held_out = self._predicted(fresh)
         return {
-            "greedy_success": self.env.success(greedy).float().squeeze(1),
-            "greedy_steps": greedy.lengths.float().squeeze(1),
+            **self._outcomes.of_greedy(greedy),
             **oprl_evaluation.predicted_answers(self._held_out),
             **oprl_evaluation.reward_quality(self.env, self.reward_model, fresh, self._policy_update.discount),
             "labels_used": self.preferences.used.float(),
-            **oprl_evaluation.success(self._success),
-            **oprl_evaluation.returns(greedy, self._returns),
+            **self._outcomes.so_far(greedy),
         }
 
     def play(self, episodes: int) -> dict[str, Tensor]:
@@ -217,7 +207,8 @@ class OPRL:
     def _fresh(self) -> Trajectories:
         """Episodes that nothing is learned from, half of them of random actions."""
         self.streams.restart("evaluation")
-        return Trajectories.join([self._play(self._evaluation_episodes // 2, e, "evaluation") for e in (0.0, 1.0)])
+        number = self._evaluation_episodes + 1
+        return Trajectories.join([self._play((number - e) // 2, e, "evaluation") for e in (0, 1)])
 
     def _predicted(self, fresh: Trajectories) -> Predictions:
         """What the model says of pairs of fresh episodes, or parts of them as they are asked about, and the answers."""
@@ -235,13 +226,13 @@ class OPRL:
             chances = probabilities(self.env, self.policy, self.streams)[seed].cpu().numpy()
         learned = Learned(
             seed=oprl_figures.seed_words(self.streams.seeds[seed], living, outcome),
-            success=self._success[seed].cpu().numpy(),
+            success=self._outcomes.success[seed].cpu().numpy(),
             labels=int(self.preferences.used[seed]),
             policy=chances,
             rewards=self._snapshots.rewards(seed, self.step, self.reward_model),
             states=torch.cat([greedy.states[seed, 0, : greedy.lengths[seed, 0]], greedy.last[seed]]).cpu().numpy(),
             questions=self._snapshots.questions(seed),
-            returns=self._returns[seed].cpu().numpy(),
+            returns=self._outcomes.returns[seed].cpu().numpy(),
             reward_of=LearnedReward(self, self.streams.seeds[seed]),
         )
         charts = oprl_figures.figures(history, living, goal_steps, self._held_out, self._episodes, outcome)
@@ -262,8 +253,7 @@ class OPRL:
         """Everything that changes while training."""
         return {
             "step": self.step,
-            "success": self._success,
-            "env_steps": self._env_steps,
+            **self._outcomes.state(),
             "policy": self.policy_optimizer.state(),
             "reward_model": self.reward_optimizer.state(),
             "reference": self.reward_model.state(),
@@ -272,7 +262,6 @@ class OPRL:
             "held_out": {} if self._held_out is None else self._held_out._asdict(),
             "snapshots": self._snapshots.state(),
             "streams": self.streams.state(),
-            **({} if is_finite(self.env) else {"returns": self._returns}),
             **teacher_state(self.teacher),
         }
 
@@ -283,11 +272,10 @@ class OPRL:
         replicas = len(self.streams.seeds)
         pairs = Field((replicas, None), torch.float32)
         held_out = dict.fromkeys(Predictions._fields, pairs) if state.get("held_out") else {}
-        checked = {"step": int, "success": Field((replicas, None), self._success.dtype), "held_out": held_out}
-        checked |= {"env_steps": self._env_steps, "returns": Field((replicas, None), self._returns.dtype)}
+        checked = {"step": int, "held_out": held_out, **self._outcomes.kinds()}
         check_state({name: checked.get(name, object) for name in self.state().keys() - {"teacher"}}, state)
-        self.step, self._success, self._env_steps = state["step"], state["success"], state["env_steps"]
-        self._returns = state.get("returns", self._returns)
+        self.step = state["step"]
+        self._outcomes.restore(state)
         self._held_out = Predictions(**state["held_out"]) if held_out else None
         self.policy_optimizer.restore(state["policy"])
         self.reward_optimizer.restore(state["reward_model"])

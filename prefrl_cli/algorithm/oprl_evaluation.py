@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from prefrl_cli.core.environment import Environment, is_finite
+from prefrl_cli.core.saved_state import Field
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories, draw_pairs
 from prefrl_cli.preference.criterion import Criterion
@@ -24,28 +26,75 @@ class Rewards(Protocol):
         """Rewards `[R, ...]` of steps."""
 
 
-def success(episodes: Tensor) -> dict[str, Tensor]:
-    """Shares `[R]` of successes among all episodes so far `[R, N]` and their last tenth; nothing before the first.
+class Outcomes:
+    """What the episodes of N batches came to, those that the policy learned from, in the order of play.
 
-    `solved` is 1 where nine in ten of the last tenth succeed.
+    Args:
+        env: says what a success is.
+        replicas: R, number of seeds.
+        device: of the tensors.
+
+    Attributes:
+        success: `[R, N]`; NaN where the environment does not say what a success is.
+        returns: `[R, N]`; `[R, 0]` of an environment whose success says it all.
+        env_steps: taken in all of them, `[R]`.
     """
+
+    def __init__(self, env: Environment, replicas: int, device: torch.device) -> None:
+        self._env = env
+        self.success = torch.zeros(replicas, 0, device=device)
+        self.returns = torch.zeros(replicas, 0, device=device)
+        self.env_steps = torch.zeros(replicas, dtype=torch.float64, device=device)
+
+    def add(self, new: Trajectories) -> dict[str, Tensor]:
+        """Add a batch `[R, B]`; the metrics of it, `[R]` each."""
+        success = self._env.success(new).float()
+        self.success = torch.cat([self.success, success], 1)
+        if not is_finite(self._env):
+            self.returns = torch.cat([self.returns, new.returns], 1)
+        self.env_steps = self.env_steps + new.lengths.sum(-1)
+        return {"env_steps": self.env_steps, "return": new.returns.mean(-1), "success": success.mean(-1)}
+
+    def of_greedy(self, greedy: Trajectories) -> dict[str, Tensor]:
+        """Of one greedy episode, `[R]` each."""
+        success = self._env.success(greedy).float().squeeze(1)
+        return {"greedy_success": success, "greedy_steps": greedy.lengths.float().squeeze(1)}
+
+    def so_far(self, greedy: Trajectories) -> dict[str, Tensor]:
+        """Means `[R]` of all episodes and of their last tenth; nothing before the first.
+
+        `solved` is 1 where nine in ten of the last tenth succeed. The return of the greedy episode stands beside the
+        others.
+        """
+        found = _means("success", self.success)
+        if "success_last" in found:
+            last = found["success_last"]
+            found["solved"] = torch.where(last.isnan(), last, (last >= 0.9).float())
+        if self.returns.shape[1]:
+            found |= _means("return", self.returns) | {"greedy_return": greedy.returns.squeeze(1)}
+        return found
+
+    def state(self) -> dict[str, Tensor]:
+        """All that it holds."""
+        returns = {} if is_finite(self._env) else {"returns": self.returns}
+        return {"success": self.success, "env_steps": self.env_steps, **returns}
+
+    def kinds(self) -> dict[str, Any]:
+        """What a `state()` has to be made of, as `check_state` takes it."""
+        episodes = Field((len(self.success), None), torch.float32)
+        return {"success": episodes, "env_steps": self.env_steps, "returns": episodes}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a `state()` that was checked."""
+        self.success, self.env_steps = state["success"], state["env_steps"]
+        self.returns = state.get("returns", self.returns)
+
+
+def _means(name: str, episodes: Tensor) -> dict[str, Tensor]:
     count = episodes.shape[1]
     if not count:
         return {}
-    last = episodes[:, -max(1, count // 10) :].mean(1)
-    return {"success_last": last, "success_mean": episodes.mean(1), "solved": (last >= 0.9).float()}
-
-
-def returns(greedy: Trajectories, episodes: Tensor) -> dict[str, Tensor]:
-    """Returns `[R]` of a greedy episode, of all episodes so far `[R, N]` and of their last tenth.
-
-    Nothing where returns are not kept.
-    """
-    count = episodes.shape[1]
-    if not count:
-        return {}
-    last = episodes[:, -max(1, count // 10) :].mean(1)
-    return {"return_last": last, "return_mean": episodes.mean(1), "greedy_return": greedy.returns.squeeze(1)}
+    return {f"{name}_last": episodes[:, -max(1, count // 10) :].mean(1), f"{name}_mean": episodes.mean(1)}
 
 
 @torch.no_grad()

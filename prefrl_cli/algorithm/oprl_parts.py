@@ -30,9 +30,10 @@ def check_parts(
 ) -> None:
     """Refuse parts and sizes that do not go together.
 
-    A policy update may say how many episodes it needs (`min_episodes`) and that the value of a state counts in which a
-    time limit cut an episode off (`bootstraps`); a shaping that states need rewards (`needs_state_rewards`); a reward
-    model that its rewards are of actions (`rewards_actions`). What a part does not say, it does not need.
+    A policy update may say how many episodes it needs (`min_episodes`), that the value of a state counts in which a
+    time limit cut an episode off (`bootstraps`), and that potentials change nothing in it (`cancels_potentials`); a
+    shaping that states need rewards (`needs_state_rewards`); a reward model that its rewards are of actions
+    (`rewards_actions`). What a part does not say, it does not need.
 
     Raises:
         OptionError: naming the option and what to type.
@@ -54,6 +55,10 @@ def check_parts(
         raise OptionError(name, 1, "a question needs two trajectories", 16)
     if episodes < getattr(policy_update, "min_episodes", 1):
         raise OptionError("episodes", episodes, "is measured against the others of a batch", 10)
+    if is_finite(env) and getattr(policy_update, "cancels_potentials", False):
+        if getattr(shaping, "discount", None) == policy_update.discount:
+            reason = "takes the same from all returns that are compared"
+            raise OptionError("shaping", "potential", reason, "step_advantage")
     if env.time_limit == "bootstrap" and not getattr(policy_update, "bootstraps", False):
         reason = "only PPO values what a limit cut off"
         raise OptionError("env.time_limit", "bootstrap", reason, {"policy_update": "ppo"})

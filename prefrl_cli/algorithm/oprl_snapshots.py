@@ -89,7 +89,7 @@ class Snapshots:
     @torch.no_grad()
     def add(self, update: int, new: Trajectories, reward_model: RewardModel) -> None:
         """Note how long an update's episodes took that reached the goal, and keep the learned reward as it is then."""
-        reached = self._env.success(new)
+        reached = self._env.success(new) > 0  # not where it has no value
         steps = torch.where(reached, new.lengths, 0).sum(1) / reached.sum(1)  # NaN where none did
         self._goal_steps = torch.cat([self._goal_steps, steps[:, None]], 1)
         if self._tables and _due(update, self._rewards):

@@ -90,7 +90,8 @@ def reproduce(arguments: Sequence[str]) -> int:
     config = change(stored, {"output_dir": output[-1] if output else None, **typed})
     metrics = old / "metrics.csv"
     for path in (metrics, old / "evaluation.csv"):  # a link may lead out of a run that someone else made
-        if path.is_symlink() or not (path.is_file() or (path != metrics and not path.exists())):
+        may_be_missing = path != metrics and not path.exists()
+        if path.is_symlink() or not (path.is_file() or may_be_missing):
             raise ConfigError(f"{show(str(old))}: holds no {path.name} to compare with")
     if output and (new := Path(output[-1])).exists() and (not new.is_dir() or in_the_way(new) is not None):
         raise ConfigError(f"output_dir={show(output[-1])}: is there already; type another folder")

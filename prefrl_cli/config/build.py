@@ -125,10 +125,12 @@ def memory_needed(config: Configuration | Mapping[str, Any]) -> float:
 def _sizes(run: Run, nodes: Mapping[str, Group]) -> dict[str, Any]:
     """Every option by its dotted name, defaults included."""
     from prefrl_cli.config.memory import all_options
+    from prefrl_cli.files.preferences.formats import held
 
     workers = min(os.cpu_count() or 1, run.num_seeds) if run.workers == "auto" else run.workers
     root = {"num_seeds": run.num_seeds, "steps": run.steps, "workers": workers}
     root["record"] = run.preferences.save is not None
+    root["file_answers"], root["file_bytes"] = held(run.preferences.file)
     return all_options(root, {group: (node.target, node.given) for group, node in nodes.items()})
 
 

@@ -222,8 +222,10 @@ def learned_reward(run: Any, ready: Mapping[str, Any]) -> Any:
     try:
         stored = read_yaml(folder, "config.yaml")
         node = updated(stored).get("reward_model") if isinstance(stored, Mapping) else None
-        (newest, *_) = Checkpoints(folder / "checkpoints").newest_first() or [folder / "checkpoints" / "step_000000.pt"]
-        content = Checkpoints.load(newest, str(ready["device"]))
+        saved = Checkpoints(folder / "checkpoints").newest_first()
+        if not saved:
+            raise CheckpointError("it holds no checkpoint")
+        content = Checkpoints.load(saved[0], str(ready["device"]))
     except (UnreadableError, CheckpointError) as problem:
         raise ConfigError(f"{where}: {problem}; type the folder of a run that has learned a reward") from None
     if not isinstance(node, Mapping) or node.get("choice") not in _LEARNED:

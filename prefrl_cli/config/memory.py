@@ -61,9 +61,11 @@ def estimate(options: Options) -> float:
         options: every option by its dotted name, defaults included; `optimizer.slots`, numbers kept for each parameter.
             Those of experiments that are not ours count for nothing.
     """
-    base = BASE + (options["workers"] * WORKER if options.get("workers", 1) > 1 else 0)
+    base: float = BASE + (options["workers"] * WORKER if options.get("workers", 1) > 1 else 0)
+    base += 2.2 * options.get("file_bytes", 0)  # as it is read, and as what is learned from
+    base += 60 * options.get("file_answers", 0) * options["num_seeds"]  # each seed draws its own split
     if "env.horizon" in options and "reward_update.dataset_capacity" in options:
-        return base + _maze(options)
+        return base + _oprl(options)
     if "env.largest" in options and "algorithm.initial_states" in options:
         return base + _addition(options)
     return base
@@ -107,7 +109,9 @@ def _fitting(options: Options, name: str, most: float) -> int | None:
     return low // 10**digits * 10**digits or None
 
 
-def _maze(options: Options) -> float:
+def _oprl(options: Options) -> float:
+    """Of OPRL: bytes of one item of each kind times how many there are, phase by phase."""
+
     def of(name: str) -> Any:
         return options.get(name) or 0
 

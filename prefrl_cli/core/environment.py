@@ -54,7 +54,7 @@ class Environment(Protocol):
     def action_space(self) -> Discrete | Box: ...  # noqa: D102
 
     def success(self, played: Trajectories) -> Tensor:
-        """Whether trajectories `[R, B]` are successes."""
+        """Whether trajectories `[R, B]` are successes; NaN where nobody can say what a success is."""
 
     def diagnostics(self, states: Tensor) -> Mapping[str, Tensor]:
         """What only the environment can tell of states of trajectories, by name, a number for each state.

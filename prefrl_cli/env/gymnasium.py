@@ -43,7 +43,7 @@ class Gymnasium:
         scale: networks divide what is observed by it, by each number's own if a list; none takes the space's bounds.
         absorbing: whether an episode that ends goes on to the horizon where it is, earning nothing: an end that comes
             with success or failure would tell the reward to a learner that is handed only labels.
-        solved_return: the return from which an episode is a success; none takes the environment's own, else above 0.
+        solved_return: the return from which an episode is a success; none takes the environment's own, if it has one.
         time_limit: what the horizon is, see `Environment`.
         allow_targets: packages that may be imported.
 
@@ -126,8 +126,8 @@ class Gymnasium:
         return state[..., :-1].astype(np.float32)
 
     def success(self, played: Trajectories) -> Tensor:
-        """Whether the return of trajectories `[R, B]` is what counts as solved."""
-        return played.returns > 0 if self._solved is None else played.returns >= self._solved
+        """Whether the return of trajectories `[R, B]` counts as solved; NaN where nobody says which does."""
+        return played.returns * math.nan if self._solved is None else played.returns >= self._solved
 
     def diagnostics(self, states: Tensor) -> dict[str, Tensor]:
         """What is told of states, by name; nothing else is known of an environment of somebody else's."""

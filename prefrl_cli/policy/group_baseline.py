@@ -40,7 +40,7 @@ class GroupBaseline:
     Every step of an episode has the advantage of the episode's discounted return, to which a step advantage is added
     (the OPRL paper's eq. 9, arXiv 2509.19199). Every step of the batch has the same share of the loss. With one epoch
     the clip does nothing and `leave_one_out` is REINFORCE. Potential shaping with the same discount takes the same
-    number from every return from the start, hence it changes nothing here.
+    number from every return from the same start, hence it changes nothing here and is refused.
 
     Args:
         baseline: what an episode is measured against, see `episode_advantages`.
@@ -55,6 +55,7 @@ class GroupBaseline:
     metrics = (POLICY_LOSS, ENTROPY, APPROXIMATE_KL)
     min_episodes = 2
     bootstraps = False  # it has no value
+    cancels_potentials = True  # of the one start that all episodes have
 
     def __init__(
         self,

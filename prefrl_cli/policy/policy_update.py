@@ -9,7 +9,9 @@ from torch import Tensor
 from prefrl_cli.core.metric import Metric
 
 POLICY_LOSS = Metric("policy_loss", note="Mean over the steps of the optimiser.")
-ENTROPY = Metric("entropy", "nats", low=0.0, note="Of the policy where it acts, mean over the last pass.")
+ENTROPY = Metric(
+    "entropy", "nats", note="Of the policy where it acts, mean over the last pass; a density's may be below 0."
+)
 APPROXIMATE_KL = Metric(
     "approximate_kl",
     "nats",

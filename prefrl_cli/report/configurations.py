@@ -30,6 +30,7 @@ _NOT_RESULTS = (
         "device",
         "resume",
         "allow_targets",
+        "preferences.save",
     ),
     "logger",
 )

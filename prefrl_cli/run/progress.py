@@ -203,11 +203,16 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
         f"  {'':<22}{'before':>12}{'after':>12}  {'95 % interval of the mean':<26}",
     ]
     for name, found in summary["metrics"].items():
-        before = summary["initial"].get(name, {}).get("mean")
+        first = summary["initial"].get(name, {})
+        before = first.get("mean")
+        if before is None and found["mean"] is None:
+            continue  # nobody can measure it here
         low, high = found["ci95"]
         interval = "" if low is None or low != low else f"[{plain(low)}, {plain(high)}]"
         if found.get("seeds_with_value"):
             interval += f" {found['seeds_with_value']} of {len(seeds)} seeds"
+        if before is not None and (had := first.get("seeds_with_value")) != found.get("seeds_with_value"):
+            interval += f", before {had or len(seeds)}"
         lines.append(f"  {name:<22}{plain(before):>12}{plain(found['mean']):>12}  {interval:<26}".rstrip()[:_WIDTH])
     if failed:
         count = f"{len(failed)} of {len(seeds)} seeds failed"

@@ -21,9 +21,11 @@ FEW_SEEDS = 16  # below, intervals are wide enough to be true and too wide to de
 
 
 def few_seeds(seeds: int) -> str | None:
-    """What to say beside an interval over some seeds; none where they are enough, or where there is no interval."""
-    if not 1 < seeds < FEW_SEEDS:
+    """What to say beside numbers over some seeds; none where they are enough, or where there is no seed."""
+    if not 0 < seeds < FEW_SEEDS:
         return None
+    if seeds == 1:
+        return f"One seed is an illustration, no evidence: type num_seeds={FEW_SEEDS} or more."
     return f"With fewer than {FEW_SEEDS} seeds these numbers are an illustration, no evidence."
 
 
