@@ -17,7 +17,7 @@ _COMMANDS = {
     "reproduce": "run a run again from its own record, and compare",
     "study": "runs that answer one question together, as a table and a chart",
     "label": "a page on which a person answers the questions of a file",
-    "convert": "preferences of other programs, as files that a reward is learned from",
+    "convert": "preferences of other programs, as files to learn a reward from",
     "doctor": "what is installed here, and whether runs repeat on this machine",
 }
 

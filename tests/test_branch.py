@@ -190,7 +190,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(monkeypatch, caps
             " or resume=run/checkpoints/step_000003.pt",
         ),
         (["resume=run", "output_dir=other", "steps=15"], "output_dir=other: holds a run already; type another folder"),
-        (["resume=run", "output_dir=new", "num_seeds=3"], "resume=run: its checkpoint is of other seeds"),
+        (["resume=run", "output_dir=new", "num_seeds=3"], "num_seeds=3: the checkpoints of run are of other seeds"),
         (["resume=run", "output_dir=new", "steps=20", "optimizer.lr=-1"], "optimizer.lr=-1"),
         (["resume=run", "output_dir=new", "steps=20", "optimizer=sgd"], "optimizer=sgd: a run keeps its optimizer"),
         (

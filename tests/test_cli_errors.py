@@ -1,5 +1,6 @@
 """What a person can type wrong: one line that names the value, what is allowed and what to type; nothing written."""
 
+import importlib
 import json
 import os
 import re
@@ -131,8 +132,12 @@ WRONG = [
     (["foo"], "foo: options are typed NAME=VALUE"),
     (["="], "options are typed NAME=VALUE"),
     (["--foo"], "unrecognized arguments: --foo; see prefrl-train --help"),
+    (["--chek", OPRL], r"unrecognized arguments: --chek; did you mean --check\?"),
     (["--cfg", "foo"], "invalid choice: 'foo'"),
-    ([OPRL, "--config-dir", "nowhere"], "nowhere' not found"),
+    ([OPRL, "--config-dir", "nowhere"], "--config-dir nowhere: is no folder; type one that is there"),
+    (["experiment=addition_linear", "shaping=potential"], "shaping=potential: .* has no use for it; leave shaping out"),
+    ([OPRL, "shaping=potential", "~policy_update"], r"policy_update is not set and .*; type policy_update=grpo\|"),
+    (["--help", "teacher=nois"], r"teacher=nois: there is no such teacher; did you mean teacher=noisy\?"),
     ([OPRL, "output_dir=/dev/null/run"], "output_dir=/dev/null/run: cannot be written .*; type output_dir=FOLDER"),
     ([OPRL, "output_dir="], "output_dir='': must be a word or null"),
     (["-m", OPRL, "env.siez=8,9"], r"env.siez: .*did you mean env.size\?"),
@@ -174,8 +179,26 @@ def test_cuda_where_there_is_none(here, capsys, monkeypatch):
 
 def test_every_job_of_a_sweep_is_told_and_no_folder_is_left(here, capsys):
     assert main(["-m", OPRL, "env.size=2,3"]) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("sweep: ")]
+    *lines, last = capsys.readouterr().err.splitlines()
     assert [line.split(":")[1] for line in lines] == [" job env.size=2", " job env.size=3"]
+    assert last == "prefrl-train: 2 of 2 jobs cannot run; none was begun, nothing was written"
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "typed", "meant"),
+    [
+        ("study", "maze_size --job 2", "--jobs"),
+        ("study", "maze_size --quik", "--quick"),
+        ("report", "run --outptu=x", "--output"),
+        ("label", "file --no-opn", "--no-open"),
+    ],
+)
+def test_a_flag_is_not_taken_for_a_longer_one(command, typed, meant, here, capsys):
+    assert importlib.import_module(f"prefrl_cli.cli.{command}").main(typed.split()) == 2
+    said = capsys.readouterr().err
+    wrong = typed.partition(" ")[2].partition("=")[0]
+    assert re.match(rf"prefrl-{command}: unrecognized arguments: {wrong}.*; did you mean {meant}\?$", said), said
     assert list(here.iterdir()) == []
 
 

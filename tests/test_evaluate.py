@@ -109,7 +109,7 @@ def test_an_earlier_checkpoint_and_a_damaged_one(runs, tmp_path, capsys):
     ("typed", "line"),
     [
         (["RUN", "env.size=12"], "env.size=12: the networks of the run do not fit (optimizer.flat [3, "),
-        (["RUN", "env.siz=12"], "env.siz: the run has no such option; did you mean size?"),
+        (["RUN", "env.siz=12"], "env.siz: the run has no such option; did you mean env.size?"),
         (["RUN", "env.size=-1"], "env.size=-1: must be"),
         (["RUN", "env=maze"], "env=maze: a run keeps its env"),
         (["RUN", "optimizer.lr=1"], "optimizer.lr: a run is evaluated as it is; only seed, "),

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from prefrl_cli.__main__ import _COMMANDS
+from prefrl_cli.__main__ import main as prefrl
 from prefrl_cli.cli.train import main
 from prefrl_cli.config.choices import GROUPS, choices, conf_folder, target
 from prefrl_cli.config.options import MISSING, signature
@@ -48,6 +50,16 @@ def test_every_experiment_has_a_description_and_fits(text):
         line = next(line for line in listed if line.split()[0] == name)
         assert len(line.split()) >= 4, line
     assert all(len(line) <= 80 for line in text.partition("IMPORTED")[0].splitlines())
+
+
+@pytest.mark.parametrize("command", ["", *_COMMANDS])
+def test_no_line_of_help_is_wider_than_80(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    whole = ["all"] if command == "train" else []
+    for asked in (["--help"], ["--help", *whole]):
+        assert prefrl([command, *asked] if command else asked) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) > 8 and all(len(line) <= 80 for line in lines), [line for line in lines if len(line) > 80]
 
 
 def test_every_yaml_is_headed_by_a_comment():
@@ -110,7 +122,8 @@ def test_every_part_has_every_option_that_it_takes(group, capsys):
 
 def test_an_experiment_and_a_name_that_does_not_exist(capsys):
     assert "override /env: maze" in told(["experiment=oprl_maze"], capsys)
-    assert "teacher=nois: there is no such teacher" in told(["teacher=nois"], capsys)
+    assert "teacher, one of:" in told(["teacher="], capsys)
+    assert main(["teacher=nois", "--help"]) == 2  # with the nearest: test_cli_errors
 
 
 def test_experiments_of_ones_own(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from dataclasses import replace
@@ -84,7 +85,9 @@ def test_answers_go_into_the_file_and_on_where_they_stopped(tmp_path, ending, ca
     for answer in ("left", "right", "cannot_tell"):
         person.answer(answer, strong=answer == "right")
     assert person.done() == [0]
-    assert f"3 answers in {path}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"3 answers in {path}" in said
+    assert re.search(r"^Ctrl-C ends; to answer the questions open\nhttp://\S+\?token=\w+$", said, re.MULTILINE)
     first = [side == "left" for (side,) in database_of(path).rows("SELECT first_side FROM questions ORDER BY number")]
     after = load(path)
     np.testing.assert_array_equal(after.label, np.float32([first[0], not first[1], 0.5, np.nan, np.nan, 1]))

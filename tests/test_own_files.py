@@ -20,7 +20,7 @@ from prefrl_cli.files import write
 from prefrl_cli.files.lock import hold, is_held
 from prefrl_cli.files.write import append_to, clear_parts, make_folder, write_whole
 from prefrl_cli.logger.mlflow import _alone, tracker_id
-from prefrl_cli.run import runner
+from prefrl_cli.run import directory, runner
 from prefrl_cli.run.directory import RunDirectory, read_status
 from prefrl_cli.run.lifecycle import run_or_resume
 
@@ -162,6 +162,22 @@ def test_a_second_name_of_another_file_is_not_written_through(name, here, capsys
     assert "run: cannot be written (is another file's second name; put a copy in its place)" in one_line(capsys)
     assert content("run") == before
     assert Path("mine").read_text() == "mine"
+
+
+def test_a_run_that_cannot_be_written_is_begun_from_elsewhere(here, capsys, monkeypatch):
+    """As on a disk that is mounted to be read only."""
+    assert main([*RUN, "output_dir=run"]) == 0
+
+    def read_only(path):
+        if path.parent.name == "run":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return hold(path)
+
+    monkeypatch.setattr(directory, "hold", read_only)
+    assert main(["resume=run", "steps=6", "quiet=true"]) == 2
+    cure = "to begin a run of its own from it type output_dir=NEW as well"
+    assert one_line(capsys).endswith(f"run: cannot be written (Read-only file system); {cure}\n")
+    assert main(["resume=run", "steps=6", "quiet=true", "output_dir=new"]) == 0
 
 
 def test_the_ways_to_open_a_file(here):

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -278,9 +279,13 @@ def test_what_differs_is_told_before_it_goes_on(monkeypatch, capsys):
     [
         (["resume=nowhere"], "resume=nowhere: holds no run"),
         (["resume="], "which run"),
-        (["resume=run", "num_seeds=3"], "of other seeds"),
+        (
+            ["resume=run", "num_seeds=3"],
+            "num_seeds=3: the checkpoints of run are of other seeds; leave that out, or start",
+        ),
+        (["resume=run", "optimzer.lr=3"], "optimzer.lr: the run has no such option; did you mean optimizer.lr?"),
         (["resume=run", "steps=2"], "steps=2: run is at step 6; try steps=6"),
-        (["resume=run", "optimizer.lrr=3"], "optimizer.lrr: the run has no such option; did you mean lr"),
+        (["resume=run", "optimizer.lrr=3"], "optimizer.lrr: the run has no such option; did you mean optimizer.lr?"),
         (["resume=run", "optimizer.lr=-3"], "optimizer.lr=-3"),
         (["resume=run", "optimizer=adam"], "a run keeps its optimizer"),
         (["resume=run", "experiment=oprl_maze"], "run is a run of addition_linear"),
@@ -381,6 +386,38 @@ def test_a_second_signal_stops_at_once():
         assert signals.caught == signal.SIGINT
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_who_stops_a_run_at_once_is_told_how_to_go_on(monkeypatch, capsys):
+    def twice(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", twice)
+        assert main(["experiment=addition_linear", "steps=4", "output_dir=my run", "quiet=true"]) == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "prefrl-train: interrupted; to go on type prefrl-train resume='my run'"
+    assert main(["resume=my run", "quiet=true"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (["env.size=9"], r"does not fit .*, with env\.size=9; leave that out, or start a new run"),
+        (["num_seeds=5"], "num_seeds=5: the checkpoints of run are of other seeds; leave that out"),
+        (["seed=1", "steps=9"], "seed=1: the checkpoints of run are of other seeds; leave that out"),
+        (["optimizer.lr=0.5"], "the run is finished at step 2; to extend it type a larger steps=N$"),
+    ],
+)
+def test_what_a_finished_run_cannot_take_is_told_before_more_steps_are_asked_for(typed, line, capsys):
+    quick = ["steps=2", "algorithm.episodes=4", "charts=false", "quiet=true"]
+    assert main(["experiment=oprl_maze", *quick, "output_dir=run"]) == 0
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    assert main(["resume=run", *typed]) == 2
+    said = capsys.readouterr().err
+    assert re.search(line, said) and said.count("\n") == 1, said
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_closed_terminals_signals_come_twice_and_the_step_ends_all_the_same():

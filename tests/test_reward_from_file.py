@@ -124,8 +124,14 @@ def test_unknown_true_rewards_are_not_compared():
     [
         (["env.size=9"], "env.size=9: EXAMPLE has questions about another environment; try env.size=8"),
         (["env.layout=open"], "env.layout=open: EXAMPLE has questions about another environment; try env.layout=wall"),
-        (["preferences.file=none.npz"], ".: none.npz is missing; a file of preferences was expected"),
-        (["preferences.file=none.csv"], "none.csv: no file of preferences; its name has to end in .npz or .jsonl"),
+        (
+            ["preferences.file=none.npz"],
+            "preferences.file=none.npz: none.npz is missing; a file of preferences was expected; type preferences.file",
+        ),
+        (
+            ["preferences.file=none.csv"],
+            "preferences.file=none.csv: no file of preferences; its name has to end in .npz or .jsonl",
+        ),
         (["algorithm.held_out=0.95"], "algorithm.held_out=0.95: must be a number between 0 and 0.9; try"),
         (["algorithm.answers=1000"], "algorithm.answers=1000: are more than the file has beside those held out; try"),
         (["env=addition"], "env=addition: process cannot use it"),

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from prefrl_cli.cli.train import main
 from prefrl_cli.config import messages
 from prefrl_cli.config.overrides import what
+from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.logger import mlflow, tensorboard
 from prefrl_cli.run import runner
+from prefrl_cli.sweep import launcher
 from prefrl_cli.sweep.directory import Sweep
 from prefrl_cli.sweep.record import find, goes_on, job_name, read_record
 from prefrl_cli.sweep.results import read_json
@@ -160,7 +162,7 @@ def test_failures_are_told_and_rerun_and_nothing_is_lost(here, capsys):
 
 def test_what_is_told_does_not_stand_behind_the_line_of_a_running_sweep(here, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert main([*ADDITION, "steps=0,1", "seed=1"]) == 1
+    assert main([*ADDITION, "steps=0,1", "seed=1"]) == 2
     assert "\r\033[Kprefrl-train: job seed=1,steps=0: steps=0: must be" in capsys.readouterr().err
 
 
@@ -187,10 +189,10 @@ def test_what_is_wrong_with_several_jobs_is_told_once(here, capsys):
     told = r"prefrl-train: job optimizer\.lr=-1,seed=0,steps=1 and 2 more: optimizer\.lr=-1: must be a number above 0"
     checked = capsys.readouterr().err.splitlines()
     assert re.match(told, checked[0]) and len(checked) == 2 and "3 of 6 jobs cannot run" in checked[1]
-    assert main([*typed, "output_dir=sweep"]) == 1
+    assert main([*typed, "output_dir=sweep"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert re.match(told, lines[0]) and lines[1] == "3 failed:"
-    assert sorted(row["status"] for row in table(here / "sweep").values()) == ["failed"] * 3 + ["finished"] * 3
+    assert lines[0] == checked[0] and len(lines) == 2 and "3 of 6 jobs cannot run; none was begun" in lines[1]
+    assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -271,17 +273,48 @@ def test_what_trackers_share_is_made_once_before_the_first_job(here, monkeypatch
     assert made == [("sqlite:///outputs/mlflow.db", 0)]
 
 
-def test_a_job_with_a_wrong_option_leaves_the_others(here, capsys):
-    assert main([*ADDITION, "steps=0,1", "seed=1"]) == 1
-    said = capsys.readouterr().err
-    assert "1 failed:\n  seed=1,steps=0\n      steps=0: must be" in said
-    (sweep,) = sweeps(here)
-    assert {name: row["status"] for name, row in table(sweep).items()} == {
-        "seed=1,steps=0": "failed",
-        "seed=1,steps=1": "finished",
-    }
-    assert main([*ADDITION, "steps=0,-1", "output_dir=none"]) == 2
-    assert not (here / "none").exists()
+@pytest.mark.parametrize("batches", [[], ["hydra.sweeper.max_batch_size=1"]])
+def test_no_job_begins_where_one_has_a_wrong_option(batches, here, capsys, monkeypatch):
+    prepared = []
+    monkeypatch.setattr(messages, "require", lambda tracker: None)
+    monkeypatch.setattr(mlflow.MLflow, "prepare", staticmethod(lambda **_: prepared.append(1)))
+    typed = [*ADDITION, *batches, "logger=mlflow", "seed=1"]
+    assert main([*typed, "steps=1,x,-1"]) == 2
+    said = capsys.readouterr()
+    assert re.findall(r"steps=\S+: must be a whole number", said.err) == ["steps=x: must be a whole number"] + [
+        "steps=-1: must be a whole number"
+    ]
+    assert said.err.endswith("2 of 3 jobs cannot run; none was begun, nothing was written\n") and said.out == ""
+    assert list(here.iterdir()) == [] and not prepared
+
+
+def test_more_values_with_a_wrong_one_leave_a_sweep_as_it_was(here, capsys):
+    typed = [*ADDITION, "seed=1", "output_dir=mine"]
+    assert main([*typed, "steps=1"]) == 0
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file() and path.name != "multirun.yaml"}
+    assert main([*typed, "steps=0,1,2"]) == 2
+    assert "steps=0: must be a whole number" in capsys.readouterr().err
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert sorted(path.name for path in (here / "mine").glob("seed=*")) == ["seed=1,steps=1"]
+
+
+def test_a_job_whose_options_are_wrong_by_now_leaves_the_others(here, capsys, monkeypatch):
+    """They were right when the sweep began: another version, or a file that has gone."""
+    typed = [*ADDITION, "steps=1,2,3", "seed=1", "output_dir=mine"]
+    assert main(typed) == 0
+    for steps in (2, 3):
+        shutil.rmtree(here / "mine" / f"seed=1,steps={steps}")
+    built = launcher.build
+
+    def stricter(config):
+        if config.run.steps == 2:
+            raise ConfigError("steps=2: must be odd")
+        return built(config)
+
+    monkeypatch.setattr(launcher, "build", stricter)
+    assert main(["resume=mine"]) == 1
+    assert "1 failed:\n  seed=1,steps=2\n      steps=2: must be odd" in capsys.readouterr().err
+    assert [row["status"] for row in table(here / "mine").values()] == ["finished", "failed", "finished"]
 
 
 def test_a_sweep_that_is_running_is_left_alone(here, capsys):

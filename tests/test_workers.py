@@ -120,8 +120,8 @@ def test_a_worker_that_is_killed(monkeypatch, capfd):
     assert_nothing_left()
     told = capfd.readouterr().err
     assert re.fullmatch(
-        r"prefrl-train: worker 2 of 2 \(seeds 1, 2\) was killed by signal 9 after step 5; was the memory too small\?;"
-        r" to go on type prefrl-train resume=run; see run/train.log\n", told
+        r"prefrl-train: worker 2 of 2 \(seeds 1, 2\) was killed by signal 9 after step 5"
+        r" \(was the memory too small\?\); to go on type prefrl-train resume=run; see run/train.log\n", told
     )  # fmt: skip
     status = read_status(Path("run"))
     assert status["status"] == "interrupted" and status["step"] == 5 and "worker 2 of 2" in status["reason"]

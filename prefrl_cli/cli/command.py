@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from prefrl_cli.config.messages import TRACEBACK, cause
+from prefrl_cli.config.messages import TRACEBACK, cause, unknown_flag
 from prefrl_cli.core.option_types import ConfigError, Failed
 from prefrl_cli.files import standard_streams
 from prefrl_cli.files.standard_streams import say, silence
@@ -26,7 +26,8 @@ class Parser(argparse.ArgumentParser):
     """A parser whose complaint is one line, and that knows `--version`."""
 
     def __init__(self, **given: Any) -> None:
-        super().__init__(**given, epilog=f"{TRACEBACK}=1 {given.get('prog')} ... shows where an error comes from.")
+        epilog = f"{TRACEBACK}=1 {given.get('prog')} ... shows where an error comes from."
+        super().__init__(**given, epilog=epilog, allow_abbrev=False)
         self.add_argument("--version", action=_Version, nargs=0, help="say which version of prefrl this is")
 
     def print_help(self, file: Any = None) -> None:
@@ -35,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and end."""
-        say(f"{self.prog}: {shown(message)}; see {self.prog} --help")
+        say(f"{self.prog}: {shown(unknown_flag(message, self._option_string_actions, self.prog))}")
         raise SystemExit(REFUSED)
 
 

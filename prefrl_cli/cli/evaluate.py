@@ -33,8 +33,8 @@ be one of its checkpoints, RUN_DIR/checkpoints/step_000050.pt. Exit code 0, or
 2 for a wrong argument.
 
 options:
-  seed=N              random numbers of seeds N, N + 1, ..., one for each policy;
-                      else those of the run's own evaluation
+  seed=N              random numbers of seeds N, N + 1, ..., one for each
+                      policy; else those of the run's own evaluation
   episodes=N          played by each policy; 100
   env.OPTION=VALUE    another environment, such as env.layout=random
                       env.layout_seed=3; its networks must fit

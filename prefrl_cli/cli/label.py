@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 _LOOK, _WRITE = 0.2, 5.0  # seconds from one look at the answers to the next, and from one writing of the file
 _TEXT = """Answer questions in the browser, without training.
 
-FILE is a file of preferences (.npz or .jsonl) whose questions have no answer yet, or a run that a person teaches and
-that is stopped: its folder, or the answers.sqlite in it. Answers are saved as they are given; type the command again to
-go on where you stopped."""
+FILE is a file of preferences (.npz or .jsonl) whose questions have no answer
+yet, or a run that a person teaches and that is stopped: its folder, or the
+answers.sqlite in it. Answers are saved as they are given; type the command
+again to go on where you stopped."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,7 +114,7 @@ def _serve(typed: argparse.Namespace, path: Path, database: AnswerDatabase, ques
     name = ADDRESS_FILE if questions is None else f".{path.name}.{ADDRESS_FILE}"
     database.end_leases()
     server = serve(database, path.parent / name, typed.host, typed.port, "--")
-    answer(f"to answer the questions open {server.url}; Ctrl-C ends")
+    answer(f"Ctrl-C ends; to answer the questions open\n{server.url}")  # alone, so that it is copied as it is
     if not typed.no_open and has_screen():
         webbrowser.open(server.url)
     ended, written = "", 0.0

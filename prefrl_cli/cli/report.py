@@ -16,9 +16,11 @@ from prefrl_cli.files.texts import shown, typed_path
 PAGE, TABLE = "report.html", "report.csv"
 _HEAD, _LARGEST = 2000, 1 << 34  # bytes where a report's mark is; of the whole
 _MANY = 20  # runs from which on a person may wait some seconds
-_TEXT = """Statistics, learning curves and comparisons of runs, on one page that needs no network.
+_TEXT = """Statistics, learning curves and comparisons of runs, on one page that needs no
+network.
 
-PATH is a run, a sweep, or a folder of them at any depth. Nothing in it is changed, and nothing in it is executed."""
+PATH is a run, a sweep, or a folder of them at any depth. Nothing in it is
+changed, and nothing in it is executed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,8 +32,7 @@ def build(config: Configuration | Mapping[str, Any]) -> Algorithm:
     """The algorithm that a configuration describes, with every part it takes.
 
     A constructor's parameter that is annotated `Given` is handed the thing of its name: `seeds`, `device`, `steps`, a
-    part. `<x>_optimizer` is the group `optimizer` on the parameters of `<x>_model` or
-    `<x>`, and `optimizer` that of the reward model.
+    part. `<x>_optimizer` is the group `optimizer` on the parameters of `<x>_model` or `<x>`, `optimizer` the reward's.
 
     Args:
         config: the root options with `experiment`, and the groups; plain and resolved.
@@ -203,6 +202,18 @@ def build_loggers(
     if told:
         tell(as_line(told))
     return makers
+
+
+def check_use(options: Mapping[str, Any]) -> None:
+    """Refuse a group of options whose values are not known yet, where the algorithm has no use for it.
+
+    Raises:
+        ConfigError: naming the group.
+    """
+    groups = {group: options[group] for group in GROUPS if options.get(group) is not None}
+    chosen = {group: node for group, node in groups.items() if isinstance(node, Mapping) and "choice" in node}
+    if "algorithm" in chosen:
+        _check_use({group: Group(group, node, ()) for group, node in chosen.items()}, groups)
 
 
 def _check_use(nodes: Mapping[str, Group], groups: Mapping[str, Any]) -> None:

@@ -13,10 +13,10 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from prefrl_cli.config import hydra_compat, messages, trust
-from prefrl_cli.config.build import build
+from prefrl_cli.config.build import build, check_use
 from prefrl_cli.config.choices import GROUPS, choices, conf_folder, named
 from prefrl_cli.config.group import Group
 from prefrl_cli.config.options import Configuration
@@ -132,8 +132,11 @@ def configuration(config: DictConfig) -> Configuration:
     """
     choice = config.get("hydra") or HydraConfig.get()  # a sweep's jobs are looked at before they run
     own = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
-    plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
+    try:
+        plain: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except InterpolationKeyError as problem:
+        _check_followed(own, choice.runtime.choices, problem)
+        raise
     name = choice.runtime.choices.get("experiment")
     if not name:
         raise ConfigError(f"experiment is not set; type experiment={'|'.join(choices('experiment'))}")
@@ -142,6 +145,22 @@ def configuration(config: DictConfig) -> Configuration:
     options = named({str(key): value for key, value in plain.items()}, choice.runtime.choices)
     _drop_leftovers(options, [read(str(text)) for text in choice.overrides.task])
     return Configuration.of({"experiment": name, **options})
+
+
+def _check_followed(config: DictConfig, chosen: Any, problem: InterpolationKeyError) -> None:
+    """Where an option follows one of a group that is not there, say which of the two groups is out of place.
+
+    Raises:
+        ConfigError: with what to leave out, or to type.
+    """
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    check_use(named({str(name): value for name, value in plain.items()}, chosen))
+    followed = re.match(r"Interpolation key '((\w+)\.[\w.]+)' not found", str(problem))
+    if followed and followed[2] in GROUPS and not plain.get(followed[2]):
+        raise ConfigError(
+            f"{followed[2]} is not set and {problem.full_key} follows {followed[1]};"
+            f" type {followed[2]}={'|'.join(choices(followed[2]))}"
+        )
 
 
 def _drop_leftovers(options: dict[str, Any], typed: list[Override]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,19 @@ def _seeds(first: int, last: int, several: bool) -> str:
         return f"to train {first} to {last} together type {together}"
     listed = ",".join(map(str, range(first, last + 1))) if last - first < 8 else ""
     return f"type seed={listed or f'range({first},{last + 1})'}, or without -m, together in one process, {together}"
+
+
+def unknown_flag(message: str, flags: Iterable[str], command: str) -> str:
+    """What argparse complains of, with the flag that is near the one that does not exist, or where to look.
+
+    Args:
+        message: argparse's own.
+        flags: that exist.
+        command: whose they are.
+    """
+    typed = re.match(r"unrecognized arguments: (--?[\w-]+)", message)
+    near = difflib.get_close_matches(typed[1], list(flags), n=1, cutoff=0.75) if typed else []
+    return f"{message}; did you mean {near[0]}?" if near else f"{message}; see {command} --help"
 
 
 def check_in_python(text: Any, *, several: bool) -> None:

@@ -263,8 +263,11 @@ def change(config: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any
         if not isinstance(node, dict) or (last not in node and path) or (not path and last not in signature(Run)):
             if option_now(name) != name:
                 raise unknown(name, last, (), "option")
-            known = sorted(node) if isinstance(node, dict) else sorted(config)
-            raise ConfigError(f"{name}: the run has no such option; {suggest(last, [str(one) for one in known])}")
+            if isinstance(node, dict):
+                cure = suggest(last, sorted(map(str, node)), name.removesuffix(last))
+            else:
+                cure = suggest(path[0], sorted(config)).replace("?", f"{name.removeprefix(path[0])}?")
+            raise ConfigError(f"{name}: the run has no such option; {cure}")
         if not path:
             value = check_value(name, signature(Run)[last], value)
         node[last] = value

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from prefrl_cli.config.choices import GROUPS, choice_now, option_now
-from prefrl_cli.config.messages import check_slips, meant
+from prefrl_cli.config.messages import check_slips, meant, unknown_flag
 from prefrl_cli.config.options import Run, signature
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.texts import quoted, typed_path
@@ -115,12 +115,13 @@ class Typed:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see prefrl-train --help")
+        raise ConfigError(unknown_flag(message, self._option_string_actions, "prefrl-train"))
 
 
 def _parser() -> argparse.ArgumentParser:
     """The flags: Hydra's, under their names, and ours."""
-    parser = _Parser(prog="prefrl-train", usage="--help", add_help=False)  # to make a usage takes longer than to parse
+    # To make a usage takes longer than to parse.
+    parser = _Parser(prog="prefrl-train", usage="--help", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     for flags in (
         [*_HELP],

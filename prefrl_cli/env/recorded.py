@@ -32,7 +32,7 @@ class Recorded:
     def __init__(self, preferences_file: Given[str | None] = None) -> None:
         if preferences_file is None:
             raise OptionError("env", "recorded", "is known by a file alone", {"preferences.file": "FILE"})
-        data = load(Path(preferences_file))
+        data = load(Path(preferences_file), "preferences.file")
         self.observation_space, self.action_space = _space(data.states), _space(data.actions)
         self.horizon = data.states.shape[2]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -18,6 +19,7 @@ from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.files.lock import LOCK, hold, is_held
 from prefrl_cli.files.read import UnreadableError, flat, not_plain, read, read_json, read_yaml, tail
 from prefrl_cli.files.write import append_to, clear_parts, is_part, make_folder, write_whole
+from prefrl_cli.run.signals import Interrupted
 
 STATUS, LOG = "status.json", "train.log"
 
@@ -69,7 +71,6 @@ def half_begun(path: Path) -> bool:
 
 
 Status = Literal["running", "finished", "failed", "interrupted"]
-
 LONGEST_LINE = 1 << 16  # letters of metrics.csv; one of a hundred metrics has some 2,000
 
 
@@ -170,7 +171,10 @@ class RunDirectory:
                 append_to(path / LOG).close()
         except OSError as problem:
             directory.close()
-            raise ConfigError(f"{show(str(path))}: cannot be written ({problem.strerror or problem})") from None
+            others = problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS)  # who may read it can begin from it
+            cure = "; to begin a run of its own from it type output_dir=NEW as well" if others else ""
+            reason = problem.strerror or problem
+            raise ConfigError(f"{show(str(path))}: cannot be written ({reason}){cure}") from None
         directory._started = str(read_status(path).get("started") or directory._started)
         return directory
 
@@ -191,6 +195,17 @@ class RunDirectory:
     def tidy(self) -> None:
         """Remove what a kill left half-written."""
         clear_parts(self.path)
+
+    def __enter__(self) -> RunDirectory:
+        """The folder, taken."""
+        return self
+
+    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
+        """Let another process take it; who stopped the run at once is told how to go on with it."""
+        self.close()
+        if isinstance(problem, Interrupted) and re.fullmatch("interrupted( in .*)?", str(problem)):
+            message = f"{problem}; to go on type prefrl-train resume={as_typed(str(self.path))}"
+            raise Interrupted(problem.exit_code - 128, message) from None
 
     def close(self) -> None:
         """Let another process take the folder."""
@@ -259,7 +274,6 @@ def set_aside(folder: Path) -> None:
 
 
 RECORD = "sweep.yaml"
-
 TABLE = "sweep.csv"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -87,7 +86,7 @@ def branch(
             f" type a larger steps=N as well{earlier}"
         )
     said = [f"a new run from {found.path}", *found.said, *schedule_over(config.options, found.state)]
-    with contextlib.closing(RunDirectory.claim(new, exact=True)) as directory:
+    with RunDirectory.claim(new, exact=True) as directory:
         try:
             found.resumed[1].go_on_in(directory.path)
             directory.checkpoints.take(found.path)
@@ -153,7 +152,7 @@ def run_job(
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
         folder = Path(run.output_dir) if run.output_dir is not None else Path("outputs", run.experiment, stamp)
     directory = RunDirectory.claim(folder, exact=exact)
-    with contextlib.closing(directory):
+    with directory:
         claimed(directory.path)
         if not named:
             note_start(directory.path)
@@ -192,7 +191,7 @@ def run_or_resume(
     if not (folder / STATUS).exists() or not (folder / "config.yaml").exists():
         config = Configuration.of(config)
         algorithm, threads = ready_for(config)
-        with contextlib.closing(RunDirectory.claim(folder, exact=True)) as directory:
+        with RunDirectory.claim(folder, exact=True) as directory:
             return train(algorithm, directory, config, overrides, threads, warned=warned)
     return resume_run(folder, config, overrides, warned=warned)
 
@@ -234,12 +233,15 @@ def resume_run(
         ConfigError: also for a finished run, for options that its checkpoint does not fit, and for another format.
     """
     config = Configuration.of(config)
-    with contextlib.closing(RunDirectory.reopen(folder)) as directory, directory.as_it_was_if_refused():
+    with RunDirectory.reopen(folder) as directory, directory.as_it_was_if_refused():
         status, step = read_status(folder).get("status"), read_status(folder).get("step")
         longer = extend and type(step) is int and config.run.steps > step
         undrawn = status == "finished" and not longer and config.run.charts and _has_no_charts(folder)
         undrawn = undrawn and config.run.steps == step
         if status == "finished" and not longer and not undrawn:
+            if len(overrides) > 1 and type(step) is int:  # what would be refused with more steps as well is told first
+                more = config.with_run(steps=max(config.run.steps, step))
+                take_up(directory, directory.checkpoints.newest_first(), more, ready_for(more, page)[0], rewrite=False)
             raise ConfigError(
                 f"resume={show(str(folder))}: the run is finished at step {step}; to extend it type a larger steps=N"
             )

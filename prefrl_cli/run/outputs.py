@@ -23,7 +23,7 @@ from prefrl_cli.files.texts import typed_path
 from prefrl_cli.files.write import append_to
 from prefrl_cli.run.directory import STATUS, TABLE, half_begun, read_status
 from prefrl_cli.run.metrics_csv import current_names
-from prefrl_cli.run.provenance import chosen_trackers, stored_config
+from prefrl_cli.run.provenance import check_seeds, chosen_trackers, stored_config
 
 if TYPE_CHECKING:
     from prefrl_cli.algorithm.living import Metrics
@@ -39,7 +39,6 @@ def note_start(folder: Path) -> None:
 
 
 LATEST = "latest"
-
 _OUTPUTS = Path("outputs")
 
 _SWEEPS = "sweeps"
@@ -131,6 +130,7 @@ def going_on(typed: Typed) -> GoingOn:
         stored["logger"] = chosen_trackers(stored.get("logger"), values.pop("logger"))
     check_trackers(folder, stored, values)
     changed = change(stored, values)
+    check_seeds(folder, stored, changed)
     options = [f"experiment={stored['experiment']}", *typed.without("resume", "experiment")]
     branches = new is not None and (named is not None or Path(new).resolve() != folder.resolve())
     if named and not branches:

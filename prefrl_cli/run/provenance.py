@@ -13,17 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefrl_cli.config.choices import (
-    choice_error,
-    choices,
-    conf_folder,
-    named,
-    option_now,
-    updated,
-    updated_flat,
-)
+from prefrl_cli.config.choices import choice_error, choices, conf_folder, named, option_now, updated, updated_flat
 from prefrl_cli.config.trust import check_values
 from prefrl_cli.core.option_types import ConfigError, show
+from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.files.read import UnreadableError, flat, read_json, read_yaml
 from prefrl_cli.run import processor
 
@@ -56,6 +49,20 @@ def stored_config(folder: Path) -> dict[str, Any]:
     if not name.isprintable() or Path(name).is_absolute() or ".." in Path(name).parts:  # it names a folder of outputs/
         raise ConfigError(f"{path}: experiment={show(name)}: is no name of an experiment")
     return updated(config) | {"allow_targets": [], "quiet": False}
+
+
+def check_seeds(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse other seeds for a run that has learned something.
+
+    Raises:
+        ConfigError: naming what was typed.
+    """
+    others = [f"{name}={show(now[name])}" for name in ("seed", "num_seeds") if before.get(name) != now.get(name)]
+    if others and Checkpoints(folder / "checkpoints").newest_first():
+        raise ConfigError(
+            f"{' '.join(others)}: the checkpoints of {show(str(folder))} are of other seeds;"
+            " leave that out, or start a new run for these"
+        )
 
 
 def chosen_trackers(before: Any, typed: Any) -> dict[str, Any] | None:

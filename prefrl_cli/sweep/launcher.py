@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -19,8 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from prefrl_cli.config import messages
 from prefrl_cli.config.build import as_line, build, check_objective, prepare_loggers
 from prefrl_cli.config.messages import cause
-from prefrl_cli.config.options import Configuration, check, signature
+from prefrl_cli.config.options import check, signature
 from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.run.workers.number import available
 from prefrl_cli.sweep import hparams_search
 from prefrl_cli.sweep.hparams_search import NO_OBJECTIVE, Compose, check_search, is_search
 from prefrl_cli.sweep.processes import DIED, Processes
@@ -39,10 +39,14 @@ class SweepLauncher(Launcher):
         compose: from what Hydra composed of a job to its configuration.
         loader: Hydra's, which composes a job.
         config: of the whole sweep.
+        alone: whether a job with a wrong option leaves the others, as in a search, whose trials are not known before.
     """
 
-    def __init__(self, inner: Launcher, sweep: Jobs, compose: Compose, loader: Any, config: DictConfig) -> None:
+    def __init__(
+        self, inner: Launcher, sweep: Jobs, compose: Compose, loader: Any, config: DictConfig, *, alone: bool
+    ) -> None:
         self._inner, self._sweep, self._compose, self._loader, self._config = inner, sweep, compose, loader, config
+        self._alone = alone
         self._prepared: set[str] = set()
         self._told: set[str] = set()
 
@@ -57,8 +61,10 @@ class SweepLauncher(Launcher):
             initial_job_idx: the number of the first.
 
         Raises:
-            ConfigError: when one and the same thing is wrong with every job.
+            ConfigError: for a wrong option, where no job begins because of it; a sweep that had that job before
+                goes on without it.
         """
+        before = set(self._sweep.jobs)
         jobs, objectives, to_do, refused = [], [], {}, dict[str, list[Job]]()
         self._sweep.expected = max(self._sweep.expected, len(job_overrides))
         for overrides in job_overrides:
@@ -72,17 +78,15 @@ class SweepLauncher(Launcher):
                 to_do[job.name] = (job, overrides)
             else:
                 refused.setdefault(problem, []).append(job)
-        if [len(alike) for alike in refused.values()] == [len(job_overrides)] and self._is_whole():
-            raise ConfigError(next(iter(refused)))
+        if not self._alone and any(job.name not in before for alike in refused.values() for job in alike):
+            raise _wrong(refused, len(job_overrides))
         for problem, alike in refused.items():
             self._refuse(problem, *alike)
+        for job, _ in to_do.values():
+            self._prepare(job)
         for batch in self._batches(list(to_do.values())):
             self._run(batch, initial_job_idx)
         return [self._return(job, name) for job, name in zip(jobs, objectives, strict=True)]
-
-    def _is_whole(self) -> bool:
-        """Whether the jobs that are launched together are the whole sweep."""
-        return not is_search(self._config) and OmegaConf.select(self._config, "hydra.sweeper.max_batch_size") is None
 
     def _refuse(self, reason: str, *jobs: Job) -> None:
         """Tell what is wrong, once for all jobs with which it is."""
@@ -97,12 +101,13 @@ class SweepLauncher(Launcher):
             self._told.add(what)
             tell(warning)
 
-    def _prepare(self, made: Configuration, overrides: Sequence[str]) -> None:
+    def _prepare(self, job: Job) -> None:
         """Make the trackers' stores, each once, and tell which variables of the environment they follow."""
-        loggers = repr(made.options.get("logger"))
+        assert job.config is not None
+        loggers = repr(job.config.options.get("logger"))
         if loggers not in self._prepared:
-            told = prepare_loggers(made, overrides)
-            if told and not made.run.quiet:
+            told = prepare_loggers(job.config, job.overrides)
+            if told and not job.config.run.quiet:
                 tell(as_line(told))
             self._prepared.add(loggers)
 
@@ -115,16 +120,15 @@ class SweepLauncher(Launcher):
                 return f"{NO_OBJECTIVE}; type objective=NAME"
             build(made)
             check_objective(made)
-            self._prepare(made, list(config.hydra.overrides.task))
         except ConfigError as problem:
             return str(problem)
         return None
 
     def _batches(self, jobs: list[Any]) -> Iterator[list[Any]]:
         """All at once; as many as there are processors where a launcher would start every job together."""
-        at_once = len(jobs)
+        at_once = OmegaConf.select(self._config, "hydra.sweeper.max_batch_size") or len(jobs)
         if type(self._inner).__name__ == "LocalLauncher":
-            at_once = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            at_once = min(at_once, available())
         for first in range(0, len(jobs), max(1, at_once)):
             yield jobs[first : first + at_once]
 
@@ -177,6 +181,16 @@ class SweepLauncher(Launcher):
                 reason = f"objective={objective}: it has no value at the end; choose one of {_known(standing)}"
                 self._refuse(reason, job)
         return done
+
+
+def _wrong(refused: Mapping[str, Sequence[Job]], number: int) -> ConfigError:
+    """The error for jobs with wrong options; all but what ends it is told here."""
+    wrong = sum(map(len, refused.values()))
+    if wrong == number and len(refused) == 1:
+        return ConfigError(next(iter(refused)))
+    for problem, alike in refused.items():
+        tell(f"{job_words([job.name for job in alike])}: {problem}")
+    return ConfigError(f"{wrong} of {number} jobs cannot run; none was begun, nothing was written")
 
 
 def _known(standing: Standing) -> str:
@@ -246,6 +260,8 @@ def launching(sweep: Jobs, compose: Compose, rows: Sequence[Sequence[str]] | Non
             return listed
         check_search(given["config"], compose)
         sweeper = original_sweeper(self, **given)
+        if hasattr(sweeper, "max_batch_size"):  # every job is looked at before the first begins
+            sweeper.max_batch_size = None
         search: Any = getattr(sweeper, "sweeper", None)
         if type(search).__name__ == "OptunaSweeperImpl":
             hparams_search.few_words()
@@ -264,7 +280,8 @@ def launching(sweep: Jobs, compose: Compose, rows: Sequence[Sequence[str]] | Non
             inner.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         else:
             inner = original(self, hydra_context, task_function, config)
-        return SweepLauncher(inner, sweep, compose, hydra_context.config_loader, config)
+        alone = rows is not None or is_search(config)
+        return SweepLauncher(inner, sweep, compose, hydra_context.config_loader, config, alone=alone)
 
     # On the class: Hydra sends the one instance to other processes.
     with (

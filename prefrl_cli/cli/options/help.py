@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prefrl_cli.cli.options.hydra_options import OBEYED
-from prefrl_cli.config.choices import GROUPS, choices, conf_folder, content
+from prefrl_cli.config.choices import GROUPS, choice_error, choices, conf_folder, content
 from prefrl_cli.config.messages import meant
 from prefrl_cli.config.overrides import Typed, read
-from prefrl_cli.core.option_types import show
 
 _LONGEST_PATH = 60  # letters; of a longer one the end is shown
 _WIDTH = 80
@@ -156,13 +155,16 @@ def _choice(group: str, typed: str, own: Path | None) -> str:
     """What a choice is, and each of its options: name, default, what is allowed, and what it means.
 
     Raises:
-        ConfigError: for a path where the name of a choice is wanted.
+        ConfigError: for a choice that does not exist, and a path where the name of one is wanted.
     """
     name = meant(group, typed, own) if typed else ""
     paths = [folder / group / f"{name}.yaml" for folder in (own, conf_folder()) if folder is not None]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
-        return f"{group}={typed or show(typed)}: there is no such {group}\n" + _group(group, own)
+        if not typed:
+            return _group(group, own)
+        mine = {one.stem for one in (own / group).glob("*.yaml")} if own is not None else set()
+        raise choice_error(group, typed, sorted({*choices(group), *mine}))
     text = _text(path)
     from prefrl_cli.files.source import class_options  # takes as long to import as all the rest of --help
 

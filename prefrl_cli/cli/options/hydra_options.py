@@ -61,12 +61,14 @@ COMMANDS = {
 
 
 def check_flags(typed: Typed) -> None:
-    """Refuse flags that exclude each other, or that have no effect.
+    """Refuse flags that exclude each other, or that have no effect, and a folder that is not there.
 
     Raises:
         ConfigError: naming the flag.
     """
     flags = typed.flags
+    if flags.config_dir is not None and not os.path.isdir(flags.config_dir):
+        raise ConfigError(f"--config-dir {show(flags.config_dir)}: is no folder; type one that is there")
     chosen = [flag for name, flag in COMMANDS.items() if getattr(flags, name) not in (None, False)]
     if len(chosen) > 1:
         raise ConfigError(f"{' and '.join(chosen)}: exclude each other; type one of them")

@@ -32,22 +32,29 @@ _SEGMENTS = ("first", "second")
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same questions give the same bytes, whenever they are written
 
 
-def load(path: Path) -> PreferenceData:
+def load(path: Path, option: str | None = None) -> PreferenceData:
     """Read a file of preferences in one of our formats, by its ending.
+
+    Args:
+        path: of the file.
+        option: by which it was typed, for the error; none names the file alone.
 
     Raises:
         ConfigError: one line that says what was expected.
     """
     reader = _READERS.get(path.suffix)
     if reader is None:
-        raise ConfigError(f"{show(str(path))}: no file of preferences; its name has to end in {_endings()}")
+        named = f"{option}={show(str(path))}" if option else show(str(path))
+        raise ConfigError(f"{named}: no file of preferences; its name has to end in {_endings()}")
     try:
         data = reader(path.name, read(path.parent, path.name, MOST))
         if not len(data):
             raise UnreadableError(f"{path.name} holds no question")
         return data
     except UnreadableError as problem:
-        raise ConfigError(f"{show(str(path.parent))}: {problem}; a file of preferences was expected") from None
+        named = f"{option}={show(str(path))}" if option else show(str(path.parent))
+        cure = f"; type {option}=FILE" if option else ""
+        raise ConfigError(f"{named}: {problem}; a file of preferences was expected{cure}") from None
 
 
 def save(path: Path, data: PreferenceData) -> None:

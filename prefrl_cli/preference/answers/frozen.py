@@ -43,7 +43,7 @@ class FrozenAnswers:
 
     def __init__(self, path: str | None, env: Environment, options: Mapping[str, Any], device: torch.device) -> None:
         place = EXAMPLE if path is None else Path(path)
-        data = load(place)
+        data = load(place, "preferences.file")
         data = data.take(data.counts)
         self.path, self.content = str(place), _content(data)
         _check_fit(self.path, data, env, options)

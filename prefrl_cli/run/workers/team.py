@@ -226,7 +226,7 @@ class Team:
         worker.process.join(_PATIENCE)
         code = worker.process.exitcode
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-        cause = "; was the memory too small?" if code == -signal.SIGKILL else ""
+        cause = " (was the memory too small?)" if code == -signal.SIGKILL else ""
         return WorkerLostError(f"{worker.name} {how} after step {self.step}{cause}")
 
     def close(self) -> None:
