@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from prefrl_cli.core.metric import Metric
-from prefrl_cli.stats.aggregates import count, interquartile_mean, mean, quantiles, worst_tenth
+from prefrl_cli.stats.aggregates import count, few_seeds, interquartile_mean, mean, quantiles, worst_tenth
 from prefrl_cli.stats.families import chance_of_difference, chance_text, holm
 from prefrl_cli.stats.intervals import (
     difference_interval,
@@ -334,3 +334,9 @@ def test_errors_name_the_value() -> None:
         mean_interval([[1, 2]])
     with pytest.raises(ValueError, match="paired scores of 2 and 3 seeds"):
         difference_interval([1, 2], [1, 2, 3], paired=True)
+
+
+def test_what_is_said_of_few_seeds():
+    assert few_seeds(0) is None and few_seeds(16) is None
+    assert few_seeds(1) == "One seed is an illustration, no evidence: type num_seeds=16 or more."
+    assert few_seeds(2) == few_seeds(15) == "With fewer than 16 seeds these numbers are an illustration, no evidence."

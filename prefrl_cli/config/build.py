@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.config.choices import GROUPS, PARTS, not_set
 from prefrl_cli.config.group import Group, is_optimizer, is_part, learned_reward, preferences_for
-from prefrl_cli.config.options import Configuration, Option, Run, check_value, mapping, signature
+from prefrl_cli.config.options import Configuration, check_value, mapping, signature
 from prefrl_cli.config.overrides import option
 from prefrl_cli.core.option_types import ConfigError, show, suggest
 
@@ -64,9 +64,9 @@ def build(config: Configuration | Mapping[str, Any]) -> Algorithm:
     late |= {name: None for name in optimizers}
     for node in nodes.values():  # every option is checked before the first part is built
         node.check({*ready, *late, "parameters", "learned"} - {node.group})
-    from prefrl_cli.config.memory import check_memory
+    from prefrl_cli.config.memory import all_options, check_memory, lowered
 
-    check_memory(_sizes(run, nodes), _lowered(nodes))
+    check_memory(all_options(run, nodes), lowered(nodes))
     ready["device"] = _device(run.device)
     for group in _order(nodes):
         if "learned" in nodes[group].allowed:
@@ -115,29 +115,11 @@ def memory_needed(config: Configuration | Mapping[str, Any]) -> float:
     Raises:
         ConfigError: for an option that is not allowed.
     """
-    from prefrl_cli.config.memory import estimate
+    from prefrl_cli.config.memory import all_options, estimate
 
     run, options = Configuration.of(config).run, Configuration.of(config).options
     nodes = {group: Group(group, options[group], run.allow_targets) for group in GROUPS if options.get(group)}
-    return estimate(_sizes(run, nodes))
-
-
-def _sizes(run: Run, nodes: Mapping[str, Group]) -> dict[str, Any]:
-    """Every option by its dotted name, defaults included."""
-    from prefrl_cli.config.memory import all_options
-    from prefrl_cli.files.preferences.formats import held
-
-    workers = min(os.cpu_count() or 1, run.num_seeds) if run.workers == "auto" else run.workers
-    root = {"num_seeds": run.num_seeds, "steps": run.steps, "workers": workers}
-    root["record"] = run.preferences.save is not None
-    root["file_answers"], root["file_bytes"] = held(run.preferences.file)
-    return all_options(root, {group: (node.target, node.given) for group, node in nodes.items()})
-
-
-def _lowered(nodes: Mapping[str, Group]) -> dict[str, Option]:
-    """The options that a person can lower where memory is short, by their dotted names."""
-    own = {name: option for name, option in signature(Run).items() if name in ("num_seeds", "steps")}
-    return own | {f"{group}.{name}": one for group, node in nodes.items() for name, one in node.allowed.items()}
+    return estimate(all_options(run, nodes))
 
 
 def check_loggers(configuration: Configuration) -> dict[str, Group]:

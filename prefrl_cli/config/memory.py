@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prefrl_cli.config.options import MISSING, Option, signature
+from prefrl_cli.config.group import Group
+from prefrl_cli.config.options import MISSING, Option, Run, signature
 from prefrl_cli.core.option_types import ConfigError
+from prefrl_cli.files.preferences.formats import held
 
 BASE = 350 * 2**20  # Python, torch, NumPy and matplotlib
 WORKER = 80 * 2**20  # what each of several processes has of its own, beside its seeds
@@ -181,21 +183,25 @@ def _parameters(inputs: int, hidden: int, layers: int, outputs: int) -> int:
     return inputs * hidden + max(layers - 1, 0) * (hidden + 3) * hidden + (hidden + 1) * outputs + 3 * hidden
 
 
-def all_options(run: Mapping[str, Any], groups: Mapping[str, tuple[type, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Every option by its dotted name, as `estimate` takes them.
-
-    Args:
-        run: the root options.
-        groups: the class of each group, and the options that were given.
-    """
-    options = dict(run)
-    for group, (target, given) in groups.items():
-        defaults = {name: one.default for name, one in signature(target).items() if one.default is not MISSING}
-        options |= {f"{group}.{name}": value for name, value in {**defaults, **given}.items()}
+def all_options(run: Run, groups: Mapping[str, Group]) -> dict[str, Any]:
+    """Every option by its dotted name, defaults included, as `estimate` takes them."""
+    workers = min(os.cpu_count() or 1, run.num_seeds) if run.workers == "auto" else run.workers
+    options: dict[str, Any] = {"num_seeds": run.num_seeds, "steps": run.steps, "workers": workers}
+    options["record"] = run.preferences.save is not None
+    options["file_answers"], options["file_bytes"] = held(run.preferences.file)
+    for group, node in groups.items():
+        defaults = {name: one.default for name, one in signature(node.target).items() if one.default is not MISSING}
+        options |= {f"{group}.{name}": value for name, value in {**defaults, **node.given}.items()}
         for name in ("slots", "needs_members", "centres", "candidates"):
-            if hasattr(target, name):
-                options.setdefault(f"{group}.{name}", getattr(target, name))
+            if hasattr(node.target, name):
+                options.setdefault(f"{group}.{name}", getattr(node.target, name))
     return options
+
+
+def lowered(groups: Mapping[str, Group]) -> dict[str, Option]:
+    """The options that a person can lower where memory is short, by their dotted names."""
+    own = {name: option for name, option in signature(Run).items() if name in ("num_seeds", "steps")}
+    return own | {f"{group}.{name}": one for group, node in groups.items() for name, one in node.allowed.items()}
 
 
 def _free_of_the_machine() -> float:

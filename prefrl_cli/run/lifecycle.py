@@ -76,7 +76,7 @@ def branch(
         RunDirectory(origin), there if checkpoint is None else [checkpoint], config, algorithm, rewrite=False
     )
     if found.resumed is None:
-        reason = "; ".join(found.said).replace("; the one before it is used", "") or "it has no checkpoint yet"
+        reason = "; ".join(found.passed) or "it has no checkpoint yet"
         raise ConfigError(f"resume={show(str(origin))}: no run can begin from it ({reason})")
     algorithm, step = found.algorithm, found.algorithm.step
     if step >= run.steps:
@@ -85,7 +85,8 @@ def branch(
             f"resume={show(str(checkpoint or origin))}: steps={run.steps} are done there;"
             f" type a larger steps=N as well{earlier}"
         )
-    said = [f"a new run from {found.path}", *found.said, *schedule_over(config.options, found.state)]
+    passed = [f"{problem}; the one before it is used" for problem in found.passed]
+    said = [f"a new run from {found.path}", *passed, *schedule_over(config.options, found.state)]
     with RunDirectory.claim(new, exact=True) as directory:
         try:
             found.resumed[1].go_on_in(directory.path)
@@ -248,15 +249,14 @@ def resume_run(
         algorithm, threads = ready_for(config, page)
         paths = directory.checkpoints.newest_first()
         found = take_up(directory, paths, config, algorithm)
-        said, algorithm, resumed = [f"resuming {folder}", *found.said], found.algorithm, found.resumed
+        said, algorithm, resumed = [f"resuming {folder}"], found.algorithm, found.resumed
+        said += [f"{problem}; the one before it is used" if resumed else problem for problem in found.passed]
         if undrawn:
             if resumed is None or algorithm.step != step:
                 raise ConfigError(f"resume={show(str(folder))}: {said[-1]}; its charts cannot be drawn without it")
             return _draw(algorithm, directory, resumed, config.run)
         if resumed is not None:
             said += schedule_over(config.options, found.state) if extend else []
-        else:
-            said = [line.replace("; the one before it is used", "") for line in said]
         said.append(f"going on from step {algorithm.step}" if resumed else "no checkpoint to go on from: from step 0")
         return train(
             algorithm,

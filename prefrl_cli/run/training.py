@@ -43,7 +43,7 @@ class TakenUp(NamedTuple):
         path: the checkpoint.
         state: of the algorithm, in it.
         ran: the options that the checkpoint says it ran with.
-        said: a line for each checkpoint that cannot be used.
+        passed: what is wrong with each newer checkpoint, which was passed over.
     """
 
     algorithm: Algorithm
@@ -51,7 +51,7 @@ class TakenUp(NamedTuple):
     path: Path = Path()
     state: Mapping[str, Any] = {}
     ran: Any = None
-    said: Sequence[str] = ()
+    passed: Sequence[str] = ()
 
 
 def take_up(
@@ -74,7 +74,7 @@ def take_up(
     Raises:
         ConfigError: when all are of other options, or the folder cannot be read or written.
     """
-    folder, said, unfit, others_seeds = directory.path, list[str](), None, False
+    folder, passed, unfit, others_seeds = directory.path, list[str](), None, False
     for path in paths:
         from prefrl_cli.run import runner
 
@@ -82,7 +82,7 @@ def take_up(
         try:
             content = Checkpoints.load(path, config.run.device)
             if content.get("seeds") != list(config.run.seeds):
-                said.append(f"checkpoint {path.name} is of other seeds; the one before it is used")
+                passed.append(f"checkpoint {path.name} is of other seeds")
                 others_seeds = True
                 continue
             if content["step"] > config.run.steps:
@@ -96,13 +96,13 @@ def take_up(
                     f"resume={show(str(folder))}: {problem}, with {others}; leave that out, or start a new run"
                 ) from None
             unfit = unfit or (problem if isinstance(problem, UnfitError) else None)
-            said.append(f"{problem}; the one before it is used")
+            passed.append(str(problem))
             algorithm = build(config)
         except OSError as problem:  # a disk that is full, or a folder where a file should be
             reason = f"{problem.strerror or problem}{f', {problem.filename}' if problem.filename else ''}"
             raise ConfigError(f"{folder}: cannot go on here ({reason})") from None
         else:
-            return TakenUp(algorithm, resumed, path, content["algorithm"], content.get("options"), said)
+            return TakenUp(algorithm, resumed, path, content["algorithm"], content.get("options"), passed)
     if others_seeds:
         raise ConfigError(f"resume={show(str(folder))}: its checkpoint is of other seeds; start a new run for these")
     if unfit is not None:  # from step 0 what it has learned would be lost
@@ -110,7 +110,7 @@ def take_up(
             f"resume={show(str(folder))}: {unfit}; go on with the options and the prefrl that wrote it,"
             " or start a new run"
         )
-    return TakenUp(algorithm, said=said)
+    return TakenUp(algorithm, passed=passed)
 
 
 def _changed(content: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -293,6 +293,7 @@ def _mark(directory: RunDirectory, status: Status, step: int, reason: str) -> No
 
 
 def _stop(directory: RunDirectory, console: Console, step: int, reason: str, status: Status = "failed") -> Status:
+    """Mark the run and say why; whatever its status, the command has failed: nobody asked it to stop."""
     _mark(directory, status, step, reason)
     seen = f"; see {directory.path / 'train.log'}" if directory.path.is_dir() else ""
     console.line(f"prefrl-train: {reason}{seen}", error=True)
