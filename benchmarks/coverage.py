@@ -3,6 +3,7 @@
     python benchmarks/coverage.py                      # all of it, about an hour
     python benchmarks/coverage.py means differences    # two of the kinds of numbers, some minutes
     python benchmarks/coverage.py --repetitions 4000   # finer: of 1,000 samples a share of 0.95 is known to 0.014
+    python benchmarks/coverage.py differences --seed 2  # other samples
 
 A sample has 4 to 128 seeds, of which each fails with some chance; a failed one scores between 0 and 0.1. The others
 score
@@ -12,9 +13,11 @@ score
 - `all or nothing`: 1;
 - `spread`: a beta distribution between 0 and 1 with mean 0.5.
 
-In pairs a seed's luck is shared by both sides: it makes out 0.7 of the variance of each. Each row of a table is a
+In pairs a seed's luck is shared by both sides: it makes out 0.7 of the variance of each. Both sides fail as often, or
+the second alone does, or all of its seeds do. Each row of a table is a
 method; a cell is the share of samples whose interval holds the true value, and after it the mean width. The first
-method is the one that prefrl uses, called as everywhere else; those after it are there to be compared.
+method is the one that prefrl uses, called as everywhere else; those after it are there to be compared. Below a table
+stands for each number of seeds the worst of its cells, and the mean width over all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +43,7 @@ SPAN = (0.0, 1.0)
 MEANS = {"tight": 0.9, "skewed": 0.9, "all or nothing": 1.0, "spread": 0.5}
 SHARED = 0.7  # of the variance of a pair
 SIDES = [(share, share) for share in FAILING[:4]] + [(0.0, share) for share in FAILING[1:4]]
+APART = [(share, 1.0) for share in (0.0, 0.06, 0.25)]
 FAILED = 0.05  # the mean score of a failed seed
 NORMAL_95 = 1.959963984540054
 
@@ -90,14 +94,25 @@ def pairs(
     return first, np.clip(second - better, 0.0, 1.0)
 
 
+@lru_cache(maxsize=16)
+def counts(seeds: int, seed: int = 0) -> Array:
+    """How often each seed is drawn in each resample of the bootstrap, `[B, seeds]`."""
+    return np.random.default_rng(seed).multinomial(seeds, np.full(seeds, 1.0 / seeds), RESAMPLES).astype(float)
+
+
 def percentile(samples: Array, statistic: Callable[[Array], Array] | None = None) -> Array:
     """The percentile bootstrap, the most used one; of the mean where no statistic is given."""
     seeds = samples.shape[1]
     if statistic is None:
-        counts = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1.0 / seeds), RESAMPLES)
-        return np.quantile(samples @ (counts / seeds).T, [0.025, 0.975], axis=1)
+        return np.quantile(samples @ counts(seeds).T / seeds, [0.025, 0.975], axis=1)
     drawn = np.random.default_rng(0).integers(0, seeds, (RESAMPLES, seeds))
     return np.array([np.quantile(statistic(row[drawn]), [0.025, 0.975]) for row in samples]).T
+
+
+def percentile_of_two(left: Array, right: Array) -> Array:
+    """The percentile bootstrap of the difference of two means of other seeds."""
+    means = [side @ counts(side.shape[1], seed).T / side.shape[1] for seed, side in enumerate((left, right))]
+    return np.quantile(means[0] - means[1], [0.025, 0.975], axis=1)
 
 
 def banded(samples: Array, span: intervals.Span) -> Array:
@@ -125,6 +140,7 @@ class Table:
     def __init__(self, title: str, methods: dict[str, Method], seeds: tuple[int, ...]) -> None:
         self.methods, self.seeds = methods, seeds
         self.worst = dict.fromkeys(methods, (2.0, ""))
+        self.cells: dict[str, list[list[float]]] = {name: [] for name in methods}  # of each row and number of seeds
         print(f"\n### {title}\n\n| scores | failing | method | {' | '.join(f'{number} seeds' for number in seeds)} |")
         print("| --- " * (3 + len(seeds)) + "|")
 
@@ -139,10 +155,19 @@ class Table:
                 where = f"{words}, {failing} failing, {number} seeds"
                 self.worst[name] = min(self.worst[name], (holds, where))
                 cells.append(f"{holds:.3f}, {(high - low).mean():.3f}")
+                self.cells[name].append([holds, float((high - low).mean())])
             print(f"| {words} | {failing} | {name} | {' | '.join(cells)} |", flush=True)
 
     def end(self) -> None:
-        """The worst cell of each method."""
+        """The worst cell of each method, for each number of seeds and over all."""
+        print(f"\n| worst cell, mean width | {' | '.join(f'{number} seeds' for number in self.seeds)} |")
+        print("| --- " * (1 + len(self.seeds)) + "|")
+        for name, cells in self.cells.items():
+            rows = np.array(cells).reshape(-1, len(self.seeds), 2)
+            worst, width = rows[..., 0].min(0), rows[..., 1].mean(0)
+            print(
+                f"| {name} | {' | '.join(f'{one:.2f}, {wide:.2f}' for one, wide in zip(worst, width, strict=True))} |"
+            )
         print()
         for name, (holds, where) in self.worst.items():
             print(f"- {name}: at worst {holds:.3f} ({where})")
@@ -184,13 +209,14 @@ def means(random: np.random.Generator, number: int, seeds: tuple[int, ...]) -> N
 
 def differences(random: np.random.Generator, number: int, seeds: tuple[int, ...]) -> None:
     methods = {
-        "prefrl": lambda x, y: banded(x - y, (-1.0, 1.0)),
+        "prefrl": one_by_one(partial(intervals.difference_interval, paired=True, span=SPAN)),
+        "half a seed at -1 and at 1": lambda x, y: banded(x - y, (-1.0, 1.0)),
         "bootstrap": lambda x, y: percentile(x - y),
         "t": lambda x, y: banded(x - y, None),
     }
     table = Table("Paired differences of such means", methods, seeds)
     for kind, middle in MEANS.items():
-        for both in SIDES:
+        for both in SIDES + APART:
             truth = (both[1] - both[0]) * (middle - FAILED)
             table.row(kind, f"{both[0]:.0%} and {both[1]:.0%}", truth, partial(pairs, random, kind, both, 0.0, number))
     table.end()
@@ -198,10 +224,10 @@ def differences(random: np.random.Generator, number: int, seeds: tuple[int, ...]
 
 def differences_of_other_seeds(random: np.random.Generator, number: int, seeds: tuple[int, ...]) -> None:
     unpaired = partial(intervals.difference_interval, paired=False)
-    methods = {"prefrl": one_by_one(partial(unpaired, span=SPAN)), "Welch": one_by_one(unpaired)}
+    methods = {"prefrl": one_by_one(partial(unpaired, span=SPAN)), "bootstrap": percentile_of_two}
     table = Table("Differences of such means, not paired", methods, seeds)
     for kind, middle in MEANS.items():
-        for both in SIDES:
+        for both in SIDES + APART:
             truth = (both[1] - both[0]) * (middle - FAILED)
             words = f"{both[0]:.0%} and {both[1]:.0%}"
             table.row(kind, words, truth, partial(pairs, random, kind, both, 0.0, number, shared=0.0))
@@ -226,11 +252,9 @@ def improved(paired: bool) -> Method:
     """The percentile bootstrap of P(improvement)."""
 
     def interval(left: Array, right: Array) -> tuple[float, float]:
-        wins, draws = (left[:, None] > right) + 0.5 * (left[:, None] == right), np.random.default_rng(0)
-        evenly = np.full(len(left), 1.0 / len(left))
-        counts = draws.multinomial(len(left), evenly, RESAMPLES)
-        other = counts if paired else draws.multinomial(len(left), evenly, RESAMPLES)
-        low, high = np.quantile(((counts @ wins) * other).sum(1) / wins.size, [0.025, 0.975])
+        wins = (left[:, None] > right) + 0.5 * (left[:, None] == right)
+        drawn = counts(len(left)), counts(len(right), seed=0 if paired else 1)
+        low, high = np.quantile(((drawn[0] @ wins) * drawn[1]).sum(1) / wins.size, [0.025, 0.975])
         return float(low), float(high)
 
     return one_by_one(interval)
@@ -299,6 +323,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(KINDS)}; all where none is given")
     parser.add_argument("--repetitions", type=int, default=1000, help="samples a cell; default 1000")
+    parser.add_argument("--seed", type=int, default=1, help="of the samples; default 1")
     parser.add_argument(
         "--quick", action="store_true", help="few samples of few seeds, of shares, means and differences"
     )
@@ -306,7 +331,7 @@ def main() -> None:
     if wrong := set(given.kinds) - set(KINDS):
         parser.error(f"{', '.join(sorted(wrong))}: no kind of number; try {', '.join(KINDS)}")
     number, seeds = (10, SEEDS[:2]) if given.quick else (given.repetitions, SEEDS)
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(given.seed)
     for kind in given.kinds or (list(KINDS)[:3] if given.quick else KINDS):
         KINDS[kind](random, number, seeds)
 

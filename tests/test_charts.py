@@ -223,3 +223,41 @@ def test_long_numbers_of_an_axis_have_room() -> None:
     axes.figure.canvas.draw()
     shown = [label.get_text() for label in axes.get_xticklabels()]
     assert "20,000" in shown and len(shown) <= 6
+
+
+def ticks_of(axes: Axes) -> list[str]:
+    low, high = axes.get_xlim()
+    shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    return axes.xaxis.get_major_formatter().format_ticks(shown)
+
+
+def test_what_is_counted_has_whole_numbers_below_it() -> None:
+    counted, measured = axes_of(
+        panel(Line(np.arange(62, 81), noise(19))), panel(Line(np.arange(62, 81) + 0.25, noise(19)))
+    )
+    assert ticks_of(counted) == ["65", "70", "75", "80"] and "62.5" in ticks_of(measured)
+    (thousands,) = axes_of(panel(Line(200 * STEPS, -900 * noise() ** 2)))
+    assert "2,000" in ticks_of(thousands)
+    assert "−2,000" in thousands.yaxis.get_major_formatter().format_ticks(thousands.get_yticks())
+
+
+def test_an_axis_without_words_says_what_its_panel_shows() -> None:
+    (axes,) = axes_of(Panel("EPIC distance", "step", "", (Line(STEPS, noise()),)))
+    assert axes.get_ylabel() == "EPIC distance"
+
+
+def test_a_y_label_is_folded_where_it_is_longer_than_its_axis_and_numbers_have_room() -> None:
+    long = "mean cross-entropy of the pairs of a batch (nats)"
+    (plain,) = axes_of(panel(Line(STEPS, noise())))
+    (axes,) = axes_of(Panel("Loss", "step", long, (Line(STEPS, 1e5 * noise()),)))
+    assert axes.get_ylabel().split("\n") == ["mean cross-entropy of the", "pairs of a batch (nats)"]
+    axes.figure.canvas.draw()
+    assert axes.yaxis.label.get_window_extent().height <= axes.bbox.height + 0.15 * axes.figure.dpi
+    assert axes.get_position().x0 > plain.get_position().x0
+
+
+def test_no_values_is_read_where_a_line_crosses_it() -> None:
+    chance = Line(STEPS, np.full((30, 1), 0.5), "chance", "dashed")
+    (axes,) = axes_of(panel(Line(STEPS, np.full((30, 2), np.nan)), chance, y_range=(0.0, 1.0)))
+    (words,) = axes.texts
+    assert words.get_bbox_patch().get_facecolor()[:3] == (1.0, 1.0, 1.0) and words.get_zorder() > axes.lines[-1].zorder

@@ -179,8 +179,33 @@ def test_reliability_joins_no_two_bins_and_says_how_many_pairs_each_bin_has() ->
     (one,) = sheet.panels
     assert [line.style for line in one.lines] == ["bars", "dashed", "points"]
     assert one.lines[2].x.tolist() == pytest.approx([0.05, 0.95])
-    assert "19 held-out pairs of 1 seed, in the ten bins 8, 0, 0, 0, 0, 2, 0, 0, 0, 9." in sheet.note
+    assert "19 held-out pairs of 1 seed, in the ten bins 8; 0; 0; 0; 0; 2; 0; 0; 0; 9." in sheet.note
     assert "A line would need 3 bins" in sheet.note
+
+
+def test_reliability_says_of_how_many_seeds_it_is_and_separates_thousands() -> None:
+    generator = np.random.default_rng(0)
+    chances = generator.random((4, 5000))
+    labels = (generator.random(chances.shape) < chances).astype(float)
+    weights = np.ones_like(chances)
+    (sheet,) = reliability_figure(chances, labels, weights).values()
+    assert sheet.panels[0].title.endswith("(median of 4 seeds)") and sheet.note.startswith("20,000 held-out pairs, in")
+    weights[1:] = 0.0
+    (sheet,) = reliability_figure(chances, labels, weights).values()
+    assert sheet.panels[0].title.endswith(" (1 of 4 seeds)") and sheet.note.startswith("5,000 held-out pairs of 1 seed")
+    assert caption_of(*sheet.panels[0].lines) == "4 seeds, of which 1 has dots."
+    weights[2] = 1.0
+    (sheet,) = reliability_figure(chances, labels, weights).values()
+    assert sheet.panels[0].title.endswith(" (median of 2 of 4 seeds)") and " pairs of 2 seeds, in" in sheet.note
+    assert caption_of(*sheet.panels[0].lines) == "4 seeds, of which 2 have dots."
+
+
+@pytest.mark.parametrize("name", ["return", "success"])
+def test_the_title_of_training_is_true_of_every_algorithm(name: str) -> None:
+    success = np.random.default_rng(0).random((6, 3))
+    kept = history(success) | {"return": success, "env_steps": np.cumsum(1 + success, 0)}
+    result = oprl_figures.outcome(oprl_metrics(200, (0.0, 1.0)) if name == "return" else OPRL_METRICS)
+    assert oprl(success, history=kept, result=result)["training"].title == "Policy and reward model while training"
 
 
 def test_a_reward_learned_from_preferences_has_the_chart_too() -> None:

@@ -107,15 +107,46 @@ def test_a_difference_without_a_range_has_the_t_interval_of_scipy(scores: np.nda
     np.testing.assert_allclose(difference_interval(other, scores, paired), theirs, rtol=1e-7)
 
 
-def test_a_difference_of_metrics_with_a_range_is_resampled_with_both_ends() -> None:
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_difference_of_metrics_with_a_range_allows_for_a_seed_that_one_side_has_missed(paired: bool) -> None:
     generator = np.random.default_rng(6)
     x, y = generator.beta(9, 1, size=24), generator.beta(5, 1, size=24)
-    draws = generator.dirichlet([*np.ones(24), 0.5, 0.5], 400_000)
-    slow = np.quantile(draws @ np.append(x - y, [-1.0, 1.0]), [0.025, 0.975])
-    np.testing.assert_allclose(difference_interval(x, y, True, SHARE), slow, atol=0.015)
-    others = generator.dirichlet([*np.ones(24), 0.5, 0.5], 400_000)
-    slow = np.quantile(draws @ np.append(x, SHARE) - others @ np.append(y, SHARE), [0.025, 0.975])
-    np.testing.assert_allclose(difference_interval(x, y, False, SHARE), slow, atol=0.015)
+    # What one side may have missed: x at 0 beside the best y, or y at 1 beside the worst x; and the other way round.
+    ends = min(-y.max(), x.min() - 1.0), max(1.0 - y.min(), x.max())
+    draws = generator.dirichlet([*np.ones(24), 0.7, 0.7], 400_000)
+    if paired:
+        slow = draws @ np.append(x - y, ends)
+    else:
+        mine, theirs = (generator.dirichlet(np.ones(24), 400_000) for _ in range(2))
+        slow = draws[:, :24].sum(1) * (mine @ x - theirs @ y) + draws[:, 24:] @ ends
+    np.testing.assert_allclose(difference_interval(x, y, paired, SHARE), np.quantile(slow, [0.025, 0.975]), atol=0.015)
+    shifted = np.array(difference_interval(3.0 * x - 1.0, 3.0 * y - 1.0, paired, (-1.0, 2.0)))
+    np.testing.assert_allclose(shifted, 3.0 * np.array(difference_interval(x, y, paired, SHARE)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("number", [8, 16, 64])
+def test_the_interval_of_a_difference_holds_whatever_share_of_one_side_fails(number: int, paired: bool) -> None:
+    """Each number of failed seeds has its chance, so this is exact; all or nothing, the hardest case."""
+    shares, holds = np.linspace(0.0, 0.5, 101), np.zeros(101)
+    for failed in range(number + 1):
+        ones, others = np.ones(number), np.repeat([0.0, 1.0], [failed, number - failed])
+        low, high = difference_interval(ones, others, paired, SHARE)
+        back = difference_interval(others, ones, paired, SHARE)
+        both = (low <= shares) & (shares <= high) & (back[0] <= -shares) & (-shares <= back[1])
+        holds += stats.binom.pmf(failed, number, shares) * both
+    assert holds.min() >= 0.9 and holds[[0, 6, 12, 50]].min() >= 0.92  # 0, 3, 6 and 25 %
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_where_one_side_always_wins_the_difference_reaches_no_further_than_one_side_can_fall(paired: bool) -> None:
+    generator = np.random.default_rng(7)
+    x, y = generator.uniform(0.8, 1.0, 16), generator.uniform(0.0, 0.1, 16)
+    low, high = difference_interval(x, y, paired, SHARE)
+    value = x.mean() - y.mean()
+    assert 0.1 < value - low < 0.3  # an upset of both sides at once, a difference of -1, would reach about twice as far
+    seen = np.array([weights(16)[:, :16] @ x, weights(16, seed=0 if paired else 1)[:, :16] @ y])
+    assert high >= np.quantile(seen[0] - seen[1], 0.975) > value
 
 
 def test_pairing_narrows_the_interval_of_a_difference(scores: np.ndarray) -> None:

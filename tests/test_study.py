@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from scipy.stats import ttest_rel
 
 from prefrl_cli.charts.draw import style
@@ -291,6 +294,19 @@ def test_a_chart_of_points_shows_every_row_at_its_value(chart):
             assert np.allclose(worst, [0.1, 0.2, 0.3] if axes is success else [])
         assert [text.get_text() for text in solved.texts] == ["1 of 4", "2 of 4", "3 of 4"]
         assert sheet.get_supxlabel().endswith("1 of 4 rows did not finish.")
+
+
+@pytest.mark.parametrize("chart", ["ladder", "lines"])
+def test_the_words_around_a_chart_end_with_it(chart):
+    study, results = made_up(chart, [Row(name, name, (), None, x, "a") for x, name in enumerate(("one", "two"), 1)])
+    with style():
+        sheet = study_chart.chart_sheet(replace(study, title="How many answers does it take? " * 5), results)
+        FigureCanvasAgg(sheet).draw()
+        words = [text for text in sheet.findobj(Text) if text.get_text().startswith(("How many", "Means over"))]
+        assert len(words) == 2
+        for text in words:
+            box = text.get_window_extent()
+            assert 0 < box.x0 < box.x1 < sheet.bbox.width and 0 < box.y0 < box.y1 < sheet.bbox.height
 
 
 def test_a_chart_of_lines_has_a_line_a_series_near_its_x():

@@ -111,7 +111,7 @@ def _training(history: History, goal_steps: Array, episodes: int, result: Metric
     )
     others = "the preferences" if of_success else "what is evaluated"
     note = f"Means over {window * episodes} episodes, except for {others}."
-    return Curves("OPRL while training", panels, note, rows=(2, 3))
+    return Curves("Policy and reward model while training", panels, note, rows=(2, 3))
 
 
 def _by_labels(success: Array, labels: Array) -> Line:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from prefrl_cli.charts.grid import INK, LINE, PATH, WALL
+from prefrl_cli.charts.lettering import fitting_font
 from prefrl_cli.core.figures import MazeAnimation
 from prefrl_cli.files.write import write_whole
 
@@ -26,11 +27,13 @@ def animate(figure: MazeAnimation, path: Path) -> None:
     cell = int(np.clip(512 // len(figure.walls), 3, 64))
     ground = _background(figure, cell)
     ink, trail, white = (_palette_index(ground, colour) for colour in (INK, PATH, "#ffffff"))
-    heading = ImageFont.load_default(size=17)
     lettering = ImageFont.load_default(size=max(9, int(cell * 0.5)))
     centres = [_centre(place, cell) for place in figure.path]
     reached = tuple(figure.path[-1]) == tuple(figure.goal)
     last = len(centres) - 1
+    room = ground.width - 2 * _MARGIN
+    title = fitting_font(figure.title, room, 17)
+    heading = fitting_font(f"Step {last} of {last}: goal not reached", room, 17)
     frames = []
     for step in np.unique(np.linspace(0, last, min(last + 1, _MOST_FRAMES)).round().astype(int)).tolist():
         frame = ground.copy()
@@ -45,7 +48,7 @@ def animate(figure: MazeAnimation, path: Path) -> None:
         words = f"Step {step} of {last}"
         if step == last:
             words += ": goal reached" if reached else ": goal not reached"
-        pen.text((_MARGIN, 8), figure.title, fill=ink, font=heading)
+        pen.text((_MARGIN, 8), figure.title, fill=ink, font=title)
         pen.text((_MARGIN, 30), words, fill=ink, font=heading)
         frames.append(frame)
     each = int(np.clip(20_000 / len(frames), 40, 160)) // 10 * 10  # a GIF counts in hundredths of a second

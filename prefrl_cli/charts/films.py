@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from prefrl_cli.charts.lettering import fitting_font, fold
 from prefrl_cli.core.figures import Film, Films, Shape
 from prefrl_cli.files.write import write_whole
 
@@ -31,16 +31,17 @@ def animate_films(figure: Films, path: Path) -> None:
     Long films are thinned to 250 frames, each of which says its step.
     """
     side = 384 if len(figure.films) == 1 else 232
-    heading, lettering = ImageFont.load_default(size=17), ImageFont.load_default(size=13)
     rows = -(-len(figure.films) // figure.columns)
     width = _MARGIN + figure.columns * (side + _MARGIN)
-    note = textwrap.wrap(figure.note, width // 7)
+    heading, lettering = fitting_font(figure.title, width - 2 * _MARGIN, 17), ImageFont.load_default(size=13)
+    note = fold(figure.note, width - 2 * _MARGIN, lettering.getlength)
+    lines = note.count("\n") + bool(note)
     high = side + _LINE * any(film.title for film in figure.films) + _MARGIN
     head = 2 * _LINE + _MARGIN
-    ground = Image.new("RGB", (width, head + rows * high + _LINE * len(note)), COLOURS["paper"])
+    ground = Image.new("RGB", (width, head + rows * high + _LINE * lines), COLOURS["paper"])
     pen = ImageDraw.Draw(ground)
     pen.text((_MARGIN, 8), figure.title, fill=COLOURS["ink"], font=heading)
-    pen.multiline_text((_MARGIN, head + rows * high), "\n".join(note), fill=COLOURS["wall"], font=lettering, spacing=6)
+    pen.multiline_text((_MARGIN, head + rows * high), note, fill=COLOURS["wall"], font=lettering, spacing=6)
     corners = []
     for place, film in enumerate(figure.films):
         left, top = _MARGIN + place % figure.columns * (side + _MARGIN), head + (place // figure.columns + 1) * high

@@ -13,6 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
 from matplotlib.figure import Figure as Sheet
 from numpy.typing import NDArray
 
+from prefrl_cli.charts.lettering import fitting, fold, inches
 from prefrl_cli.core.figures import Array, MazePanel, Mazes
 
 _RAMP = ("#fff6c8", "#c9e4b5", "#6fc0be", "#3f8fc4", "#2c62ad")  # lighter to darker, so that it reads in grey too
@@ -50,10 +51,11 @@ def mazes_sheet(figure: Mazes) -> Sheet:
     columns, small, size = figure.columns, figure.columns > 2, len(figure.walls)
     rows, side = -(-len(figure.panels) // columns), 3.1 if small else 5.4
     heading = 0.34 + 0.22 * any(panel.words for panel in figure.panels)
-    top, bottom = 0.58 + 0.26 * bool(figure.words), 0.2 + 0.22 * (len(figure.note) + 1)
     groups = [place // figure.grouped * (figure.grouped > 1) for place in range(columns)]
     lefts = [0.22 + place * (side + 0.22) + 0.4 * group for place, group in enumerate(groups)]
-    width = lefts[-1] + side + (1.4 if figure.reward_label else 0.22)
+    width = lefts[-1] + side + (1.6 if figure.reward_label else 0.22)
+    notes = [fold(line, width - 0.44, inches(11)) for line in figure.note]
+    top, bottom = 0.58 + 0.26 * bool(figure.words), 0.2 + 0.22 * (len("\n".join(notes).split("\n")) + 1)
     height = top + rows * (heading + side) + 0.14 * (rows - 1) + bottom
     places = [
         _Place(left, height - top - (row + 1) * (heading + side) - 0.14 * row, side, size)
@@ -64,16 +66,19 @@ def mazes_sheet(figure: Mazes) -> Sheet:
     axes = sheet.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     axes.set_autoscale_on(False)
-    axes.text(0.22, height - 0.14, figure.title, va="top", fontsize=17, fontweight="bold")
-    axes.text(0.22, height - 0.52, figure.words, va="top", fontsize=12)
+    sizes = fitting(figure.title, width - 0.44, 17, "bold"), fitting(figure.words, width - 0.44, 12)
+    axes.text(0.22, height - 0.14, figure.title, va="top", fontsize=sizes[0], fontweight="bold")
+    axes.text(0.22, height - 0.52, figure.words, va="top", fontsize=sizes[1])
     scale, ends = _scale(figure)
     several = list(zip(places, figure.panels, strict=False))
     for place, panel in several:
         over = place.low + side
-        axes.text(
-            place.left, over + 0.07 + 0.2 * bool(panel.words), panel.title, fontsize=11 if small else 14, weight="bold"
+        sizes = (
+            fitting(panel.title, side, 11 if small else 14, "bold"),
+            fitting(panel.words, side, 9.5 if small else 11.5),
         )
-        axes.text(place.left, over + 0.07, panel.words, fontsize=9.5 if small else 11.5, color=_GREY)
+        axes.text(place.left, over + 0.07 + 0.2 * bool(panel.words), panel.title, fontsize=sizes[0], weight="bold")
+        axes.text(place.left, over + 0.07, panel.words, fontsize=sizes[1], color=_GREY)
     said = [
         _draw_rewards(axes, several, scale, size),
         _draw_walls(axes, several, figure.walls),
@@ -87,7 +92,8 @@ def mazes_sheet(figure: Mazes) -> Sheet:
         bar = sheet.colorbar(ScalarMappable(scale, colours()), cax=room, extend=ends)
         bar.set_label(figure.reward_label)
         bar.outline.set_visible(False)
-    note = "\n".join(filter(None, (*figure.note, " ".join(dict.fromkeys(filter(None, said))))))
+    left_out = fold(" ".join(dict.fromkeys(filter(None, said))), width - 0.44, inches(11))
+    note = "\n".join(filter(None, (*notes, left_out)))
     axes.text(0.22, bottom - 0.12, note, va="top", fontsize=11, color=_GREY, linespacing=1.25)
     return sheet
 

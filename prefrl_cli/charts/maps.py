@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 from matplotlib.figure import Figure as Sheet
 
 from prefrl_cli.charts.grid import PATH, colours
+from prefrl_cli.charts.lettering import fitting, fold, inches
 from prefrl_cli.core.figures import Maps
 
 _GREY = "#6b6b6b"
@@ -16,10 +15,12 @@ _GREY = "#6b6b6b"
 def maps_sheet(figure: Maps) -> Sheet:
     """The panels beside each other, each with its own scale of colours; drawn inside the style of `draw`."""
     number = len(figure.panels)
-    note = textwrap.fill(figure.note, 86 * number)
-    wide, high, low = 6.4, 5.2, 0.85 + 0.2 * (1 + note.count("\n"))
+    wide, high = 6.4, 5.2
+    note = fold(figure.note, wide * number - 0.3, inches(11))
+    low = 0.85 + 0.2 * (1 + note.count("\n"))
     sheet = Sheet(figsize=(wide * number, high))
-    sheet.text(0.15 / (wide * number), 1 - 0.15 / high, figure.title, va="top", fontsize=17, fontweight="bold")
+    size = fitting(figure.title, wide * number - 0.3, 17, "bold")
+    sheet.text(0.15 / (wide * number), 1 - 0.15 / high, figure.title, va="top", fontsize=size, fontweight="bold")
     sheet.text(0.15 / (wide * number), 0.1 / high, note, va="bottom", fontsize=11, color=_GREY)
     for place, panel in enumerate(figure.panels):
         left = (wide * place + 0.95) / (wide * number)

@@ -14,7 +14,8 @@ from prefrl_cli.stats.intervals import Band
 COLOURS = 6  # `s0` to `s5` of the page's stylesheet; further lines take a colour again, dashed
 _DASHES = ("", "7 4", "2 3", "9 3 2 3")
 _WIDTH, _HEIGHT = 440, 268
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 10, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 18, 10, 42
+_LETTER = 6.4  # the width of a digit at most
 _MOST_DOTS = 12
 
 
@@ -57,11 +58,10 @@ def chart(title: str, x_label: str, y_label: str, lines: Sequence[Series], unit_
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(tick, y_ticks)}</text>')
     for tick in x_ticks:
         x = _LEFT + (tick - x_low) * across
-        anchor = "end" if x > _WIDTH - _RIGHT - 12 else "middle"
+        words = number(tick, x_ticks)
+        anchor = "end" if x + _LETTER * len(words) / 2 > _WIDTH else "middle"
         parts.append(f'<path class="axis" d="M{x:.1f} {_HEIGHT - _BOTTOM}v4"/>')
-        parts.append(
-            f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 17}" text-anchor="{anchor}">{number(tick, x_ticks)}</text>'
-        )
+        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 17}" text-anchor="{anchor}">{words}</text>')
     parts.append(f'<path class="axis" d="M{_LEFT} {_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}"/>')
     parts.append(
         f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{html(x_label)}</text>'
@@ -120,8 +120,8 @@ def number(value: float, beside: Sequence[float] = ()) -> str:
     """A tick's value with the digits that tell it from its neighbours."""
     largest = max(map(abs, beside), default=abs(value))
     if largest >= 1e6 or 0 < largest < 1e-3:
-        return f"{value:.3g}"
+        return f"{value:.3g}".replace("-", "−")
     step = min((abs(b - a) for a, b in zip(beside, beside[1:], strict=False)), default=1.0) or 1.0
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     decimals += abs(step * 10**decimals - round(step * 10**decimals)) > 1e-6  # steps of 2.5
-    return f"{value:,.{decimals}f}".replace("-0.0", "0.0") if abs(value) > 1e-12 else f"{0:.{decimals}f}"
+    return f"{value if abs(value) > 1e-12 else 0.0:,.{decimals}f}".replace("-", "−")

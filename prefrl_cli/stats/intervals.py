@@ -3,7 +3,8 @@
 | number | method |
 | --- | --- |
 | share of seeds | mid-P (Lancaster 1961), exact |
-| mean of a metric with a range, difference of two | Bayesian bootstrap with half a seed at each end of the range |
+| mean of a metric with a range | Bayesian bootstrap with half a seed at each end of the range |
+| difference of two such means | Bayesian bootstrap with 0.7 of a seed at the least and the largest difference to fear |
 | mean of a metric without one, difference of two | Student's t, Welch's where seeds are not paired |
 | interquartile mean | Bayesian bootstrap, with the ends of the range where there is one |
 | probability of improvement | Bayesian bootstrap with a quarter of a seed at each end, on both sides |
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prefrl_cli.stats.aggregates import Array, as_floats, interquartile_mean, mean, present, quantiles
-from prefrl_cli.stats.resampling import END, RESAMPLES, weights
+from prefrl_cli.stats.resampling import END, END_OF_DIFFERENCE, RESAMPLES, weights
 
 Span = tuple[float, float] | None
 Ends = tuple[float | None, float | None] | None
@@ -138,6 +139,9 @@ def _least_share(successes: int, number: int) -> float:
 def difference_interval(first: ArrayLike, second: ArrayLike, paired: bool, span: Span = None) -> tuple[float, float]:
     """Interval of the difference of two means, first minus second.
 
+    Where the metric has a range, the samples may have missed a seed of which one side is at an end of it and the other
+    where one was seen. The least and the largest difference that such a seed can have weigh as much as 0.7 of a seed.
+
     Args:
         first: `[R]`.
         second: `[R]` where paired, else any number of seeds.
@@ -150,25 +154,37 @@ def difference_interval(first: ArrayLike, second: ArrayLike, paired: bool, span:
     Raises:
         ValueError: if paired scores differ in number.
     """
+    left, right = as_floats(first), as_floats(second)
     if paired:
-        left, right = as_floats(first), as_floats(second)
         if left.shape != right.shape:
             raise ValueError(f"paired scores of {left.size} and {right.size} seeds: both need the same seeds")
-        return mean_interval(left - right, (span[0] - span[1], span[1] - span[0]) if span else None)
-    sides = [present(first), present(second)]
-    if min(map(len, sides)) < 2 or not all(np.isfinite(side).all() for side in sides):
+        there = ~(np.isnan(left) | np.isnan(right))
+        left, right = left[there], right[there]
+    left, right = present(left), present(right)
+    fewer = min(len(left), len(right))
+    if fewer < 2 or not (np.isfinite(left).all() and np.isfinite(right).all()):
         return math.nan, math.nan
-    value = float(mean(sides[0]) - mean(sides[1]))
+    value = float(mean(left) - mean(right))
     if span:
-        several = [np.append(side, _reaching(side, span)) for side in sides]
-        means = [weights(len(side), END, seed=place) @ several[place] for place, side in enumerate(sides)]
-        return _holding(value, means[0] - means[1])
-    parts = [float(side.var(ddof=1)) / len(side) for side in sides]
+        least, largest = _reaching(np.append(left, right), span)
+        ends = min(least - right.max(), left.min() - largest), max(largest - right.min(), left.max() - least)
+        seen = _resampled_mean(left, 0) - _resampled_mean(right, 0 if paired else 1)
+        missed = weights(fewer, END_OF_DIFFERENCE, seed=2)[:, fewer:]
+        low, high = _holding(value, seen)  # what may have been missed makes no end come nearer
+        wider = _holding(value, (1.0 - missed.sum(1)) * seen + missed @ ends)
+        return min(low, wider[0]), max(high, wider[1])
+    if paired:
+        return mean_interval(left - right)
+    parts = [float(side.var(ddof=1)) / len(side) for side in (left, right)]
     if not sum(parts):
         return value, value
-    freedom = sum(parts) ** 2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True))
+    freedom = sum(parts) ** 2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, (left, right), strict=True))
     half = student(freedom) * math.sqrt(sum(parts))
     return value - half, value + half
+
+
+def _resampled_mean(values: Array, seed: int) -> Array:
+    return weights(len(values), seed=seed)[:, : len(values)] @ values
 
 
 def improvement(first: ArrayLike, second: ArrayLike, paired: bool) -> tuple[float, float, float]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 2000
 END = 0.5  # of a seed, at each end of a metric's range: benchmarks/coverage.py tells why
+END_OF_DIFFERENCE = 0.7  # where the two ends pull against each other
 
 _SHUFFLES = 9999  # so that the least p value is 0.0001
 _ALL_SIGNS = 13  # pairs of seeds up to which each way of exchanging them is tried

@@ -30,6 +30,7 @@ class Estimate(NamedTuple):
 
 
 NOTHING = Estimate(math.nan, math.nan, math.nan)
+_NOTHING_LEFT = 1e-12  # what sums of numbers near 1 leave where they should be 0: it reads 0
 
 
 class Summary:
@@ -112,18 +113,22 @@ def digits(value: float | None, scale: float = 0.0) -> str:
 
     Args:
         value: NaN or none is a dash.
-        scale: the width of its interval, whose first two digits are the last that say something; 0 for none.
+        scale: the width of its interval, whose first two digits are the last that say something; 0 for none, and as
+            good as none where it is nothing beside the value.
     """
     if value is None or math.isnan(value):
         return "–"
-    size = abs(value)
+    value, size = _seen(value), abs(_seen(value))
+    scale = scale if scale > _NOTHING_LEFT * max(size, 1.0) else 0.0
     if math.isinf(value) or size >= 1e6 or 0 < max(size, scale) < 1e-4:
-        return f"{value:.2e}".replace("inf", "∞").replace("-", "−")
+        return f"{value:.2e}".replace("inf", "∞").replace("-", "−") if size else "0"
     decimals = 3 if size < 1 else 2 if size < 10 else 1 if size < 1000 else 0
     if scale > 0 and math.isfinite(scale):
         decimals = min(max(1 - math.floor(math.log10(scale)), 0), 6)
     elif size in (0.0, 1.0):
         decimals = 2
+    elif size >= 10 and abs(size - round(size)) < 1e-9 * size:  # counts
+        decimals = 0
     text = f"{value:,.{decimals}f}"
     return (text.lstrip("-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
 
@@ -143,5 +148,15 @@ def value_text(estimate: Estimate) -> str:
 
 
 def plain(value: float | None) -> str:
-    """A number for a terminal or a log, in signs that every one of them has; `-` for none."""
-    return "-" if value is None or math.isnan(value) else f"{value:.4g}"
+    """A number for a terminal or a log, in signs that every one of them has; `-` for none.
+
+    Four digits, more only before the point; an exponent below 0.0001 and from a million on.
+    """
+    if value is None or math.isnan(value):
+        return "-"
+    value = _seen(value)
+    return f"{value:.0f}" if 999.5 <= abs(value) < 999_999.5 else f"{value:.4g}"
+
+
+def _seen(value: float) -> float:
+    return 0.0 if abs(value) < _NOTHING_LEFT else value

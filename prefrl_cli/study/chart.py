@@ -13,7 +13,9 @@ from matplotlib.figure import Figure as Sheet
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from prefrl_cli.charts.draw import COLOURS, GREY, INK, style, write
+from prefrl_cli.charts.draw import style, write
+from prefrl_cli.charts.lettering import fitting, fold, inches
+from prefrl_cli.charts.panel import COLOURS, GREY, INK
 from prefrl_cli.core.metric import Metric
 from prefrl_cli.stats.summary import NOTHING, digits
 from prefrl_cli.study.study import Result, Study, columns, headline_among
@@ -51,8 +53,11 @@ def chart_sheet(study: Study, results: Sequence[Result]) -> Sheet:
     metrics = [*filter(None, [headline_among(every)]), *(one for one in every if one.role == "verdict")]
     shown = [one for one in results if one.finished]
     sheet = _lines(study, shown, metrics) if study.chart == "lines" else _points(study, shown, metrics)
-    sheet.suptitle(study.title, x=0.012, ha="left", fontsize=16, fontweight="bold")
-    sheet.supxlabel(_caption(study, results), x=0.012, ha="left", fontsize=11, color=GREY)
+    room = 0.976 * sheet.get_figwidth()
+    size = fitting(study.title, room, 16, "bold")
+    sheet.suptitle(study.title, x=0.012, ha="left", fontsize=size, fontweight="bold")
+    caption = fold(_caption(study, results), room, inches(11))
+    sheet.supxlabel(caption, x=0.012, ha="left", fontsize=11, color=GREY)
     return sheet
 
 
