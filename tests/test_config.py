@@ -174,8 +174,6 @@ def test_one_failing_job_leaves_the_others_running(tmp_path, monkeypatch, capsys
     typed = ["experiment=rewardnet_mse", "optimizer=sgd", "optimizer.lr=1e30,0.001", "seed=3", "steps=12"]
     assert main(["-m", *typed, "charts=false", "quiet=true"]) == 1
     (sweep,) = (tmp_path / "outputs" / "rewardnet_mse" / "sweeps").iterdir()
-    ended = {path.parent.name: path.parent.joinpath("summary.json").is_file() for path in sweep.glob("*/status.json")}
-    assert ended == {
-        f"charts=false,optimizer.lr={rate},optimizer=sgd,seed=3,steps=12": rate == "0.001"
-        for rate in ("1e+30", "0.001")
-    }
+    summaries = {path.parent.name: (path.parent / "summary.json").is_file() for path in sweep.glob("*/status.json")}
+    assert sorted(summaries.values()) == [False, True]
+    assert all(ended == ("lr=0.001," in name) for name, ended in summaries.items())
