@@ -121,7 +121,7 @@ def train_sweep(
         The runs, those that failed among them; a job that left none is a warning.
 
     Raises:
-        ConfigError: for a wrong option of every job.
+        ConfigError: for a wrong option of any job, before one begins; its notes name each.
         KeyboardInterrupt: on Ctrl-C, once the runs that were training have written a checkpoint.
     """
     from prefrl_cli.config.compose import one_line_errors

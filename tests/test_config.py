@@ -171,7 +171,9 @@ def test_a_sweep_makes_a_full_run_of_each_job(tmp_path, monkeypatch, capsys):
 
 def test_one_failing_job_leaves_the_others_running(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["-m", "experiment=oprl_maze", "steps=1", "env.size=2,8", "quiet=true"]) == 1
-    (sweep,) = (tmp_path / "outputs" / "oprl_maze" / "sweeps").iterdir()
-    assert (sweep / "env.size=8,steps=1" / "summary.json").is_file()
-    assert not (sweep / "env.size=2,steps=1").exists()
+    typed = ["experiment=rewardnet_mse", "optimizer=sgd", "optimizer.lr=1e30,0.001", "seed=3", "steps=12"]
+    assert main(["-m", *typed, "charts=false", "quiet=true"]) == 1
+    (sweep,) = (tmp_path / "outputs" / "rewardnet_mse" / "sweeps").iterdir()
+    summaries = {path.parent.name: (path.parent / "summary.json").is_file() for path in sweep.glob("*/status.json")}
+    assert sorted(summaries.values()) == [False, True]
+    assert all(ended == ("lr=0.001," in name) for name, ended in summaries.items())

@@ -187,11 +187,7 @@ def build_loggers(
 
 
 def check_use(options: Mapping[str, Any]) -> None:
-    """Refuse a group of options whose values are not known yet, where the algorithm has no use for it.
-
-    Raises:
-        ConfigError: naming the group.
-    """
+    """Refuse a group that the algorithm has no use for, before the values of its options are known."""
     groups = {group: options[group] for group in GROUPS if options.get(group) is not None}
     chosen = {group: node for group, node in groups.items() if isinstance(node, Mapping) and "choice" in node}
     if "algorithm" in chosen:

@@ -188,9 +188,11 @@ def _wrong(refused: Mapping[str, Sequence[Job]], number: int) -> ConfigError:
     wrong = sum(map(len, refused.values()))
     if wrong == number and len(refused) == 1:
         return ConfigError(next(iter(refused)))
+    error = ConfigError(f"{wrong} of {number} jobs cannot run; none was begun, nothing was written")
     for problem, alike in refused.items():
-        tell(f"{job_words([job.name for job in alike])}: {problem}")
-    return ConfigError(f"{wrong} of {number} jobs cannot run; none was begun, nothing was written")
+        error.add_note(line := f"{job_words([job.name for job in alike])}: {problem}")  # for who calls from Python
+        tell(line)
+    return error
 
 
 def _known(standing: Standing) -> str:
