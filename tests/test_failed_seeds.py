@@ -301,7 +301,7 @@ def test_a_study_says_so(maze):
 
 def test_a_sweep_says_so(maze):
     with Sweep(Path("sweep"), []) as sweep:
-        job = sweep.add(["a=1"])
+        sweep.add(job := sweep.job(["a=1"]))
         maze.rename(sweep.folder(job))
         standing = sweep.standing(job)
     assert (standing.status, standing.reason, standing.failed) == ("finished", "1 of 4 seeds failed", True)

@@ -174,7 +174,7 @@ def test_any_job_of_a_sweep(status, summary, table, tmp_path):
     (folder / "sweep.csv").write_bytes(table)
     (folder / "sweep.yaml").write_text("overrides: [experiment=addition_linear]\nflags: []\n")
     with Sweep(folder, ["experiment=addition_linear"]) as sweep:
-        sweep.add(["experiment=addition_linear"])
+        sweep.add(sweep.job(["experiment=addition_linear"]))
         sweep.counts(), sweep.failures(), sweep.save()
 
 

@@ -121,7 +121,8 @@ def test_a_sweep_that_was_killed_before_its_record_begins_again(here):
         for file in files:
             (here / name / file).write_text("")
         with Sweep(here / name, []) as sweep:
-            sweep.folder(sweep.add(["seed=1"])).mkdir()
+            sweep.add(job := sweep.job(["seed=1"]))
+            sweep.folder(job).mkdir()
         assert sorted(os.listdir(here / name)) == [".lock", "seed=1", "sweep.csv", "sweep.yaml"]
 
 
@@ -212,7 +213,8 @@ def test_a_sweep_that_is_stopped_says_how_to_go_on_with_all_of_it(here, capsys, 
 def test_a_job_that_was_killed_with_its_sweep_is_not_running(here):
     with pytest.raises(KeyboardInterrupt), Sweep(here / "sweep", []) as sweep:
         for name in ("seed=1", "seed=2"):
-            folder = sweep.folder(sweep.add([name]))
+            sweep.add(job := sweep.job([name]))
+            folder = sweep.folder(job)
             folder.mkdir()
             (folder / ".lock").write_text("1\n")
             (folder / "status.json").write_text('{"status": "running", "step": 1}')

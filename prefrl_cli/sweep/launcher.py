@@ -64,12 +64,10 @@ class SweepLauncher(Launcher):
             ConfigError: for a wrong option, where no job begins because of it; a sweep that had that job before
                 goes on without it.
         """
-        before = set(self._sweep.jobs)
-        jobs, objectives, to_do, refused = [], [], {}, dict[str, list[Job]]()
-        self._sweep.expected = max(self._sweep.expected, len(job_overrides))
+        jobs, objectives, to_do, refused = list[Job](), [], {}, dict[str, list[Job]]()
         for overrides in job_overrides:
             config = self._loader.load_sweep_config(self._config, list(overrides))
-            job = self._sweep.add(list(config.hydra.overrides.task))
+            job = self._sweep.job(list(config.hydra.overrides.task))
             jobs.append(job)
             objectives.append(config.get("objective"))
             if self._sweep.standing(job).status == "finished" or job.name in to_do:
@@ -78,8 +76,10 @@ class SweepLauncher(Launcher):
                 to_do[job.name] = (job, overrides)
             else:
                 refused.setdefault(problem, []).append(job)
-        if not self._alone and any(job.name not in before for alike in refused.values() for job in alike):
+        if not self._alone and any(job.name not in self._sweep.jobs for alike in refused.values() for job in alike):
             raise _wrong(refused, len(job_overrides))
+        self._sweep.add(*jobs)
+        self._sweep.expected = max(self._sweep.expected, len(job_overrides))
         for problem, alike in refused.items():
             self._refuse(problem, *alike)
         for job, _ in to_do.values():

@@ -135,11 +135,13 @@ class Jobs:
             os.close(self._lock)
             self._lock = None
 
-    def add(self, overrides: Sequence[str]) -> Job:
-        """The job of these overrides."""
-        name = self.naming(overrides)
-        self.jobs[name] = Job(name, list(overrides))
-        return self.jobs[name]
+    def job(self, overrides: Sequence[str]) -> Job:
+        """The job of these overrides, which is not one of the sweep's before it is added."""
+        return Job(self.naming(overrides), list(overrides))
+
+    def add(self, *jobs: Job) -> None:
+        """Make them the sweep's."""
+        self.jobs |= {job.name: job for job in jobs}
 
     def folder(self, job: Job) -> Path:
         """The job's run directory, whether it is there or not."""
