@@ -113,15 +113,20 @@ def test_flags_and_options_in_any_order(arguments, here, capsys):
     assert yaml.safe_load(capsys.readouterr().out)["_target_"] == "prefrl_cli.env.addition.Addition"
 
 
-@pytest.mark.parametrize("arguments", ([*QUICK[:1], "-m", *QUICK[1:], "seed=0,1"], [*QUICK, "seed=0,1", "--multi"]))
+@pytest.mark.parametrize("arguments", ([*QUICK[:1], "-m", *QUICK[1:], "seed=0,1"], [*QUICK, "seed=0,1", "--multirun"]))
 def test_a_sweep_wherever_its_flag_stands(arguments, here):
     assert main([*arguments, "output_dir=sweep"]) == 0
     assert len(list(here.glob("sweep/*/summary.json"))) == 2
 
 
-@pytest.mark.parametrize("flag", ["--version", "--vers"])
-def test_the_version_is_ours(flag, capsys):
-    assert main([ADDITION, flag]) == 0
+@pytest.mark.parametrize(("cut", "whole"), [("--multi", "--multirun"), ("--vers", "--version")])
+def test_a_flag_that_is_cut_short_is_named_whole(cut, whole, here, capsys):
+    assert f"unrecognized arguments: {cut}; did you mean {whole}?" in refused([*QUICK, "seed=0,1", cut], capsys)
+    assert list(here.iterdir()) == []
+
+
+def test_the_version_is_ours(capsys):
+    assert main([ADDITION, "--version"]) == 0
     assert re.fullmatch(r"prefrl \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
