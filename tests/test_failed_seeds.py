@@ -22,7 +22,7 @@ from prefrl_cli.config.choices import choices
 from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.report.results import results
 from prefrl_cli.report.runs import load, read_run
-from prefrl_cli.run import runner
+from prefrl_cli.run import progress, runner
 from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.lifecycle import run_or_resume
 from prefrl_cli.stats.intervals import share_interval
@@ -330,3 +330,19 @@ def test_a_record_that_says_something_else_is_told(failed, maze):
     (maze / "status.json").write_text(json.dumps({**status, "failed_seeds": failed}))
     run = read_run(maze)
     assert run.status == "unreadable" and ("status.json" in run.reason or "metrics.csv" in run.reason)
+
+
+def test_the_table_of_a_run_says_which_numbers_are_over_fewer_seeds():
+    none = {"mean": None, "ci95": [None, None]}
+    summary = {
+        "experiment": "e", "seeds": [0, 1, 2, 3], "steps": 2, "train_seconds": 1.0, "failed_seeds": {}, "examples": {},
+        "initial": {"a": {"mean": 1.0, "seeds_with_value": 2}, "b": none, "c": {"mean": 3.0}},
+        "metrics": {
+            "a": {"mean": 2.0, "ci95": [1.0, 3.0], "seeds_with_value": 3}, "b": none,
+            "c": {"mean": 4.0, "ci95": [3.0, 5.0]},
+        },
+    }  # fmt: skip
+    lines = progress.table(summary, Path("run"))
+    assert "  before over 2 of 4 seeds: a" in lines and "  after over 3 of 4 seeds: a" in lines
+    assert not any(line.startswith("  b ") for line in lines)  # nobody can measure it
+    assert lines[2].endswith("[1, 3]") and max(map(len, lines)) <= 80

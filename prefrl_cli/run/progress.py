@@ -202,6 +202,7 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
         f"{summary['experiment']}: {named}, {summary['steps']} steps in {summary['train_seconds']:.1f} s",
         f"  {'':<22}{'before':>12}{'after':>12}  {'95 % interval of the mean':<26}",
     ]
+    fewer: dict[str, list[str]] = {}  # metrics of which not every seed has a value, by how many have
     for name, found in summary["metrics"].items():
         first = summary["initial"].get(name, {})
         before = first.get("mean")
@@ -209,11 +210,11 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
             continue  # nobody can measure it here
         low, high = found["ci95"]
         interval = "" if low is None or low != low else f"[{plain(low)}, {plain(high)}]"
-        if found.get("seeds_with_value"):
-            interval += f" {found['seeds_with_value']} of {len(seeds)} seeds"
-        if before is not None and (had := first.get("seeds_with_value")) != found.get("seeds_with_value"):
-            interval += f", before {had or len(seeds)}"
+        for when, one in (("before", first), ("after", found)):
+            if one.get("mean") is not None and (had := one.get("seeds_with_value")):
+                fewer.setdefault(f"{when} over {had} of {len(seeds)} seeds", []).append(name)
         lines.append(f"  {name:<22}{plain(before):>12}{plain(found['mean']):>12}  {interval:<26}".rstrip()[:_WIDTH])
+    lines += [f"  {said}: {', '.join(names)}"[:_WIDTH] for said, names in fewer.items()]
     if failed:
         count = f"{len(failed)} of {len(seeds)} seeds failed"
         lines.append(f"  {count}: {seed_words(failed)}; any success counts them, the rest leaves them out"[:_WIDTH])
