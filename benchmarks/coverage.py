@@ -40,6 +40,7 @@ Method = Callable[..., Array]  # samples -> the ends of their intervals, [2, N]
 SEEDS = (4, 8, 16, 32, 64, 128)
 FAILING = (0.0, 0.03, 0.06, 0.25, 0.5)
 SPAN = (0.0, 1.0)
+DRAWS = 2000  # of the bootstrap
 MEANS = {"tight": 0.9, "skewed": 0.9, "all or nothing": 1.0, "spread": 0.5}
 SHARED = 0.7  # of the variance of a pair
 SIDES = [(share, share) for share in FAILING[:4]] + [(0.0, share) for share in FAILING[1:4]]
@@ -97,7 +98,7 @@ def pairs(
 @lru_cache(maxsize=16)
 def counts(seeds: int, seed: int = 0) -> Array:
     """How often each seed is drawn in each resample of the bootstrap, `[B, seeds]`."""
-    return np.random.default_rng(seed).multinomial(seeds, np.full(seeds, 1.0 / seeds), RESAMPLES).astype(float)
+    return np.random.default_rng(seed).multinomial(seeds, np.full(seeds, 1.0 / seeds), DRAWS).astype(float)
 
 
 def percentile(samples: Array, statistic: Callable[[Array], Array] | None = None) -> Array:
@@ -105,7 +106,7 @@ def percentile(samples: Array, statistic: Callable[[Array], Array] | None = None
     seeds = samples.shape[1]
     if statistic is None:
         return np.quantile(samples @ counts(seeds).T / seeds, [0.025, 0.975], axis=1)
-    drawn = np.random.default_rng(0).integers(0, seeds, (RESAMPLES, seeds))
+    drawn = np.random.default_rng(0).integers(0, seeds, (DRAWS, seeds))
     return np.array([np.quantile(statistic(row[drawn]), [0.025, 0.975]) for row in samples]).T
 
 
@@ -210,7 +211,7 @@ def means(random: np.random.Generator, number: int, seeds: tuple[int, ...]) -> N
 def differences(random: np.random.Generator, number: int, seeds: tuple[int, ...]) -> None:
     methods = {
         "prefrl": one_by_one(partial(intervals.difference_interval, paired=True, span=SPAN)),
-        "half a seed at -1 and at 1": lambda x, y: banded(x - y, (-1.0, 1.0)),
+        "a seed at -1 or at 1": lambda x, y: banded(x - y, (-1.0, 1.0)),
         "bootstrap": lambda x, y: percentile(x - y),
         "t": lambda x, y: banded(x - y, None),
     }

@@ -23,7 +23,7 @@ from prefrl_cli.stats.intervals import (
     share_of_seeds_that_improve,
     student,
 )
-from prefrl_cli.stats.resampling import weights
+from prefrl_cli.stats.resampling import RESAMPLES, weights
 from prefrl_cli.stats.summary import record
 
 SHARE = (0.0, 1.0)
@@ -72,13 +72,25 @@ def test_the_mean_of_a_metric_without_a_range_has_the_t_interval_of_scipy(scores
     assert np.isnan(student(0))
 
 
-def test_the_mean_of_a_metric_with_a_range_is_resampled_with_half_a_seed_at_each_end() -> None:
+def test_the_mean_of_a_metric_with_a_range_is_resampled_with_a_seed_more_at_one_of_its_ends() -> None:
     scores = np.random.default_rng(4).beta(9, 1, size=20)
-    generator = np.random.default_rng(8)  # another one: the ends agree but for what 2,000 draws leave open
-    drawn = generator.dirichlet([*np.ones(20), 0.5, 0.5], 400_000) @ np.append(scores, SHARE)
-    np.testing.assert_allclose(mean_interval(scores, SHARE), np.quantile(drawn, [0.025, 0.975]), atol=0.006)
+    generator = np.random.default_rng(8)  # another one: the ends agree but for what 8,000 draws leave open
+    drawn = [generator.dirichlet(np.ones(21), 200_000) @ np.append(scores, end) for end in SHARE]
+    np.testing.assert_allclose(mean_interval(scores, SHARE), np.quantile(drawn, [0.025, 0.975]), atol=0.004)
     shifted = np.array(mean_interval(3.0 * scores - 1.0, (-1.0, 2.0)))
     np.testing.assert_allclose(shifted, 3.0 * np.array(mean_interval(scores, SHARE)) - 1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("number", [4, 8, 16, 32, 64, 128])
+def test_the_mean_of_seeds_that_fail_or_reach_everything_has_the_interval_of_their_share(number: int) -> None:
+    """Exact: each number of failed seeds has its chance, at any share of failures."""
+    successes = np.arange(number + 1)
+    ends = np.array([mean_interval([1.0] * each + [0.0] * (number - each), SHARE) for each in successes])
+    exact = np.array([share_interval(each, number) for each in successes])
+    assert (np.abs(ends - exact) < 0.06 * np.diff(exact)).all()  # what 8,000 draws leave open
+    for share in np.linspace(0.0, 1.0, 301):
+        holds = (ends[:, 0] <= share + 1e-9) & (share - 1e-9 <= ends[:, 1])
+        assert stats.binom.pmf(successes, number, share) @ holds > 0.9
 
 
 @pytest.mark.parametrize("number", [2, 8, 64, 128])
@@ -113,7 +125,9 @@ def test_a_difference_of_metrics_with_a_range_allows_for_a_seed_that_one_side_ha
     x, y = generator.beta(9, 1, size=24), generator.beta(5, 1, size=24)
     # What one side may have missed: x at 0 beside the best y, or y at 1 beside the worst x; and the other way round.
     ends = min(-y.max(), x.min() - 1.0), max(1.0 - y.min(), x.max())
-    draws = generator.dirichlet([*np.ones(24), 0.7, 0.7], 400_000)
+    draws = np.zeros((400_000, 26))
+    draws[:, :25] = generator.dirichlet([*np.ones(24), 0.8], 400_000)
+    draws[::2, 24:] = draws[::2, :23:-1]  # of every second the other end
     if paired:
         slow = draws @ np.append(x - y, ends)
     else:
@@ -219,7 +233,7 @@ def test_a_band_is_the_interval_at_each_place() -> None:
     values = np.random.default_rng(1).beta(3, 1, size=(5, 9))
     values[1, :4] = np.nan
     for span in (None, SHARE):
-        band = mean_band(values, span, 2000)
+        band = mean_band(values, span, RESAMPLES)
         for row in (0, 2, 3, 4) if span else range(5):
             assert (band.low[row], band.high[row]) == pytest.approx(mean_interval(values[row], span))
     few = mean_interval(values[1], SHARE)
@@ -284,7 +298,7 @@ def test_improvement_resamples_both_sides_with_what_they_may_have_missed() -> No
     assert chance == pytest.approx(stats.mannwhitneyu(x, y).statistic / 144)
     x_more, y_more = np.append(x, [-np.inf, np.inf]), np.append(y, [np.inf, -np.inf])
     slow = []
-    for row in weights(12, 0.25):
+    for row in weights(12, 0.5):
         at = [(a, b, row[i] * row[j]) for i, a in enumerate(x_more) for j, b in enumerate(y_more)]
         slow.append(sum(weight * ((a > b) + 0.5 * (a == b)) for a, b, weight in at))
     assert (low, high) == pytest.approx(np.quantile(slow, [0.025, 0.975]))

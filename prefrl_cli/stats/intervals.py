@@ -3,11 +3,11 @@
 | number | method |
 | --- | --- |
 | share of seeds | mid-P (Lancaster 1961), exact |
-| mean of a metric with a range | Bayesian bootstrap with half a seed at each end of the range |
-| difference of two such means | Bayesian bootstrap with 0.7 of a seed at the least and the largest difference to fear |
+| mean of a metric with a range | Bayesian bootstrap with a seed more, at the one or the other end of the range |
+| difference of two such means | the same with 0.8 of a seed, at the least or the largest difference to fear |
 | mean of a metric without one, difference of two | Student's t, Welch's where seeds are not paired |
-| interquartile mean | Bayesian bootstrap, with the ends of the range where there is one |
-| probability of improvement | Bayesian bootstrap with a quarter of a seed at each end, on both sides |
+| interquartile mean | Bayesian bootstrap, with that seed more where there is a range |
+| probability of improvement | Bayesian bootstrap with half a seed more on both sides, which loses to all or beats all |
 
 `benchmarks/coverage.py` simulates how often each holds the truth, beside what else there is. A few seeds that all did
 well have not shown that none can fail: that is what the ends of the range stand for. Where a metric has one end, as
@@ -87,7 +87,7 @@ def _resampled(values: Array, there: NDArray[np.bool_], span: tuple[float, float
     ends = drawn[:, seeds:]
     total = drawn[:, :seeds] @ np.where(there, values, 0.0).T + (ends @ np.array(span))[:, None]
     number = 1.0 if there.all() else drawn[:, :seeds] @ there.T.astype(np.float64) + ends.sum(1)[:, None]
-    return quantiles((total / number).T, _TAILS)
+    return quantiles(np.clip(total / number, *span).T, _TAILS)  # rounding leads beyond
 
 
 def interquartile_interval(scores: ArrayLike, span: Span = None) -> tuple[float, float]:
@@ -140,7 +140,7 @@ def difference_interval(first: ArrayLike, second: ArrayLike, paired: bool, span:
     """Interval of the difference of two means, first minus second.
 
     Where the metric has a range, the samples may have missed a seed of which one side is at an end of it and the other
-    where one was seen. The least and the largest difference that such a seed can have weigh as much as 0.7 of a seed.
+    where one was seen. The least or the largest difference that such a seed can have weighs as much as 0.8 of a seed.
 
     Args:
         first: `[R]`.
@@ -202,12 +202,12 @@ def improvement(first: ArrayLike, second: ArrayLike, paired: bool) -> tuple[floa
     chance = probability_of_improvement(left, right)
     if min(len(left), len(right)) < 2:
         return chance, math.nan, math.nan
-    # What the samples may have missed: a pair in which the first loses to all, and one in which it beats all.
+    # What the samples may have missed: a pair in which the first loses to all, or one in which it beats all.
     left, right = np.append(left, [-np.inf, np.inf]), np.append(right, [np.inf, -np.inf])
     wins = (left[:, None] > right) + 0.5 * (left[:, None] == right)
     drawn = weights(len(left) - 2, END / 2)
     drawn_right = drawn if paired else weights(len(right) - 2, END / 2, seed=1)
-    return chance, *_holding(chance, ((drawn @ wins) * drawn_right).sum(1))
+    return chance, *_holding(chance, np.minimum(((drawn @ wins) * drawn_right).sum(1), 1.0))  # rounding leads beyond
 
 
 def probability_of_improvement(first: ArrayLike, second: ArrayLike) -> float:

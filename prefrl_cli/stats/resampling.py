@@ -7,33 +7,36 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 2000
-END = 0.5  # of a seed, at each end of a metric's range: benchmarks/coverage.py tells why
-END_OF_DIFFERENCE = 0.7  # where the two ends pull against each other
+RESAMPLES = 8000  # with 2,000 the ends of an interval are uncertain by a tenth of its width
+END = 1.0  # seeds at the one or the other end of a metric's range: benchmarks/coverage.py tells why
+END_OF_DIFFERENCE = 0.8  # where the two ends lie farther apart
 
 _SHUFFLES = 9999  # so that the least p value is 0.0001
 _ALL_SIGNS = 13  # pairs of seeds up to which each way of exchanging them is tried
 
 
-@lru_cache(maxsize=32)  # the same for every metric over as many seeds
-def weights(seeds: int, at_ends: float = 0.0, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.float64]:
+@lru_cache(maxsize=8)  # the same for every metric over as many seeds
+def weights(seeds: int, at_end: float = 0.0, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.float64]:
     """What each seed counts in each resample; not to be changed.
 
     A seed's weight is drawn from the standard exponential distribution, so that a resample is one draw of what
     the distribution of all seeds may be. Two more columns stand for what the sample may have missed: a seed at the
-    least and one at the largest value that a metric can have, each worth a part of a seed.
+    least value that a metric can have, in every second resample, and at the largest in the others. Where all scores
+    lie at the ends this is the mid-P interval of a share (Lancaster 1961): half of the resamples are of the beta
+    distribution that Clopper and Pearson's low end is from, half of that of its high end.
 
     Args:
         seeds: R.
-        at_ends: how much of a seed each end of the range is worth, on average; 0 for a metric without a range.
+        at_end: how many seeds the end of the range is worth, on average; 0 for a metric without a range.
         resamples: B.
         seed: of a generator of its own, so that the same scores always have the same interval.
 
     Returns:
         `[B, R + 2]`, rows that sum to 1: the seeds, the low end, the high end.
     """
-    shapes = np.append(np.ones(seeds), [at_ends, at_ends])
+    shapes = np.append(np.ones(seeds), [at_end, at_end])
     drawn = np.random.default_rng(seed).standard_gamma(shapes, (resamples, seeds + 2))
+    drawn[::2, seeds + 1] = drawn[1::2, seeds] = 0.0
     drawn /= drawn.sum(1, keepdims=True)
     drawn.flags.writeable = False
     return drawn
