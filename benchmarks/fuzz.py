@@ -44,9 +44,9 @@ from prefrl_cli.run import runner
 from prefrl_cli.run.directory import RECORD, read_status
 from prefrl_cli.run.provenance import stored_config, stored_environment
 from prefrl_cli.study.file import load as load_study
-from prefrl_cli.study.rows import composed
 from prefrl_cli.study.study import measure
 from prefrl_cli.study.table import markdown, table
+from prefrl_cli.sweep.directory import composed
 
 LIMIT = 5  # seconds of the processor
 HANGS = 60  # seconds in all, on a busy machine: nothing is waited for

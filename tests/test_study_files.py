@@ -12,7 +12,7 @@ import yaml
 from prefrl_cli.cli.study import main
 from prefrl_cli.config.choices import choices, conf_folder
 from prefrl_cli.study.file import load
-from prefrl_cli.study.rows import composed
+from prefrl_cli.sweep.directory import composed
 
 STUDIES = choices("study")
 TINY = {

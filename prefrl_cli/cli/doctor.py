@@ -120,7 +120,6 @@ def environment(typed: Sequence[Override]) -> Iterator[Finding]:
     """
     from prefrl_cli.config.build import build
     from prefrl_cli.config.compose import composed
-    from prefrl_cli.env.gymnasium_check import defects
 
     name = next(one.value for one in typed if one.option == "env")
     options = [one.text for one in typed if one.option != "env"] + [f"env.id={name}"]
@@ -128,7 +127,7 @@ def environment(typed: Sequence[Override]) -> Iterator[Finding]:
     features, actions = env.observation_space.shape[0], env.action_space
     acts = f"{actions.n} actions" if hasattr(actions, "n") else f"actions of {actions.shape[0]} numbers"
     yield Finding(name, f"{features} numbers are observed, {acts}, at most {env.horizon} steps")
-    found = list(defects(env))
+    found = list(env.defects())
     yield from (Finding(name, each.what, "!!" if each.serious else "--", each.cure) for each in found)
     if not any(each.serious for each in found):
         yield Finding(name, "repeats, alone and beside others; its observations lie in their space; its episodes end")

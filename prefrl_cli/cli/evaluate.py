@@ -17,7 +17,6 @@ from prefrl_cli.files.write import write_whole
 from prefrl_cli.run.lifecycle import named_checkpoint
 from prefrl_cli.run.metrics_csv import current_names
 from prefrl_cli.run.provenance import stored_config
-from prefrl_cli.stats.summary import plain, record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,6 +153,8 @@ def table(
         episodes: that each policy played.
         typed: the options that differ from the run's.
     """
+    from prefrl_cli.run.progress import metric_line
+
     of, on = (f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0]) for seeds in found[2:4])
     changed = "".join(f", {name}={show(value)}" for name, value in (typed or {}).items() if name.startswith("env."))
     lines = [
@@ -163,20 +164,16 @@ def table(
     if found.failed:
         lines[0] += f"; {len(found.failed)} failed in training, and count as failures"
     lines.append(f"  {'':<22}{'in the run':>12}{'here':>12}  95 % interval of the mean")
-    for name, one in _statistics(found).items():
-        was = plain(before[name]) if name in before else ""
-        mean, (low, high) = one["mean"], one["ci95"]
-        if mean is not None:
-            interval = f"[{plain(low)}, {plain(high)}]" if low == low else "-"  # one seed has none
-            lines.append(f"  {name:<22}{was:>12}{plain(mean):>12}  {interval}")
-    return lines
+    each = _statistics(found).items()
+    return lines + [metric_line(name, before.get(name), one) for name, one in each if one["mean"] is not None]
 
 
 def _statistics(found: Evaluation) -> dict[str, Any]:
     import numpy as np
 
-    failed = np.isin(found.policies, found.failed)
-    return {name: record(values, found.declared[name], failed) for name, values in found.metrics.items()}
+    from prefrl_cli.run.runner import records
+
+    return records(found.metrics, found.declared, np.isin(found.policies, found.failed))
 
 
 def _in_the_run(folder: Path, step: int) -> dict[str, float]:

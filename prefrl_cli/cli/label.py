@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import sqlite3
 import sys
-import time
-import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.cli.command import Parser, run_command
-from prefrl_cli.cli.train import has_screen
-from prefrl_cli.core.option_types import ConfigError, Failed, show
-from prefrl_cli.files.lock import LOCK, is_held
-from prefrl_cli.files.standard_streams import answer
-from prefrl_cli.files.texts import shown, typed_path
+from prefrl_cli.core.option_types import ConfigError, show
+from prefrl_cli.files.texts import typed_path
 from prefrl_cli.run.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from prefrl_cli.files.preferences.data import PreferenceData
-    from prefrl_cli.label_page.file_questions import FileQuestions
-    from prefrl_cli.preference.database import AnswerDatabase
 
-_LOOK, _WRITE = 0.2, 5.0  # seconds from one look at the answers to the next, and from one writing of the file
 _TEXT = """Answer questions in the browser, without training.
 
 FILE is a file of preferences (.npz or .jsonl) whose questions have no answer
@@ -58,28 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _label(typed: argparse.Namespace) -> int:
-    from prefrl_cli.files.preferences.formats import load
-    from prefrl_cli.label_page.file_questions import FileQuestions
-    from prefrl_cli.preference.answers.events import opened
-    from prefrl_cli.preference.database import ANSWERS
+    from prefrl_cli.label_page.session import answer_alone
 
-    path: Path = typed.file / ANSWERS if typed.file.is_dir() else typed.file
-    if not path.is_file():
-        raise ConfigError(f"{show(str(path))}: there is no such file; type a file of preferences or a run's folder")
-    of_run = path.name == ANSWERS
-    if of_run and is_held(path.parent / LOCK):
-        raise ConfigError(f"{show(str(path.parent))}: this run is training now, and has a page of its own")
-    kept = path if of_run else path.with_name(f"{path.name}.{ANSWERS}")
-    questions = None if of_run else FileQuestions(path, data := load(path), _environment(path, data))
-    try:
-        with opened(kept) as database:
-            if questions is not None:
-                questions.begin(database)
-            return _serve(typed, path, database, questions)
-    except sqlite3.Error as problem:
-        raise Failed(f"{shown(kept)}: cannot be read or written ({problem})") from None
-    except OSError as problem:
-        raise Failed(f"{shown(path)}: cannot be written ({problem.strerror})") from None
+    with ended_by_signals():
+        answer_alone(typed.file, _environment, typed.host, typed.port, browser=not typed.no_open)
+    return 0
 
 
 def _environment(path: Path, data: PreferenceData) -> Any:
@@ -104,37 +78,6 @@ def _environment(path: Path, data: PreferenceData) -> Any:
     if data.last.shape[2:] != shape or (count is not None and max(data.states.max(), data.last.max()) >= count):
         raise ConfigError(f"{show(str(path))}: has states that env={choice} does not have; was another env meant?")
     return env
-
-
-def _serve(typed: argparse.Namespace, path: Path, database: AnswerDatabase, questions: FileQuestions | None) -> int:
-    """Serve the page until the person is done; with `questions`, what is answered goes into their file."""
-    from prefrl_cli.label_page.address import ADDRESS_FILE
-    from prefrl_cli.label_page.server import serve
-
-    name = ADDRESS_FILE if questions is None else f".{path.name}.{ADDRESS_FILE}"
-    database.end_leases()
-    server = serve(database, path.parent / name, typed.host, typed.port, "--")
-    answer(f"Ctrl-C ends; to answer the questions open\n{server.url}")  # alone, so that it is copied as it is
-    if not typed.no_open and has_screen():
-        webbrowser.open(server.url)
-    ended, written = "", 0.0
-    try:
-        with ended_by_signals():
-            while not database.done:
-                if questions is not None:
-                    questions.ask()
-                    if time.monotonic() > written + _WRITE:
-                        questions.write()
-                        written = time.monotonic()
-                time.sleep(_LOOK)
-            ended = "Your answers are saved. You can close this page."
-    finally:
-        if questions is not None:
-            questions.write()
-        server.close(ended)
-        given, waiting, _ = database.counts()
-        answer(f"{given} answers in {shown(path)}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -96,7 +96,6 @@ def reproduce(arguments: Sequence[str]) -> int:
     if output and (new := Path(output[-1])).exists() and (not new.is_dir() or in_the_way(new) is not None):
         raise ConfigError(f"output_dir={show(output[-1])}: is there already; type another folder")
     again, claimed = [f"experiment={config['experiment']}"], list[Path]()
-    from prefrl_cli.preference.asking import nobody
 
     before = _before(old, config)
     repeated = before is not None
@@ -111,10 +110,10 @@ def reproduce(arguments: Sequence[str]) -> int:
             claimed.append(folder)
             take_answers(Path(kept), folder)
 
-        ended = run_job(parts[0][0], again, claimed=begun, until=parts[0][1], page=nobody)
+        ended = run_job(parts[0][0], again, claimed=begun, until=parts[0][1], page="nobody")
     for options, until in parts[1:]:  # a run is evaluated where it ends, and then went on
         if ended != "failed":
-            ended = resume_run(claimed[0], options, again, extend=True, until=until, page=nobody)
+            ended = resume_run(claimed[0], options, again, extend=True, until=until, page="nobody")
     new = claimed[0]
     if ended == "failed":
         return DIFFERENT

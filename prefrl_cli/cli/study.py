@@ -19,8 +19,8 @@ from prefrl_cli.files.texts import read_text, shown, typed_path
 from prefrl_cli.files.write import write_whole
 
 if TYPE_CHECKING:
-    from prefrl_cli.study.rows import Rows
     from prefrl_cli.study.study import Result, Study
+    from prefrl_cli.sweep.directory import Rows
 
 _WIDTH = 80
 _TEXT = """Runs that answer one question together, as a table with intervals and a chart.
@@ -76,10 +76,10 @@ def _studies(typed: argparse.Namespace) -> int:
         print(f"some {sum(known):g} minutes with --jobs 2 on two cores{more}; what is finished already is skipped")
     top = Path("outputs", "studies-quick" if typed.quick else "studies")
     folders = [typed.output_dir or top / study.name for study in studies]
-    from prefrl_cli.study.rows import Rows, composed
+    from prefrl_cli.sweep.directory import Rows
 
-    plans = [Rows(one, at, [composed(row) for row in one.rows]) for one, at in zip(studies, folders, strict=True)]
-    return max(_run(rows, how, typed.readme) for rows in plans)
+    plans = [Rows(study.name, folder, study.rows) for study, folder in zip(studies, folders, strict=True)]
+    return max(_run(study, rows, how, typed.readme) for study, rows in zip(studies, plans, strict=True))
 
 
 def _launcher(typed: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -105,14 +105,14 @@ def _listed(study: Study) -> str:
     return textwrap.fill(text, _WIDTH, initial_indent=f"{study.name:<17} ", subsequent_indent=" " * 18)
 
 
-def _run(rows: Rows, how: Sequence[str], readme: Path | None) -> int:
+def _run(study: Study, rows: Rows, how: Sequence[str], readme: Path | None) -> int:
     """One study to its end; 1 where a row failed."""
     from prefrl_cli.run.signals import Interrupted
     from prefrl_cli.study.study import measure
     from prefrl_cli.sweep.progress import Watch, table_of_failures
     from prefrl_cli.sweep.start import run_rows
 
-    study, folder, began = rows.study, rows.path, time.monotonic()
+    folder, began = rows.path, time.monotonic()
     with rows:
         for news in rows.prepare():
             print(shown(news), file=sys.stderr)

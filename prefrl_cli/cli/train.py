@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from prefrl_cli.cli.command import REFUSED, exit_code, run_command, version
 from prefrl_cli.config.overrides import Typed
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.files.texts import typed_path
-
-if TYPE_CHECKING:
-    from prefrl_cli.preference.person import Person
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,39 +88,11 @@ def train(typed: Typed) -> int:
         return run(typed, sweep_of(typed))
 
 
-@contextlib.contextmanager
-def label_page(folder: Path, person: Person) -> Iterator[str]:
-    """Serve the page on which a person answers the questions of a run, and open it; its address.
+def label_page(folder: Path, person: Any) -> AbstractContextManager[str]:
+    """The page on which a person answers the questions of a run; see `prefrl_cli.label_page.session`."""
+    from prefrl_cli.label_page.session import label_page as page  # with torch, which a wrong option does not wait for
 
-    Args:
-        folder: of the run.
-        person: whose options say where, and whether a browser is opened.
-
-    Raises:
-        ConfigError: where the page cannot be served.
-    """
-    import webbrowser
-
-    from prefrl_cli.label_page.address import ADDRESS_FILE
-    from prefrl_cli.label_page.server import serve
-    from prefrl_cli.preference.database import ANSWERS, AnswerDatabase
-
-    with contextlib.closing(AnswerDatabase(folder / ANSWERS)) as database:
-        server = serve(database, folder / ADDRESS_FILE, person.host, person.port)
-        ended = ""
-        try:
-            if person.open and has_screen():
-                webbrowser.open(server.url)
-            yield server.url
-            ended = "Training has finished."
-        finally:
-            server.close(ended)
-
-
-def has_screen() -> bool:
-    """Whether a browser has a screen to open on, and a person sits before it."""
-    screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
-    return screen and sys.stdout.isatty()
+    return page(folder, person)
 
 
 def resume(typed: Typed) -> int:

@@ -137,11 +137,11 @@ class Gymnasium:
         """No pictures."""
         return {}
 
-    def random_action(self, random: np.random.Generator) -> Any:
-        """An action drawn evenly from all, as `step` takes it."""
-        if isinstance(self.action_space, Discrete):
-            return random.integers(self.action_space.n)
-        return random.uniform(-1.0, 1.0, self.action_space.shape)
+    def defects(self) -> Iterator[Any]:
+        """What is wrong with the environment, found by playing it: each a `gymnasium_check.Defect`."""
+        from prefrl_cli.env.gymnasium_check import defects  # which few need
+
+        return defects(self)
 
     def outside(self, observed: NDArray[Any]) -> bool:
         """Whether some of what was observed, `[N, F]`, lies outside the space that the environment tells."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl_cli.env.gymnasium import Gymnasium
+from prefrl_cli.core.environment import Discrete
+
+if TYPE_CHECKING:
+    from prefrl_cli.env.gymnasium import Gymnasium
 
 STEPS = 1000  # of a trial, so that a check ends soon
 _SEEDS = (0.1, 0.7)  # as draws
@@ -51,7 +54,7 @@ def _play(env: Gymnasium, draws: tuple[float, ...]) -> tuple[NDArray[Any], NDArr
     seen, rewards = [env.observe(state)], []
     ended = env.over
     for _ in range(min(env.horizon, STEPS)):
-        action = env.random_action(random)
+        action = _random_action(env, random)
         state, reward, terminated = env.step(state, np.broadcast_to(action, (*ended.shape, *np.shape(action))))
         seen.append(env.observe(state))
         rewards.append(reward)
@@ -59,6 +62,13 @@ def _play(env: Gymnasium, draws: tuple[float, ...]) -> tuple[NDArray[Any], NDArr
         if ended.all():
             break
     return np.stack(seen, 2), np.stack(rewards, 2), ended
+
+
+def _random_action(env: Gymnasium, random: np.random.Generator) -> Any:
+    """An action drawn evenly from all, as `step` takes it."""
+    if isinstance(env.action_space, Discrete):
+        return random.integers(env.action_space.n)
+    return random.uniform(-1.0, 1.0, env.action_space.shape)
 
 
 def _row(played: tuple[NDArray[Any], ...], row: int) -> tuple[NDArray[Any], ...]:

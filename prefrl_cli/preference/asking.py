@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Literal
 
 from prefrl_cli.core.option_types import ConfigError, OptionError
 from prefrl_cli.preference.database import ANSWERS
@@ -15,12 +16,9 @@ from prefrl_cli.preference.person import GUESSED, Person
 from prefrl_cli.preference.recorded import Recorded
 from prefrl_cli.stats.agreement import LATELY
 
-Page = Callable[[Path, Person], AbstractContextManager[str]]  # shows a run's questions; gives the address
-
-
-def nobody(folder: Path, person: Person) -> AbstractContextManager[str]:
-    """The page of a run that only repeats what was answered before: nobody sees it, and it waits for nobody."""
-    return contextlib.nullcontext("")
+# Shows a run's questions, and gives the address. "nobody" sees a run that only repeats what was answered before: it has
+# no page, and waits for nobody.
+Page = Callable[[Path, Person], AbstractContextManager[str]] | Literal["nobody"]
 
 
 def check_asked(algorithm: object, page: Page | None) -> None:
@@ -37,7 +35,7 @@ def check_asked(algorithm: object, page: Page | None) -> None:
             "teacher=human: a person answers one run at a time, begun by prefrl-train without -m; for several take"
             f" what was answered, teacher=recorded teacher.file=RUN_DIR/{ANSWERS}"
         )
-    if page is not nobody and person.port:
+    if page != "nobody" and person.port:
         try:
             family, kind, _, _, place = socket.getaddrinfo(person.host, person.port, type=socket.SOCK_STREAM)[0]
             with socket.socket(family, kind) as other:
@@ -73,8 +71,8 @@ def answering(
         return
     budget = algorithm.preferences.budget  # type: ignore[attr-defined]  # whoever has a teacher has these
     with (
-        person.attached(folder / ANSWERS, budget, tell, None if page is nobody else pause) as database,
-        page(folder, person) as address,
+        person.attached(folder / ANSWERS, budget, tell, None if page == "nobody" else pause) as database,
+        contextlib.nullcontext("") if page == "nobody" else page(folder, person) as address,
     ):
         better = [one for one in getattr(algorithm, "metrics", ()) if one.direction == "higher"]
         better.sort(key=lambda one: not one.headline)  # what a person watches, the most telling first

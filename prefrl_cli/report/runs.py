@@ -74,6 +74,10 @@ class Run:
     answers: dict[str, Any] = field(default_factory=dict)
     started: str = ""
 
+    def metric(self, name: str) -> Metric:
+        """What a metric is, as the run says, or as it was meant by a version whose record does not say it."""
+        return metric_of(name, self.metrics)
+
 
 def load(paths: Iterable[Path]) -> list[Run]:
     """Every run at or below the paths, each once, and every job of a sweep that has no run.

@@ -208,12 +208,10 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
         before = first.get("mean")
         if before is None and found["mean"] is None:
             continue  # nobody can measure it here
-        low, high = found["ci95"]
-        interval = "" if low is None or low != low else f"[{plain(low)}, {plain(high)}]"
         for when, one in (("before", first), ("after", found)):
             if one.get("mean") is not None and (had := one.get("seeds_with_value")):
                 fewer.setdefault(f"{when} over {had} of {len(seeds)} seeds", []).append(name)
-        lines.append(f"  {name:<22}{plain(before):>12}{plain(found['mean']):>12}  {interval:<26}".rstrip()[:_WIDTH])
+        lines.append(metric_line(name, before, found))
     lines += [f"  {said}: {', '.join(names)}"[:_WIDTH] for said, names in fewer.items()]
     if failed:
         count = f"{len(failed)} of {len(seeds)} seeds failed"
@@ -225,6 +223,13 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
             lines += _examples(when, columns)
     lines.append(f"run: {folder}")  # never cut: a path is there to be copied
     return lines
+
+
+def metric_line(name: str, before: float | None, found: Mapping[str, Any]) -> str:
+    """A line of such a table: a mean from before, and what was found now, as a `record` has it."""
+    low, high = found["ci95"]
+    interval = "" if low is None or low != low else f"[{plain(low)}, {plain(high)}]"  # one seed has none
+    return f"  {name:<22}{plain(before):>12}{plain(found['mean']):>12}  {interval}".rstrip()[:_WIDTH]
 
 
 def drawn(folder: Path) -> list[str]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from prefrl_cli.algorithm.living import Failed, Living, advance, arrays, due, ends, evaluated, evaluation
+from prefrl_cli.algorithm.living import Failed, Living, Metrics, advance, arrays, due, ends, evaluated, evaluation
 from prefrl_cli.charts.backend import ready
-from prefrl_cli.core.metric import by_name
+from prefrl_cli.core.metric import Metric, by_name
 from prefrl_cli.core.option_types import as_typed
 from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.files.checkpoints import CheckpointError, UnfitError
@@ -144,13 +144,16 @@ def summarise(algorithm: Algorithm, run: Run, record: Record, trained: Sequence[
         "failed_seeds": record.failed,
         "steps": algorithm.step,
         "train_seconds": round(record.seconds, 3),
-        "initial": {name: over_seeds.record(values, known[name]) for name, values in record.initial.items()},
-        "metrics": {
-            name: over_seeds.record(values, known[name], np.array(failed)) for name, values in record.final.items()
-        },
+        "initial": records(record.initial, known),
+        "metrics": records(record.final, known, np.array(failed)),
         "training_metrics": {name: known[name].declaration() for name in trained},
         "examples": {"before": record.before, "after": after},
     }
+
+
+def records(metrics: Metrics, known: Mapping[str, Metric], failed: np.ndarray | None = None) -> dict[str, Any]:
+    """Each metric as a JSON file holds it; see `prefrl_cli.stats.summary.record`."""
+    return {name: over_seeds.record(values, known[name], failed) for name, values in metrics.items()}
 
 
 def begin(algorithm: Algorithm, run: Run, directory: RunDirectory) -> tuple[Record, MetricsLog]:

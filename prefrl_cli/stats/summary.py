@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl_cli.core.metric import Metric
 from prefrl_cli.stats.aggregates import (
     Array,
     count,
@@ -19,6 +18,23 @@ from prefrl_cli.stats.aggregates import (
     worst_tenth,
 )
 from prefrl_cli.stats.intervals import interquartile_interval, mean_interval, share_interval
+
+
+class Metric(Protocol):
+    """What is asked of a metric; see `prefrl_cli.core.metric.Metric`."""
+
+    @property
+    def binary(self) -> bool: ...  # noqa: D102
+    @property
+    def ends(self) -> tuple[float | None, float | None]: ...  # noqa: D102
+    @property
+    def span(self) -> tuple[float, float] | None: ...  # noqa: D102
+    @property
+    def sign(self) -> int: ...  # noqa: D102
+
+    def counted(self, scores: Array, failed: NDArray[np.bool_]) -> Array: ...  # noqa: D102
+
+    def declaration(self) -> dict[str, Any]: ...  # noqa: D102
 
 
 class Estimate(NamedTuple):

@@ -11,7 +11,6 @@ from prefrl_cli.core.metric import Metric
 from prefrl_cli.report.configurations import Configuration
 from prefrl_cli.report.results import Comparison, as_family, compare, headline_of
 from prefrl_cli.report.runs import Run, read_run
-from prefrl_cli.run.outputs import metric_of
 from prefrl_cli.stats.summary import Summary, summarise
 
 
@@ -129,11 +128,11 @@ def columns(study: Study, runs: Iterable[Run]) -> list[Metric]:
     known: dict[str, Metric] = {}
     present = dict[str, None]()
     for run in runs:
-        known = run.metrics | known
+        known = {name: run.metric(name) for name in (*run.metrics, *run.scores, *study.metrics)} | known
         present |= dict.fromkeys(run.scores)
     if study.metrics:
-        return [metric_of(name, known) for name in study.metrics]
-    metrics = [metric_of(name, known) for name in present]
+        return [known[name] for name in study.metrics]
+    metrics = [known[name] for name in present]
     verdicts, costs = ([metric for metric in metrics if metric.role == role] for role in ("verdict", "cost"))
     results = [metric for metric in metrics if metric.name == headline_of(known, present)]
     return list(dict.fromkeys([*verdicts, *results, *costs]))
