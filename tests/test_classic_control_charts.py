@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageColor
+from test_charts import written
 
-from prefrl_cli.charts import draw, films, maps
+from prefrl_cli.charts import films, maps
 from prefrl_cli.core.figures import Film, Films, Learned, Question
 from prefrl_cli.env.classic_control.acrobot import Acrobot
 from prefrl_cli.env.classic_control.cart_pole import CartPole
@@ -112,7 +113,7 @@ def test_a_gif_has_a_frame_a_step_and_is_the_same_each_time(tmp_path: Path) -> N
     env = Pendulum()
     episode, other = env.frames(played(env)), env.frames(played(env, 10))
     figure = Films("Seed 3", (Film("", episode),))
-    (path,), (again,) = draw.draw(figure, tmp_path / "one.v1"), draw.draw(figure, tmp_path / "two")
+    (path,), (again,) = written(figure, tmp_path / "one.v1"), written(figure, tmp_path / "two")
     assert path.name == "one.v1.gif" and path.read_bytes() == again.read_bytes()
     with Image.open(path) as gif:
         assert (gif.n_frames, gif.info["loop"]) == (41, 0)
@@ -123,7 +124,7 @@ def test_a_gif_has_a_frame_a_step_and_is_the_same_each_time(tmp_path: Path) -> N
             colours |= {colour for _, colour in gif.convert("RGB").getcolors()}
     assert {ImageColor.getrgb(films.COLOURS[name]) for name in ("paper", "box", "agent", "ink")} <= colours
     both = Films("Two", (Film("A", episode, framed=True), Film("B", other)), columns=2, note="what it means " * 12)
-    (path,) = draw.draw(both, tmp_path / "both")
+    (path,) = written(both, tmp_path / "both")
     with Image.open(path) as gif:
         assert gif.n_frames == 41 and gif.width > 1.5 * 232
         gif.seek(12)
@@ -137,7 +138,7 @@ def test_a_long_episode_is_thinned(tmp_path: Path) -> None:
     frames = [
         [{"kind": "circle", "centre": [number / 600, 0.5], "radius": 0.05, "colour": "agent"}] for number in range(600)
     ]
-    (path,) = draw.draw(Films("Long", (Film("", frames),)), tmp_path / "long")
+    (path,) = written(Films("Long", (Film("", frames),)), tmp_path / "long")
     with Image.open(path) as gif:
         assert gif.n_frames == 250 and gif.info["duration"] == 40
 
@@ -190,7 +191,7 @@ def test_an_episode_that_rests_is_cut_and_an_angle_that_turns_over_is_no_line_ac
 def test_a_map_is_drawn_twice_the_same_even_where_all_is_one_colour(tmp_path: Path) -> None:
     car = MountainCar()
     figure = car.figures(learned(car, reward_of=lambda observed, actions: np.full(len(observed), 3.0)))["reward_map"]
-    first, second = draw.draw(figure, tmp_path / "a"), draw.draw(figure, tmp_path / "b")
+    first, second = written(figure, tmp_path / "a"), written(figure, tmp_path / "b")
     assert [path.name for path in first] == ["a.png", "a.svg"]
     assert all(one.read_bytes() == other.read_bytes() for one, other in zip(first, second, strict=True))
 

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure as Sheet
 from matplotlib.text import Text
 from PIL import Image
-from test_charts import STEPS, noise, panel
+from test_charts import STEPS, noise, panel, written
 from test_classic_control_charts import TASKS
 from test_classic_control_charts import learned as learned_in_a_task
 from test_experiment_charts import oprl
@@ -120,7 +120,7 @@ def test_the_words_of_an_animation_end_before_it_does(tmp_path: Path) -> None:
         "film": Films(LONGEST_SEED, (film,), note=WORDS),
         "films": Films(f"Which is better? {LONGEST_SEED}", (film, film), columns=2, note=2 * WORDS),
     }.items():
-        (path,) = draw.draw(figure, tmp_path / name)
+        (path,) = written(figure, tmp_path / name)
         with Image.open(path) as gif:
             pixels = np.asarray(gif.convert("L"))
         assert (pixels[:56, -8:] > 240).all() and (pixels[:56, -60:-8] < 200).any(), name

@@ -10,8 +10,9 @@ import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.quiver import Quiver
 from PIL import Image
+from test_charts import written
 
-from prefrl_cli.charts import draw, grid
+from prefrl_cli.charts import grid
 from prefrl_cli.core.figures import Learned, MazeAnimation, Question
 from prefrl_cli.env.maze import Maze
 
@@ -197,7 +198,7 @@ def test_questions_show_both_paths_the_answer_and_what_the_model_expected(tmp_pa
     assert (first.words, second.words) == ("model: 75 %; 4 steps, no goal", "model: 25 %; 2 steps, no goal")
     frames = next(one for one in collections(grid.mazes_sheet(figure), PolyCollection) if one.get_zorder() == 0.3)
     assert [width > 2 for width in frames.get_linewidth()] == [panel.framed for panel in figure.panels]
-    svg = draw.draw(figure, tmp_path / "questions")[1].read_text()
+    svg = written(figure, tmp_path / "questions")[1].read_text()
     assert "<!-- Update 4, path B: preferred -->" in svg and "<!-- model: 25 %; 2 steps, no goal -->" in svg
     many = tuple(question(maze, update) for update in (1, 2, 4, 8, 16, 32, 64))
     shown = maze.figures(learned(maze, questions=many))["questions"].panels[::2]
@@ -221,13 +222,13 @@ def test_a_part_of_an_episode_shows_where_it_begins() -> None:
 def test_a_silent_model_is_drawn(table: np.ndarray, tmp_path: Path) -> None:
     maze = Maze(8)
     for name, figure in maze.figures(learned(maze, rewards={0: table}, success=np.zeros(0))).items():
-        assert draw.draw(figure, tmp_path / name)
+        assert written(figure, tmp_path / name)
 
 
 def test_a_sheet_gives_the_same_files_each_time_and_says_its_words(tmp_path: Path) -> None:
     maze = Maze(8)
     figure = maze.figures(learned(maze))["maze"]
-    first, second = (draw.draw(figure, tmp_path / name) for name in ("one", "two"))
+    first, second = (written(figure, tmp_path / name) for name in ("one", "two"))
     assert [one.read_bytes() for one in first] == [other.read_bytes() for other in second]
     svg = first[1].read_text()
     for words in (figure.title, figure.words, "The policy", "The reward model", figure.panels[1].words):
@@ -242,9 +243,9 @@ def animation(size: int = 8, path: np.ndarray | None = None) -> MazeAnimation:
 
 def test_an_animation_walks_the_path_and_pauses_at_its_end(tmp_path: Path) -> None:
     figure = animation()
-    (path,) = draw.draw(figure, tmp_path / "episode")
+    (path,) = written(figure, tmp_path / "episode")
     assert path.name == "episode.gif"
-    again = draw.draw(figure, tmp_path / "again")[0]
+    again = written(figure, tmp_path / "again")[0]
     assert path.read_bytes() == again.read_bytes()
     with Image.open(path) as film:
         assert film.n_frames == len(figure.path) and film.info["loop"] == 0
@@ -264,7 +265,7 @@ def test_an_animation_walks_the_path_and_pauses_at_its_end(tmp_path: Path) -> No
 
 def test_a_long_episode_is_thinned_and_ends_where_it_ended(tmp_path: Path) -> None:
     wandering = np.array([(0, step % 2) for step in range(1001)])
-    (path,) = draw.draw(animation(4, wandering), tmp_path / "episode")
+    (path,) = written(animation(4, wandering), tmp_path / "episode")
     with Image.open(path) as film:
         assert film.n_frames == 400
         assert film.info["duration"] == 50

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,13 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from prefrl_cli.charts.grid import INK, LINE, PATH, WALL
 from prefrl_cli.charts.lettering import fitting_font
 from prefrl_cli.core.figures import MazeAnimation
-from prefrl_cli.files.write import write_whole
 
 _HEAD, _MARGIN = 60, 12  # pixels above and around the maze
 _MOST_FRAMES = 400
 
 
-def animate(figure: MazeAnimation, path: Path) -> None:
-    """Write the greedy episode as a GIF: a frame a step, six a second or as many as 20 seconds need, then a pause.
+def animate(figure: MazeAnimation) -> bytes:
+    """The greedy episode as a GIF: a frame a step, six a second or as many as 20 seconds need, then a pause.
 
     A long episode is thinned to 400 frames, each of which says its step.
     """
@@ -56,7 +54,7 @@ def animate(figure: MazeAnimation, path: Path) -> None:
     content = io.BytesIO()
     how: dict[str, Any] = {"save_all": True, "loop": 0, "optimize": False, "disposal": 1}
     frames[0].save(content, "GIF", append_images=frames[1:], duration=durations, **how)
-    write_whole(path, content.getbuffer(), sync=False)
+    return content.getvalue()
 
 
 def _centre(place: NDArray[np.integer] | tuple[int, int], cell: int) -> tuple[int, int]:

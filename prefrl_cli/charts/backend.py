@@ -1,4 +1,4 @@
-"""Matplotlib made ready: nothing of a person's settings, terminal or home is needed to draw, and nothing is printed."""
+"""Matplotlib made ready: nothing of a person's settings or home is needed to draw."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import os
 import sys
 from collections.abc import Iterator
 
-from prefrl_cli.files.standard_streams import hushed
-
 
 @contextlib.contextmanager
 def ready() -> Iterator[None]:
@@ -18,12 +16,11 @@ def ready() -> Iterator[None]:
     A backend for a screen or a notebook may not be there; a matplotlibrc in the working directory may be anything.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells that it made a folder for its cache
-    with hushed():
-        with _backend(), _elsewhere():
-            import matplotlib
+    with _backend(), _elsewhere():
+        import matplotlib
 
-            assert matplotlib
-        yield
+        assert matplotlib
+    yield
 
 
 @contextlib.contextmanager

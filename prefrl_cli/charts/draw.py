@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -26,7 +25,6 @@ from prefrl_cli.charts.lettering import fitting, fold, inches
 from prefrl_cli.charts.maps import maps_sheet
 from prefrl_cli.charts.panel import GREY, INK, MOST_THIN, draw_legend, draw_panel, label_y
 from prefrl_cli.core.figures import Curves, Figure, Films, Line, Maps, MazeAnimation
-from prefrl_cli.files.write import write_whole
 
 _MARGIN = 0.15  # inches around a sheet
 _RC: dict[Any, Any] = {
@@ -53,48 +51,31 @@ _RC: dict[Any, Any] = {
 }
 
 
-def draw(figure: Figure, path: Path) -> list[Path]:
-    """Write a figure.
-
-    Args:
-        figure: what to show.
-        path: where, without a suffix; the folder exists.
-
-    Returns:
-        The files written: a PNG and an SVG, or a GIF for an animation.
-    """
-    # with_name, since with_suffix would cut a name at its dot.
-    named = {suffix: path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg", "gif")}
+def draw(figure: Figure) -> dict[str, bytes]:
+    """A figure's files by their suffix: a `png` and an `svg`, or a `gif` for an animation."""
     if isinstance(figure, MazeAnimation):
-        animate(figure, named["gif"])
-        return [named["gif"]]
+        return {"gif": animate(figure)}
     if isinstance(figure, Films):
-        animate_films(figure, named["gif"])
-        return [named["gif"]]
+        return {"gif": animate_films(figure)}
     with style():
         if isinstance(figure, Curves):
-            sheet = curves_sheet(figure)
-        else:
-            sheet = maps_sheet(figure) if isinstance(figure, Maps) else mazes_sheet(figure)
-        write(sheet, named["png"], named["svg"])
-    return [named["png"], named["svg"]]
+            return files(curves_sheet(figure))
+        return files(maps_sheet(figure) if isinstance(figure, Maps) else mazes_sheet(figure))
 
 
-def write(sheet: Sheet, png: Path, svg: Path) -> None:
-    """Write a sheet twice; it must have been made, and be written, inside `style`."""
+def files(sheet: Sheet) -> dict[str, bytes]:
+    """A sheet as `png` and `svg`; it must have been made, and be drawn, inside `style`."""
     sheet.set_dpi(150)
     # The canvases' own methods: savefig draws everything once more before each file.
     raster: Any = FigureCanvasAgg(sheet)  # its methods have no types
     raster.draw()
     pixels = np.ascontiguousarray(np.asarray(raster.buffer_rgba())[..., :3])  # nothing is transparent
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG", dpi=(150, 150), compress_level=4)
-    write_whole(png, content.getbuffer(), sync=False)
+    png, svg = io.BytesIO(), io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG", dpi=(150, 150), compress_level=4)
     sheet.set_layout_engine("none")  # it was laid out just now
     vector: Any = FigureCanvasSVG(sheet)
-    content = io.BytesIO()
-    vector.print_svg(content, metadata={"Date": None, "Creator": None})
-    write_whole(svg, content.getbuffer(), sync=False)
+    vector.print_svg(svg, metadata={"Date": None, "Creator": None})
+    return {"png": png.getvalue(), "svg": svg.getvalue()}
 
 
 @contextmanager

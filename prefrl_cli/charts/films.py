@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from prefrl_cli.charts.lettering import fitting_font, fold
 from prefrl_cli.core.figures import Film, Films, Shape
-from prefrl_cli.files.write import write_whole
 
 # The names that shapes give their colours; the label page has the same, in light and dark.
 COLOURS = {
@@ -25,8 +23,8 @@ _MARGIN, _LINE = 12, 22  # pixels around films, and of a line of text
 _MOST_FRAMES = 250
 
 
-def animate_films(figure: Films, path: Path) -> None:
-    """Write films as a GIF, 25 frames a second or fewer for few of them, then a pause.
+def animate_films(figure: Films) -> bytes:
+    """Films as a GIF, 25 frames a second or fewer for few of them, then a pause.
 
     Long films are thinned to 250 frames, each of which says its step.
     """
@@ -65,7 +63,7 @@ def animate_films(figure: Films, path: Path) -> None:
     how: dict[str, Any] = {"save_all": True, "loop": 0, "optimize": False, "disposal": 1}
     durations = [each] * (len(frames) - 1) + [2000]
     frames[0].save(content, "GIF", append_images=frames[1:], duration=durations, **how)
-    write_whole(path, content.getbuffer(), sync=False)
+    return content.getvalue()
 
 
 def _at(film: Film, step: int) -> Sequence[Shape]:

@@ -20,8 +20,8 @@ from prefrl_cli.core.saved_state import Field, check_state
 from prefrl_cli.files.checkpoints import CheckpointError, UnfitError
 from prefrl_cli.files.preferences.record import saving
 from prefrl_cli.files.read import short
-from prefrl_cli.files.standard_streams import waiting
-from prefrl_cli.files.write import make_folder
+from prefrl_cli.files.standard_streams import hushed, waiting
+from prefrl_cli.files.write import make_folder, write_whole
 from prefrl_cli.logger.logger import Trackers
 from prefrl_cli.run import processor
 from prefrl_cli.run.directory import RunDirectory
@@ -262,13 +262,14 @@ def record_of(content: Mapping[str, Any], replicas: int) -> dict[str, Any]:
 
 
 def draw(algorithm: Algorithm, log: MetricsLog, directory: RunDirectory) -> None:
-    """Draw the algorithm's charts."""
-    with ready():
+    """Draw the algorithm's charts; nothing that draws prints anything."""
+    with hushed(), ready():
         from prefrl_cli.charts import draw  # matplotlib takes a second to import: not before training
 
         make_folder(directory.charts)
         for name, figure in algorithm.figures(log.history(), np.array(log.living)).items():
-            draw.draw(figure, directory.charts / name)
+            for suffix, content in draw.draw(figure).items():
+                write_whole(directory.charts / f"{name}.{suffix}", content, sync=False)
 
 
 @contextlib.contextmanager

@@ -13,10 +13,11 @@ from matplotlib.figure import Figure as Sheet
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from prefrl_cli.charts.draw import style, write
+from prefrl_cli.charts.draw import files, style
 from prefrl_cli.charts.lettering import fitting, fold, inches
 from prefrl_cli.charts.panel import COLOURS, GREY, INK
 from prefrl_cli.core.metric import Metric
+from prefrl_cli.files.write import write_whole
 from prefrl_cli.stats.summary import NOTHING, digits
 from prefrl_cli.study.study import Result, Study, columns, headline_among
 
@@ -41,10 +42,12 @@ def draw(study: Study, results: Sequence[Result], path: Path) -> list[Path]:
     Returns:
         The files: a PNG and an SVG.
     """
-    files = [path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg")]
     with style():
-        write(chart_sheet(study, results), *files)
-    return files
+        drawn = files(chart_sheet(study, results))
+    paths = [path.with_name(f"{path.name}.{suffix}") for suffix in drawn]
+    for place, content in zip(paths, drawn.values(), strict=True):
+        write_whole(place, content, sync=False)
+    return paths
 
 
 def chart_sheet(study: Study, results: Sequence[Result]) -> Sheet:
