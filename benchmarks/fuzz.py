@@ -40,12 +40,12 @@ from prefrl_cli.config.build import build
 from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.files.checkpoints import FORMAT, CheckpointError, Checkpoints
 from prefrl_cli.report.runs import read_run
+from prefrl_cli.report.study.file import load as load_study
+from prefrl_cli.report.study.study import measure
+from prefrl_cli.report.study.table import markdown, table
 from prefrl_cli.run import runner
 from prefrl_cli.run.directory import RECORD, read_status
 from prefrl_cli.run.provenance import stored_config, stored_environment
-from prefrl_cli.study.file import load as load_study
-from prefrl_cli.study.study import measure
-from prefrl_cli.study.table import markdown, table
 from prefrl_cli.sweep.directory import composed
 
 LIMIT = 5  # seconds of the processor

@@ -21,7 +21,7 @@ from prefrl_cli.config.group import is_part
 from prefrl_cli.config.options import MISSING, describe, signature
 from prefrl_cli.core.option_types import show
 from prefrl_cli.files.texts import markdown_code
-from prefrl_cli.study.file import load
+from prefrl_cli.report.study.file import load
 
 DOCS = Path(__file__).parent
 BEGIN = """\

@@ -53,7 +53,14 @@ def test_each_option_of_a_group_is_an_argument_with_a_fitting_value(group, choic
     own = {key: value for key, value in node.items() if not str(value).startswith("${")}  # the others are checked there
     assert check(group, allowed, own) == own
     # The other way round: every value that the constructor takes stands in the YAML, where a person looks for it.
-    parts = {"seeds", "record", "preferences_file", "env_options", "allow_targets"}  # handed in by `build`
+    parts = {
+        "seeds",
+        "record",
+        "preferences_file",
+        "preference_data",
+        "env_options",
+        "allow_targets",
+    }  # handed in by `build`
     parts |= {*GROUPS, "steps"} if group == "algorithm" else set()
     options = {name for name, option in allowed.items() if option.is_value}
     assert options - parts == node.keys() - parts

@@ -25,9 +25,9 @@ from test_study import HERE, TINY
 from prefrl_cli.cli import study, train
 from prefrl_cli.config.choices import choices
 from prefrl_cli.files.checkpoints import Checkpoints
+from prefrl_cli.report.study.file import load
 from prefrl_cli.run import runner
 from prefrl_cli.run.lifecycle import run_or_resume
-from prefrl_cli.study.file import load
 
 ROOT = Path(__file__).parents[1]
 PAGES = {

@@ -11,14 +11,14 @@ import pytest
 import torch
 from test_charts import axes_of, caption_of
 
-from prefrl_cli.algorithm import oprl_figures
+from prefrl_cli.algorithm import figures as charts
 from prefrl_cli.algorithm.metrics import OPRL_METRICS, oprl_metrics
 from prefrl_cli.charts import draw
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.reward_model.quality import Predictions, calibration_error
 from prefrl_cli.reward_model.reliability_figure import reliability_figure
 
-SUCCESS = oprl_figures.outcome(OPRL_METRICS)
+SUCCESS = charts.outcome(OPRL_METRICS)
 
 
 def history(success: np.ndarray, labels: int = 4) -> dict[str, np.ndarray]:
@@ -37,7 +37,7 @@ def oprl(success: np.ndarray, episodes: int = 10, **changes):
     living = np.ones(replicas, dtype=bool)
     held_out = Predictions(*(torch.full((replicas, 4), value) for value in (0.7, 1.0, 0.0)))
     kept, result = changes.get("history", history(success)), changes.get("result", SUCCESS)
-    return oprl_figures.figures(kept, living, 20 + success, held_out, episodes, result)
+    return charts.oprl_figures(kept, living, 20 + success, held_out, episodes, result)
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def oprl(success: np.ndarray, episodes: int = 10, **changes):
 )
 def test_the_seed_that_is_shown_is_the_median_by_success(shares: list[float], expected: int) -> None:
     living = np.ones(len(shares), dtype=bool)
-    assert oprl_figures.median_seed(history(np.tile(shares, (6, 1))), living, SUCCESS) == expected
+    assert charts.median_seed(history(np.tile(shares, (6, 1))), living, SUCCESS) == expected
     rank = f", the median of {len(shares)} by success" if len(shares) > 1 else ""
-    assert oprl_figures.seed_words(47, living, SUCCESS) == f"seed 47{rank}"
+    assert charts.seed_words(47, living, SUCCESS) == f"seed 47{rank}"
     if len(shares) > 2:
         living[0] = False
         words = f"seed 47, the median of {len(shares) - 1} by success that did not fail"
-        assert oprl_figures.seed_words(47, living, SUCCESS) == words
+        assert charts.seed_words(47, living, SUCCESS) == words
 
 
 @pytest.mark.parametrize(("episodes", "window"), [(1, 20), (10, 2), (7, 3), (50, 1)])
@@ -95,7 +95,7 @@ def test_training_charts_count_and_smooth_by_episodes(episodes: int, window: int
 def test_where_returns_count_they_are_drawn_over_environment_steps() -> None:
     """A control task, whose episodes all have a horizon, is measured in steps as elsewhere."""
     success = np.random.default_rng(0).random((6, 3))
-    result = oprl_figures.outcome(oprl_metrics(200, (-300.0, 0.0)))
+    result = charts.outcome(oprl_metrics(200, (-300.0, 0.0)))
     assert result.name == "return"
     steps = 200 * 8 * np.arange(1.0, 7)[:, None] * np.ones(3)
     kept = history(success) | {"return": -100 * success, "env_steps": steps}
@@ -107,8 +107,8 @@ def test_where_returns_count_they_are_drawn_over_environment_steps() -> None:
     (line,) = panels["Return"].lines
     assert line.x.tolist() == steps[:, 0].tolist() and np.array_equal(line.y, kept["return"])
     assert panels["Preferences predicted"].lines[0].x.tolist() == [0, *steps[:, 0]]
-    best = oprl_figures.median_seed(kept, np.ones(3, dtype=bool), result)
-    assert oprl_figures.seed_words(4, np.ones(3, dtype=bool), result) == "seed 4, the median of 3 by return"
+    best = charts.median_seed(kept, np.ones(3, dtype=bool), result)
+    assert charts.seed_words(4, np.ones(3, dtype=bool), result) == "seed 4, the median of 3 by return"
     assert best == np.argsort(-success.sum(0))[1]
 
 
@@ -204,7 +204,7 @@ def test_reliability_says_of_how_many_seeds_it_is_and_separates_thousands() -> N
 def test_the_title_of_training_is_true_of_every_algorithm(name: str) -> None:
     success = np.random.default_rng(0).random((6, 3))
     kept = history(success) | {"return": success, "env_steps": np.cumsum(1 + success, 0)}
-    result = oprl_figures.outcome(oprl_metrics(200, (0.0, 1.0)) if name == "return" else OPRL_METRICS)
+    result = charts.outcome(oprl_metrics(200, (0.0, 1.0)) if name == "return" else OPRL_METRICS)
     assert oprl(success, history=kept, result=result)["training"].title == "Policy and reward model while training"
 
 
@@ -247,7 +247,7 @@ def test_the_algorithm_gives_its_own_arrays_to_its_charts(tmp_path: Path) -> Non
     pictures = algorithm.figures(recorded, np.ones(3, dtype=bool))
     assert str(before) == str(algorithm.state()["streams"])
     assert set(pictures) == {"training", "reliability", "maze", "episode", "reward_over_time", "questions"}
-    chosen = oprl_figures.median_seed(recorded, np.ones(3, dtype=bool), SUCCESS)
+    chosen = charts.median_seed(recorded, np.ones(3, dtype=bool), SUCCESS)
     hero = pictures["maze"]
     assert hero.words.startswith(f"Seed {3 + chosen}, the median of 3 by success: ")
     with torch.no_grad():

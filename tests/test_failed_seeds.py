@@ -22,12 +22,12 @@ from prefrl_cli.config.choices import choices
 from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.report.results import results
 from prefrl_cli.report.runs import load, read_run
+from prefrl_cli.report.study.study import Row, Study, measure
+from prefrl_cli.report.study.table import markdown, table
 from prefrl_cli.run import progress, runner
 from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.lifecycle import run_or_resume
 from prefrl_cli.stats.intervals import share_interval
-from prefrl_cli.study.study import Row, Study, measure
-from prefrl_cli.study.table import markdown, table
 from prefrl_cli.sweep.directory import Sweep
 
 SIZES = {

@@ -13,7 +13,7 @@ from prefrl_cli.config import compose, memory
 from prefrl_cli.config.build import memory_needed
 from prefrl_cli.config.choices import choices
 from prefrl_cli.files.preferences import formats
-from prefrl_cli.study.file import load
+from prefrl_cli.report.study.file import load
 
 GIB = 2**30
 

@@ -10,7 +10,7 @@ import yaml
 from test_house import LAYERS
 
 from prefrl_cli.config.choices import choices
-from prefrl_cli.study.file import load
+from prefrl_cli.report.study.file import load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")]

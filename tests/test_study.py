@@ -21,13 +21,13 @@ from scipy.stats import ttest_rel
 from prefrl_cli.charts.draw import style
 from prefrl_cli.cli.study import main
 from prefrl_cli.report.runs import Run
+from prefrl_cli.report.study import chart as study_chart
+from prefrl_cli.report.study.study import Result, Row, Study
+from prefrl_cli.report.study.table import place
 from prefrl_cli.run import runner
 from prefrl_cli.run.directory import read_status
 from prefrl_cli.run.outputs import metric_of
 from prefrl_cli.stats.summary import digits, summarise
-from prefrl_cli.study import chart as study_chart
-from prefrl_cli.study.study import Result, Row, Study
-from prefrl_cli.study.table import place
 from prefrl_cli.sweep import job as sweep_job
 
 TINY = {

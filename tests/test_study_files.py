@@ -11,7 +11,7 @@ import yaml
 
 from prefrl_cli.cli.study import main
 from prefrl_cli.config.choices import choices, conf_folder
-from prefrl_cli.study.file import load
+from prefrl_cli.report.study.file import load
 from prefrl_cli.sweep.directory import composed
 
 STUDIES = choices("study")
@@ -214,5 +214,5 @@ def test_the_list_has_every_study_in_80_columns_and_takes_nothing_slow():
     lines = listed.splitlines()
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == STUDIES
     assert max(map(len, lines)) <= 80
-    assert "prefrl_cli.study.file" in imported.split()
+    assert "prefrl_cli.report.study.file" in imported.split()
     assert not {"torch", "hydra", "matplotlib"} & set(imported.split())

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prefrl_cli.algorithm import oprl_evaluation, oprl_figures
+from prefrl_cli.algorithm import figures, oprl_evaluation
 from prefrl_cli.algorithm.metrics import oprl_metrics
 from prefrl_cli.algorithm.oprl_parts import (
     check_measurable,
@@ -218,14 +218,14 @@ class OPRL:
     @torch.no_grad()
     def figures(self, history: History, living: NDArray[np.bool_]) -> dict[str, Figure]:
         """The charts of this experiment, by file name; see `Algorithm.figures`."""
-        outcome = oprl_figures.outcome(self.metrics)
-        seed = oprl_figures.median_seed(history, living, outcome)
+        outcome = figures.outcome(self.metrics)
+        seed = figures.median_seed(history, living, outcome)
         greedy, goal_steps = play_greedily(self.env, self.policy, self.streams), self._snapshots.goal_steps(self.step)
         chances = np.zeros((0, 0))
         if is_finite(self.env):
             chances = probabilities(self.env, self.policy, self.streams)[seed].cpu().numpy()
         learned = Learned(
-            seed=oprl_figures.seed_words(self.streams.seeds[seed], living, outcome),
+            seed=figures.seed_words(self.streams.seeds[seed], living, outcome),
             success=self._outcomes.success[seed].cpu().numpy(),
             labels=int(self.preferences.used[seed]),
             policy=chances,
@@ -235,7 +235,7 @@ class OPRL:
             returns=self._outcomes.returns[seed].cpu().numpy(),
             reward_of=LearnedReward(self, self.streams.seeds[seed]),
         )
-        charts = oprl_figures.figures(history, living, goal_steps, self._held_out, self._episodes, outcome)
+        charts = figures.oprl_figures(history, living, goal_steps, self._held_out, self._episodes, outcome)
         return charts | self.env.figures(learned)
 
     def networks(self) -> dict[str, Trained]:

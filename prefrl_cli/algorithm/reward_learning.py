@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from prefrl_cli.algorithm.figures import reward_figures
 from prefrl_cli.algorithm.metrics import REWARD_METRICS
-from prefrl_cli.algorithm.reward_learning_figures import reward_figures
 from prefrl_cli.core.figures import Figure, History
 from prefrl_cli.core.layers.exactness import Trained, trained
 from prefrl_cli.core.optimizer import Optimizer

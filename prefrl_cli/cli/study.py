@@ -19,7 +19,7 @@ from prefrl_cli.files.texts import read_text, shown, typed_path
 from prefrl_cli.files.write import write_whole
 
 if TYPE_CHECKING:
-    from prefrl_cli.study.study import Result, Study
+    from prefrl_cli.report.study.study import Result, Study
     from prefrl_cli.sweep.directory import Rows
 
 _WIDTH = 80
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _studies(typed: argparse.Namespace) -> int:
     from prefrl_cli.config.choices import choices
-    from prefrl_cli.study.file import load
+    from prefrl_cli.report.study.file import load
 
     if typed.list:
         for name in choices("study"):
@@ -107,8 +107,8 @@ def _listed(study: Study) -> str:
 
 def _run(study: Study, rows: Rows, how: Sequence[str], readme: Path | None) -> int:
     """One study to its end; 1 where a row failed."""
+    from prefrl_cli.report.study.study import measure
     from prefrl_cli.run.signals import Interrupted
-    from prefrl_cli.study.study import measure
     from prefrl_cli.sweep.progress import Watch, table_of_failures
     from prefrl_cli.sweep.start import run_rows
 
@@ -139,12 +139,12 @@ def _run(study: Study, rows: Rows, how: Sequence[str], readme: Path | None) -> i
 
 
 def _write(study: Study, results: list[Result], folder: Path) -> None:
+    from prefrl_cli.report.study.table import markdown, table
     from prefrl_cli.run.directory import RunDirectory
-    from prefrl_cli.study.table import markdown, table
 
     picture = None
     if any(one.finished for one in results):
-        from prefrl_cli.study.chart import draw
+        from prefrl_cli.report.study.chart import draw
 
         picture = draw(study, results, folder / "chart")[0].name
     directory = RunDirectory(folder)
@@ -159,7 +159,7 @@ def _named(page: str, study: Study) -> bool:
 
 def _write_readme(page: Path, study: Study, results: list[Result], folder: Path) -> None:
     """The table between the page's markers, and the chart beside the page."""
-    from prefrl_cli.study.table import markdown, place
+    from prefrl_cli.report.study.table import markdown, place
 
     before = read_text(page)
     if not _named(before, study):
@@ -173,7 +173,7 @@ def _write_readme(page: Path, study: Study, results: list[Result], folder: Path)
 
 def _check_readme(typed: argparse.Namespace, studies: list[Study]) -> None:
     """Refuse what would only be found out after hours."""
-    from prefrl_cli.study.table import place
+    from prefrl_cli.report.study.table import place
 
     if typed.quick:
         raise ConfigError("--readme: a quick study says nothing; leave --quick out")

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.config.choices import GROUPS, PARTS, not_set
@@ -21,8 +22,6 @@ from prefrl_cli.config.overrides import option
 from prefrl_cli.core.option_types import ConfigError, show, suggest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from prefrl_cli.core.algorithm import Algorithm
 
 _FOR_LOGGERS = ("directory", "experiment", "settings")
@@ -63,7 +62,7 @@ def build(config: Configuration | Mapping[str, Any]) -> Algorithm:
     optimizers = [name for name in nodes["algorithm"].allowed if is_optimizer(name) and "optimizer" in nodes]
     late |= {name: None for name in optimizers}
     for node in nodes.values():  # every option is checked before the first part is built
-        node.check({*ready, *late, "parameters", "learned"} - {node.group})
+        node.check({*ready, *late, "parameters", "learned", "preference_data"} - {node.group})
     from prefrl_cli.config.memory import all_options, check_memory, lowered
 
     check_memory(all_options(run, nodes), lowered(nodes))
@@ -71,6 +70,10 @@ def build(config: Configuration | Mapping[str, Any]) -> Algorithm:
     for group in _order(nodes):
         if "learned" in nodes[group].allowed:
             ready["learned"] = learned_reward(nodes[group].given.get("run"), ready)
+        if "preference_data" in nodes[group].allowed and run.preferences.file is not None:
+            from prefrl_cli.files.preferences.formats import load
+
+            ready["preference_data"] = load(Path(run.preferences.file), "preferences.file")
         ready[group] = nodes[group].build(ready)
     for name in optimizers:
         ready[name] = nodes["optimizer"].build({**ready, "parameters": _parameters(name, ready)})

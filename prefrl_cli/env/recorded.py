@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,14 +13,22 @@ from torch import Tensor
 from prefrl_cli.core.environment import Box, Discrete, TimeLimit
 from prefrl_cli.core.option_types import Given, OptionError
 from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.files.preferences.formats import load
+
+
+class Steps(Protocol):
+    """What is asked of a file's content: states and actions of both segments, `[N, 2, T]` or `[N, 2, T, F]`."""
+
+    @property
+    def states(self) -> NDArray[Any]: ...  # noqa: D102
+    @property
+    def actions(self) -> NDArray[Any]: ...  # noqa: D102
 
 
 class Recorded:
     """The spaces of the states and actions in a file; a reward is learned of it, and no policy.
 
     Args:
-        preferences_file: of any environment.
+        preference_data: of any environment.
 
     Raises:
         OptionError: where there is no file.
@@ -29,12 +36,12 @@ class Recorded:
 
     time_limit: TimeLimit = "end"
 
-    def __init__(self, preferences_file: Given[str | None] = None) -> None:
-        if preferences_file is None:
+    def __init__(self, preference_data: Given[Steps | None] = None) -> None:
+        if preference_data is None:
             raise OptionError("env", "recorded", "is known by a file alone", {"preferences.file": "FILE"})
-        data = load(Path(preferences_file), "preferences.file")
-        self.observation_space, self.action_space = _space(data.states), _space(data.actions)
-        self.horizon = data.states.shape[2]
+        states, actions = preference_data.states, preference_data.actions
+        self.observation_space, self.action_space = _space(states), _space(actions)
+        self.horizon = states.shape[2]
 
     def success(self, played: Trajectories) -> Tensor:
         """Nobody knows: none, `[R, B]`."""

@@ -22,9 +22,11 @@ from prefrl_cli.preference.answers.films import Films
 from prefrl_cli.preference.database import ANSWERS, AnswerDatabase, Asked
 from prefrl_cli.preference.dataset import Answers, Pending
 from prefrl_cli.preference.questions import Model, Part, arrays, fingerprint, parts
-from prefrl_cli.stats.agreement import reliability
+from prefrl_cli.stats.agreement import LATELY, reliability
 
-GUESSED = "guessed"  # the share of the newest answers that the model had guessed, among what is reported
+# What is reported beside the metrics, as the page shows them.
+_WORDS = f"share of the last {LATELY} answers that the model had guessed before it saw them"
+GUESSED = {"name": "guessed", "words": _WORDS, "unit": ""}
 _TOLD, _SHARE = 0.5, 0.05  # seconds from one film of the agent to the next, and the share of the time for it
 
 
@@ -247,7 +249,7 @@ class Person:
         """Tell the page what was reached at an update."""
         if self._database is not None:
             share = lately_guessed(self._database)
-            self._database.report(step, {**values, **({} if share is None else {GUESSED: share})})
+            self._database.report(step, {**values, **({} if share is None else {GUESSED["name"]: share})})
 
     def status(self) -> str:
         """How it stands, in a few words; nothing where nobody is asked."""

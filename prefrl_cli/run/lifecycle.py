@@ -17,9 +17,9 @@ from prefrl_cli.run.outputs import GoingOn, note_start
 from prefrl_cli.run.training import ready_for, schedule_over, take_up, train
 
 if TYPE_CHECKING:
+    from prefrl_cli.algorithm.asking import Page
     from prefrl_cli.config.options import Run
     from prefrl_cli.core.algorithm import Algorithm
-    from prefrl_cli.preference.asking import Page
     from prefrl_cli.run.metrics_csv import MetricsLog
     from prefrl_cli.run.runner import Record
 

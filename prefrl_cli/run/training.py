@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +25,8 @@ from prefrl_cli.run.signals import Interrupted, Signals
 from prefrl_cli.run.workers.number import WorkerLostError, number_of_workers
 
 if TYPE_CHECKING:
+    from prefrl_cli.algorithm.asking import Page
     from prefrl_cli.core.algorithm import Algorithm
-    from prefrl_cli.preference.asking import Page
     from prefrl_cli.run.directory import RunDirectory
     from prefrl_cli.run.metrics_csv import MetricsLog
     from prefrl_cli.run.progress import Console
@@ -150,7 +149,7 @@ def ready(config: Configuration) -> tuple[Algorithm, int]:
 def ready_for(config: Configuration, page: Page | None = None) -> tuple[Algorithm, int]:
     """As `ready`; refuses to train what a person is to teach whom no page asks."""
     algorithm, threads = ready(config)
-    from prefrl_cli.preference.asking import check_asked
+    from prefrl_cli.algorithm.asking import check_asked
 
     check_asked(algorithm, page)
     teacher = getattr(algorithm, "teacher", None)
@@ -165,12 +164,10 @@ def take_answers(origin: Path, folder: Path) -> None:
     Raises:
         ConfigError: where it cannot be read.
     """
-    from prefrl_cli.preference.answers.events import copy_answers
-    from prefrl_cli.preference.database import ANSWERS
+    from prefrl_cli.algorithm import asking
 
     try:
-        if os.path.lexists(origin / ANSWERS):
-            copy_answers(origin / ANSWERS, folder / ANSWERS)
+        asking.take_answers(origin, folder)
     except UnreadableError as problem:
         raise ConfigError(f"resume={show(str(origin))}: {problem}") from None
 
@@ -209,7 +206,7 @@ def train(
     Raises:
         Interrupted: on SIGTERM or Ctrl-C.
     """
-    from prefrl_cli.preference.asking import answering
+    from prefrl_cli.algorithm.asking import answering
     from prefrl_cli.run import runner
     from prefrl_cli.run.progress import Console, Progress, drawn, table
 

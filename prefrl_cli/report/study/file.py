@@ -14,7 +14,7 @@ from prefrl_cli.config.trust import check_overrides
 from prefrl_cli.core.option_types import ConfigError, show, suggest
 from prefrl_cli.files.read import UnreadableError, load_yaml
 from prefrl_cli.files.texts import read_text, typed_path
-from prefrl_cli.study.study import Row, Study
+from prefrl_cli.report.study.study import Row, Study
 
 CHARTS = ("points", "ladder", "lines")
 _STUDY = ("title", "question", "minutes", "common", "quick", "metrics", "chart", "x_label", "rows")

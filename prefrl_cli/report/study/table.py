@@ -17,10 +17,10 @@ from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.texts import markdown as markdown_text
 from prefrl_cli.files.texts import markdown_code
 from prefrl_cli.report.results import Comparison, table_cell
+from prefrl_cli.report.study.study import Result, Study, columns, headline_among
 from prefrl_cli.stats.aggregates import few_seeds
 from prefrl_cli.stats.families import chance_text
 from prefrl_cli.stats.summary import Estimate, brackets, digits, value_text
-from prefrl_cli.study.study import Result, Study, columns, headline_among
 
 _LONGEST_REASON = 120
 

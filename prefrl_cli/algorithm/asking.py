@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from prefrl_cli.core.option_types import ConfigError, OptionError
+from prefrl_cli.preference.answers.events import copy_answers
 from prefrl_cli.preference.database import ANSWERS
 from prefrl_cli.preference.person import GUESSED, Person
 from prefrl_cli.preference.recorded import Recorded
-from prefrl_cli.stats.agreement import LATELY
 
 # Shows a run's questions, and gives the address. "nobody" sees a run that only repeats what was answered before: it has
 # no page, and waits for nobody.
@@ -77,8 +77,17 @@ def answering(
         better = [one for one in getattr(algorithm, "metrics", ()) if one.direction == "higher"]
         better.sort(key=lambda one: not one.headline)  # what a person watches, the most telling first
         shown = [{"name": one.name, "words": one.words, "unit": one.unit} for one in better]
-        words = f"share of the last {LATELY} answers that the model had guessed before it saw them"
-        database.note(metrics=[*shown, {"name": GUESSED, "words": words, "unit": ""}])
+        database.note(metrics=[*shown, GUESSED])
         if address:
             tell(f"to answer the questions open {address}")
         yield person
+
+
+def take_answers(origin: Path, folder: Path) -> None:
+    """Copy what a person answered in another run, if anything.
+
+    Raises:
+        UnreadableError: where it cannot be read.
+    """
+    if os.path.lexists(origin / ANSWERS):
+        copy_answers(origin / ANSWERS, folder / ANSWERS)

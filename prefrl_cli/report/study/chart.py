@@ -18,8 +18,8 @@ from prefrl_cli.charts.lettering import fitting, fold, inches
 from prefrl_cli.charts.panel import COLOURS, GREY, INK
 from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.write import write_whole
+from prefrl_cli.report.study.study import Result, Study, columns, headline_among
 from prefrl_cli.stats.summary import NOTHING, digits
-from prefrl_cli.study.study import Result, Study, columns, headline_among
 
 _MARKERS = ("o", "s", "^", "D", "v", "X")
 _LEVELS = ("--", ":", "-.")
