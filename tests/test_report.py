@@ -284,6 +284,10 @@ def test_one_seed_and_nothing_finished(tmp_path):
     make_run(tmp_path / "none" / "a", status="failed")
     page, rows = made([tmp_path / "none"], tmp_path / "report")
     assert "no finished run" in page and rows[0]["seeds"] == "0"
+    make_run(tmp_path / "none" / "b", env__size=9)  # one configuration has results, the other has none
+    page, rows = made([tmp_path / "none"], tmp_path / "report")
+    assert {row["configuration"]: row["seeds"] for row in rows} == {"1": "0", "2": "4"}
+    assert "nan" not in re.sub(r"<style>.*</style>", "", page)
 
 
 def test_what_is_typed_wrong(tmp_path, capsys):
