@@ -202,6 +202,13 @@ def test_a_run_that_was_killed_is_told_from_one_that_goes_on(tmp_path):
     assert (going.status, going.reason) == ("running", "still running")
     assert killed.status == "interrupted" and killed.reason.startswith("was killed")
     assert (unknown.status, unknown.reason) == ("running", "still running, or killed")
+    (folders[1] / "status.json").write_text('{"status": "running", "step": 0}')  # as it stands until a run ends
+    with (folders[1] / "metrics.csv").open("a") as table:
+        table.write("11,0,")  # cut short
+    assert read_run(folders[1]).step == 10
+    for rows in ("", "step,seed\n", "x" * 70_000):
+        (folders[1] / "metrics.csv").write_text(rows)
+        assert read_run(folders[1]).step == 0
     with (folders[1] / ".lock").open() as lock:  # looking took nothing
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
