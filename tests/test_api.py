@@ -1,6 +1,7 @@
 """The Python API: what it gives is what the run's files and the commands say; and the page about it runs."""
 
 import ast
+import itertools
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +134,24 @@ def test_in_a_thread(here):
     assert found[0].status == "finished"
 
 
+def test_several_threads_take_turns(here):
+    def trained(seed):
+        options = {"steps": 2, "num_seeds": 2, "seed": seed, "quiet": True, "output_dir": f"run{seed}"}
+        return prefrl_cli.train(experiment="addition_linear", **options)
+
+    def refused(_):
+        with pytest.raises(ConfigError, match="did you mean env.largest"):
+            prefrl_cli.train(experiment="addition_linear", env={"larges": 3})
+
+    with ThreadPoolExecutor(4) as pool:
+        wrong = pool.map(refused, range(3))
+        runs = list(pool.map(trained, (5, 6, 7, 8)))
+        assert list(wrong) == [None] * 3
+    assert [run.seeds for run in runs] == [[5, 6], [6, 7], [7, 8], [8, 9]]
+    for first, second in itertools.pairwise(runs):  # a seed is a seed, whoever trained beside it
+        np.testing.assert_array_equal(first.metrics["loss"][:, 1], second.metrics["loss"][:, 0])
+
+
 def test_a_run_goes_on(here):
     options = {"experiment": "addition_linear", "quiet": True, "checkpoint": {"every": 2}}
     whole = prefrl_cli.train(steps=6, output_dir="whole", **options)
@@ -212,7 +232,8 @@ def test_a_failed_run(here, capsys):
 @pytest.mark.parametrize(
     "value",
     [1, -3, 0.1, 1e-30, 1e300, True, None, "word", "two words", "null", "1e3", "it's", "a\\", "a,b", "$", "",
-     [1, 2.5], ["a b", "c"], "cuda:0", "/a/b c.d", "é", "x=1", "[x]", "{", "~", np.float32(0.5), Path("a b")],
+     [1, 2.5], ["a b", "c"], "cuda:0", "/a/b c.d", "é", "x=1", "[x]", "{", "~", np.float32(0.5), Path("a b"),
+     np.arange(3), [np.int64(2), 3], np.bool_(True)],
 )  # fmt: skip
 def test_a_value_is_read_as_it_was_given(value):
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -220,9 +241,40 @@ def test_a_value_is_read_as_it_was_given(value):
     (text,) = as_overrides("seed", value)
     read = OverridesParser.create().parse_override(text).value()
     read = [getattr(one, "text", one) for one in read] if isinstance(read, list) else getattr(read, "text", read)
-    wanted = [getattr(one, "text", one) for one in value] if isinstance(value, list) else value
-    assert read == (str(value) if isinstance(value, Path) else wanted)
-    assert type(read) is (str if isinstance(value, Path) else float if isinstance(value, np.floating) else type(wanted))
+    wanted = str(value) if isinstance(value, Path) else value.tolist() if hasattr(value, "tolist") else value
+    assert read == wanted and type(read) is type(wanted)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(here, maze):
+    import torch
+
+    numbers = {"num_seeds": torch.tensor(2), "steps": np.int32(1), "quiet": np.bool_(True)}
+    runs = prefrl_cli.train_sweep(experiment="addition_linear", seed=np.array([3, 9]), jobs=None, **numbers)
+    assert [run.seeds for run in runs] == [[3, 4], [9, 10]]
+    wanted = maze.rollout(seed=6, episodes=2, random_seed=1)
+    for of in (np.int64, torch.tensor):
+        found = maze.rollout(seed=of(6), episodes=of(2), random_seed=of(1))
+        np.testing.assert_array_equal(found.states, wanted.states)
+        assert prefrl_cli.make("maze", size=of(5), horizon=of(30)).num_states == 25
+    for seeds in (np.arange(2), torch.arange(2), [np.int64(0), 1], range(2)):
+        assert prefrl_cli.make("streams/philox", seeds=seeds).seeds == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"episodes": 0}, "episodes=0: must be a whole number between 1 and 1000000; try episodes=1"),
+        ({"episodes": np.float64(2.5)}, "episodes=2.5: must be a whole number"),
+        ({"episodes": True}, "episodes=true: must be a whole number"),
+        ({"random_seed": -1}, "random_seed=-1: must be a whole number between 0 and 4294967295 or null; try random_se"),
+        ({"random_seed": "a"}, "random_seed=a: must be a whole number"),
+        ({"seed": np.int64(4)}, "seed=4: the run has no such seed; choose one of [5,6,7]"),
+    ],
+)
+def test_wrong_numbers_of_episodes(given, said, maze):
+    with pytest.raises(ConfigError) as problem:
+        maze.rollout(**given)
+    assert said in str(problem.value)
 
 
 def test_an_experiment_of_ones_own(here):
@@ -445,6 +497,8 @@ def test_a_bar_below_a_notebooks_cell(here, monkeypatch, capsys):
         ("maze", {"size": 2}, "try env.size=4"),
         ("maze", {"horizon": 2}, "try env.horizon="),
         ("maze", {"seeds": [0]}, "maze draws no random numbers"),
+        ("streams/philox", {"seeds": 3}, "seeds=3: must be a list, each a whole number between 0 and 4294967295; try"),
+        ("streams/philox", {"seeds": [-1]}, "seeds=[-1]: must be a list, each a whole number between 0 and 4294967295"),
         ("actor_critic", {}, "needs env, streams; type make('actor_critic', env=..., seeds=[0, 1])"),
     ],
 )

@@ -202,6 +202,13 @@ def test_a_run_that_was_killed_is_told_from_one_that_goes_on(tmp_path):
     assert (going.status, going.reason) == ("running", "still running")
     assert killed.status == "interrupted" and killed.reason.startswith("was killed")
     assert (unknown.status, unknown.reason) == ("running", "still running, or killed")
+    (folders[1] / "status.json").write_text('{"status": "running", "step": 0}')  # as it stands until a run ends
+    with (folders[1] / "metrics.csv").open("a") as table:
+        table.write("11,0,")  # cut short
+    assert read_run(folders[1]).step == 10
+    for rows in ("", "step,seed\n", "x" * 70_000):
+        (folders[1] / "metrics.csv").write_text(rows)
+        assert read_run(folders[1]).step == 0
     with (folders[1] / ".lock").open() as lock:  # looking took nothing
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -284,6 +291,10 @@ def test_one_seed_and_nothing_finished(tmp_path):
     make_run(tmp_path / "none" / "a", status="failed")
     page, rows = made([tmp_path / "none"], tmp_path / "report")
     assert "no finished run" in page and rows[0]["seeds"] == "0"
+    make_run(tmp_path / "none" / "b", env__size=9)  # one configuration has results, the other has none
+    page, rows = made([tmp_path / "none"], tmp_path / "report")
+    assert {row["configuration"]: row["seeds"] for row in rows} == {"1": "0", "2": "4"}
+    assert "nan" not in re.sub(r"<style>.*</style>", "", page)
 
 
 def test_what_is_typed_wrong(tmp_path, capsys):

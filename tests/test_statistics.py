@@ -336,6 +336,7 @@ def test_quantiles_are_those_of_numpy_with_and_without_nan() -> None:
     levels = (0.0, 0.1, 0.5, 0.9, 1.0)
     np.testing.assert_allclose(quantiles(values, levels), np.nanquantile(values, levels, axis=1), rtol=1e-13)
     assert np.isnan(quantiles([[np.nan, np.nan]], (0.5,))).all()
+    assert np.isnan(quantiles(np.zeros((3, 0)), (0.25, 0.5))).all() and quantiles([], (0.5,)).shape == (1,)
 
 
 def test_quantiles_take_infinite_values_as_values() -> None:

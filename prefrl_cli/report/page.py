@@ -23,6 +23,7 @@ from prefrl_cli.report.sections import evaluation_charts, main_charts, training_
 from prefrl_cli.report.svg import swatch
 from prefrl_cli.stats.aggregates import few_seeds
 from prefrl_cli.stats.families import chance_text
+from prefrl_cli.stats.resampling import RESAMPLES
 from prefrl_cli.stats.summary import brackets, digits, value_text
 
 _ORDER = ("failed", "unreadable", "missing", "interrupted", "running", "linked")
@@ -51,6 +52,7 @@ def page(found: Results) -> str:
             agreements=agreements(found.runs),
             most_failed=_MOST_FAILED,
             most_in_pairs=MOST_IN_PAIRS,
+            resamples=RESAMPLES,
         )
     )
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.lock import LOCK, is_held
-from prefrl_cli.files.read import UnreadableError, read_json
+from prefrl_cli.files.read import UnreadableError, read_json, tail
 from prefrl_cli.report.metrics import Table, read_metrics
 from prefrl_cli.run.directory import TABLE, recorded_options
 from prefrl_cli.run.outputs import axis_of_old_runs, declared, listed, metric_of
@@ -36,7 +36,7 @@ class Run:
         status: one of `STATUSES`, `missing` for a sweep's job without a run, `linked` for a link that is not followed,
             or `unreadable`. A run that calls itself running though no process holds its lock is interrupted.
         reason: why it is not finished, in a line.
-        step: updates done.
+        step: updates done; of a run that calls itself running, the last that its table holds.
         experiment: its name.
         options: dotted name -> value of the resolved configuration.
         seeds: R of them.
@@ -152,12 +152,22 @@ def _read(run: Run) -> None:
         _read_results(run, run.ends)
     run.status = status["status"]
     if run.status == "running":
+        run.step = max(run.step, _last_row(run.path))  # its record is written when it begins and when it ends
         held = is_held(run.path / LOCK)
         run.reason = "still running" if held else "still running, or killed"
         if held is False:
             run.status, run.reason = "interrupted", "was killed: it calls itself running and no process holds its lock"
     if run.path.parent.name == _SET_ASIDE:
         run.reason = f"an earlier try: {run.reason}"
+
+
+def _last_row(folder: Path) -> int:
+    """The step of the last whole row of `metrics.csv`; 0 where there is none."""
+    try:
+        step = b"\n".join(tail(folder, "metrics.csv", 1 << 16).split(b"\n")[-2:-1]).partition(b",")[0]
+    except UnreadableError:
+        return 0
+    return int(step) if re.fullmatch(rb"\d{1,18}", step) else 0
 
 
 def _configured_seeds(options: dict[str, Any]) -> list[int]:

@@ -91,8 +91,8 @@ def quantiles(values: ArrayLike, levels: tuple[float, ...]) -> Array:
     """
     ordered = np.sort(as_floats(values), -1)
     last = np.maximum(count(ordered) - 1, 0)
-    result = np.empty((len(levels), *ordered.shape[:-1]))
-    for row, level in enumerate(levels):
+    result = np.full((len(levels), *ordered.shape[:-1]), np.nan)
+    for row, level in enumerate(levels if ordered.shape[-1] else ()):
         place = level * last
         low = np.floor(place).astype(np.int64)
         below = np.take_along_axis(ordered, low[..., None], -1)[..., 0]
