@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -153,19 +154,21 @@ def table(
         episodes: that each policy played.
         typed: the options that differ from the run's.
     """
-    from prefrl_cli.run.progress import metric_line
+    from prefrl_cli.run.progress import footnote, metric_lines
 
     of, on = (f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0]) for seeds in found[2:4])
     changed = "".join(f", {name}={show(value)}" for name, value in (typed or {}).items() if name.startswith("env."))
-    lines = [
+    first = (
         f"{found.experiment}, step {found.step}: policies of seeds {of}, {episodes} episodes each"
         f" with the random numbers of seeds {on}{changed}"
-    ]
+    )
     if found.failed:
-        lines[0] += f"; {len(found.failed)} failed in training, and count as failures"
+        first += f"; {len(found.failed)} failed in training, and count as failures"
+    lines = textwrap.wrap(first, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     lines.append(f"  {'':<22}{'in the run':>12}{'here':>12}  95 % interval of the mean")
-    each = _statistics(found).items()
-    return lines + [metric_line(name, before.get(name), one) for name, one in each if one["mean"] is not None]
+    means = {name: {"mean": value} for name, value in before.items()}
+    lines += metric_lines(means, _statistics(found), ("in the run", "here"), len(found.policies))
+    return lines + footnote(len(found.policies) - len(found.failed))
 
 
 def _statistics(found: Evaluation) -> dict[str, Any]:

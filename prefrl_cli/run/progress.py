@@ -202,22 +202,11 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
         f"{summary['experiment']}: {named}, {summary['steps']} steps in {summary['train_seconds']:.1f} s",
         f"  {'':<22}{'before':>12}{'after':>12}  {'95 % interval of the mean':<26}",
     ]
-    fewer: dict[str, list[str]] = {}  # metrics of which not every seed has a value, by how many have
-    for name, found in summary["metrics"].items():
-        first = summary["initial"].get(name, {})
-        before = first.get("mean")
-        if before is None and found["mean"] is None:
-            continue  # nobody can measure it here
-        for when, one in (("before", first), ("after", found)):
-            if one.get("mean") is not None and (had := one.get("seeds_with_value")):
-                fewer.setdefault(f"{when} over {had} of {len(seeds)} seeds", []).append(name)
-        lines.append(metric_line(name, before, found))
-    lines += [f"  {said}: {', '.join(names)}"[:_WIDTH] for said, names in fewer.items()]
+    lines += metric_lines(summary["initial"], summary["metrics"], ("before", "after"), len(seeds))
     if failed:
         count = f"{len(failed)} of {len(seeds)} seeds failed"
         lines.append(f"  {count}: {seed_words(failed)}; any success counts them, the rest leaves them out"[:_WIDTH])
-    if note := few_seeds(len(seeds) - len(failed)):
-        lines.append(f"  {note}")
+    lines += footnote(len(seeds) - len(failed))
     if len(seeds) == 1:
         for when, columns in summary["examples"].items():
             lines += _examples(when, columns)
@@ -225,11 +214,35 @@ def table(summary: Mapping[str, Any], folder: Path) -> list[str]:
     return lines
 
 
-def metric_line(name: str, before: float | None, found: Mapping[str, Any]) -> str:
-    """A line of such a table: a mean from before, and what was found now, as a `record` has it."""
-    low, high = found["ci95"]
-    interval = "" if low is None or low != low else f"[{plain(low)}, {plain(high)}]"  # one seed has none
-    return f"  {name:<22}{plain(before):>12}{plain(found['mean']):>12}  {interval}".rstrip()[:_WIDTH]
+def metric_lines(
+    first: Mapping[str, Mapping[str, Any]], second: Mapping[str, Mapping[str, Any]], when: Sequence[str], seeds: int
+) -> list[str]:
+    """The lines of such a table: the means of both times, an interval of the second, and which are over fewer seeds.
+
+    Args:
+        first: name -> as a `record` has it, or its `mean` alone; empty where it is not known.
+        second: name -> as a `record` has it.
+        when: the words for both.
+        seeds: R.
+    """
+    lines, fewer = [], dict[str, list[str]]()  # metrics of which not every seed has a value, by how many have
+    for name, found in second.items():
+        both = first.get(name, {}), found
+        before, after = (one.get("mean") for one in both)
+        if before is None and after is None:
+            continue  # nobody can measure it here
+        low, high = found["ci95"]
+        interval = "" if low is None or low != low else f"[{plain(low)}, {plain(high)}]"  # one seed has none
+        for word, one in zip(when, both, strict=True):
+            if one.get("mean") is not None and (had := one.get("seeds_with_value")):
+                fewer.setdefault(f"{word} over {had} of {seeds} seeds", []).append(name)
+        lines.append(f"  {name:<22}{plain(before):>12}{plain(after):>12}  {interval}".rstrip()[:_WIDTH])
+    return lines + [f"  {said}: {', '.join(names)}"[:_WIDTH] for said, names in fewer.items()]
+
+
+def footnote(seeds: int) -> list[str]:
+    """The line below such a table that is over few seeds; none below another."""
+    return [f"  {note}"] if (note := few_seeds(seeds)) else []
 
 
 def drawn(folder: Path) -> list[str]:
