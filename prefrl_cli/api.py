@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from prefrl_cli.env.learned import Episodes, LearnedPolicy, LearnedReward
-    from prefrl_cli.run.outputs import Learned
+    from prefrl_cli.run.earlier.learned import Learned
 
 __all__ = ["ConfigError", "LoadedRun", "RunFailed", "load", "make", "resume", "runs", "train", "train_sweep"]
 
@@ -97,8 +97,8 @@ def resume(path: str | os.PathLike[str], overrides: Sequence[str] = (), /, **opt
         KeyboardInterrupt: as `train`.
     """
     from prefrl_cli.config.overrides import Typed
+    from prefrl_cli.run.earlier.going_on import going_on
     from prefrl_cli.run.lifecycle import go_on
-    from prefrl_cli.run.outputs import going_on
 
     found = going_on(Typed.of([f"resume={os.fspath(path)}", *_typed(overrides, options)]))
     return _ended(go_on(found), found.new or found.folder, found.config.run.allow_targets)
@@ -283,7 +283,7 @@ class LoadedRun(RecordedRun):
 
     @cached_property
     def _learned(self) -> Learned:
-        from prefrl_cli.run.outputs import learned
+        from prefrl_cli.run.earlier.learned import learned
 
         stored = {**stored_config(self.path), "allow_targets": self._allow_targets, "device": "cpu"}
         return learned(self.path, stored, stored)

@@ -16,7 +16,7 @@ from prefrl_cli.policy.replay import Replay
 from prefrl_cli.report.configurations import Configuration
 from prefrl_cli.report.results import compare, headline_of, results
 from prefrl_cli.report.runs import read_run
-from prefrl_cli.run.outputs import declared, metric_of
+from prefrl_cli.run.earlier.results import declared, metric_of
 from prefrl_cli.stats.intervals import share_interval
 from prefrl_cli.stats.summary import brackets, digits, record, summarise, value_text
 

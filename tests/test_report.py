@@ -23,7 +23,7 @@ from prefrl_cli.report.configurations import configurations, varying
 from prefrl_cli.report.results import compare, results
 from prefrl_cli.report.runs import load, read_run
 from prefrl_cli.report.sections import main_charts
-from prefrl_cli.run.outputs import metric_of
+from prefrl_cli.run.earlier.results import metric_of
 from prefrl_cli.stats.agreement import reliability
 from prefrl_cli.stats.intervals import improvement
 

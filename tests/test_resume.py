@@ -23,9 +23,9 @@ from prefrl_cli.core.option_types import ConfigError
 from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.run import runner
 from prefrl_cli.run.directory import RunDirectory, read_status
+from prefrl_cli.run.earlier.going_on import latest
 from prefrl_cli.run.lifecycle import run_or_resume
 from prefrl_cli.run.metrics_csv import MetricsLog
-from prefrl_cli.run.outputs import latest
 from prefrl_cli.run.signals import Signals, ended_by_signals
 
 RUN = ["experiment=addition_linear", "steps=12", "num_seeds=2", "checkpoint.every=3", "evaluation.every=5"]

@@ -26,7 +26,7 @@ from prefrl_cli.report.study.study import Result, Row, Study
 from prefrl_cli.report.study.table import place
 from prefrl_cli.run import runner
 from prefrl_cli.run.directory import read_status
-from prefrl_cli.run.outputs import metric_of
+from prefrl_cli.run.earlier.results import metric_of
 from prefrl_cli.stats.summary import digits, summarise
 from prefrl_cli.sweep import job as sweep_job
 

@@ -15,7 +15,7 @@ from prefrl_cli.core.metric import Metric, by_name
 from prefrl_cli.core.option_types import ConfigError, Count, show
 from prefrl_cli.files.read import UnreadableError, read_json
 from prefrl_cli.files.write import write_whole
-from prefrl_cli.run.lifecycle import named_checkpoint
+from prefrl_cli.run.earlier.going_on import named_checkpoint
 from prefrl_cli.run.metrics_csv import current_names
 from prefrl_cli.run.provenance import stored_config
 
@@ -121,7 +121,7 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
     """
     from prefrl_cli.config.build import build
     from prefrl_cli.config.options import Configuration, change
-    from prefrl_cli.run.outputs import learned
+    from prefrl_cli.run.earlier.learned import learned
 
     for name in typed:
         if name not in _OPTIONS and not name.startswith("env."):

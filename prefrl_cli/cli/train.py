@@ -110,8 +110,8 @@ def resume(typed: Typed) -> int:
         Interrupted: as for any run.
     """
     from prefrl_cli.cli.options.hydra_options import COMMANDS
+    from prefrl_cli.run.earlier.going_on import going_on
     from prefrl_cli.run.lifecycle import go_on
-    from prefrl_cli.run.outputs import going_on
 
     for name, flag in {**COMMANDS, "config_dir": "--config-dir", "package": "--package"}.items():
         if getattr(typed.flags, name) not in (None, False):

@@ -13,7 +13,7 @@ from prefrl_cli.core.metric import Metric
 from prefrl_cli.report.metrics import Table
 from prefrl_cli.report.runs import Run
 from prefrl_cli.run.directory import as_class
-from prefrl_cli.run.outputs import metric_of
+from prefrl_cli.run.earlier.results import metric_of
 from prefrl_cli.stats.aggregates import mean
 
 # These change no result: which seeds, where the files go, how fast.

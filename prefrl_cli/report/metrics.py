@@ -11,8 +11,8 @@ import numpy as np
 
 from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.read import UnreadableError, opened, short
+from prefrl_cli.run.earlier.results import metric_of
 from prefrl_cli.run.metrics_csv import EVALUATION, EVALUATIONS, METRICS, current_names
-from prefrl_cli.run.outputs import metric_of
 
 _ROWS = 4_000  # rows of a file that are parsed, beside those with an evaluation; more show nothing
 _MOST_COLUMNS = 500

@@ -21,7 +21,7 @@ from prefrl_cli.files.texts import html, shown
 from prefrl_cli.report.configurations import seed_text
 from prefrl_cli.report.metrics import joined, read_metrics
 from prefrl_cli.report.runs import Run
-from prefrl_cli.run.outputs import declared
+from prefrl_cli.run.earlier.results import declared
 from prefrl_cli.run.provenance import dotted, stored_config
 from prefrl_cli.stats.aggregates import few_seeds
 from prefrl_cli.stats.summary import digits

@@ -14,7 +14,7 @@ from prefrl_cli.core.metric import Metric, Role
 from prefrl_cli.files.texts import shown
 from prefrl_cli.report.configurations import Configuration, code_differences, configurations, varying
 from prefrl_cli.report.runs import Run
-from prefrl_cli.run.outputs import metric_of
+from prefrl_cli.run.earlier.results import metric_of
 from prefrl_cli.stats.aggregates import mean
 from prefrl_cli.stats.families import chance_of_difference, holm
 from prefrl_cli.stats.intervals import difference_interval, improvement, share_of_seeds_that_improve

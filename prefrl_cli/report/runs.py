@@ -17,7 +17,7 @@ from prefrl_cli.files.lock import LOCK, is_held
 from prefrl_cli.files.read import UnreadableError, read_json, tail
 from prefrl_cli.report.metrics import Table, read_metrics
 from prefrl_cli.run.directory import TABLE, recorded_options
-from prefrl_cli.run.outputs import axis_of_old_runs, declared, listed, metric_of
+from prefrl_cli.run.earlier.results import axis_of_old_runs, declared, listed, metric_of
 from prefrl_cli.run.provenance import changed_on_the_way
 
 _MARKS = ("status.json", "config.yaml", "metrics.csv", "summary.json")

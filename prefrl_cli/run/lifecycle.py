@@ -13,7 +13,7 @@ from prefrl_cli.core.option_types import ConfigError, as_typed, show
 from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.run import training
 from prefrl_cli.run.directory import STATUS, RunDirectory, Status, read_status
-from prefrl_cli.run.outputs import GoingOn, note_start
+from prefrl_cli.run.earlier.going_on import GoingOn, note_start
 from prefrl_cli.run.training import ready_for, schedule_over, take_up, train
 
 if TYPE_CHECKING:
@@ -22,22 +22,6 @@ if TYPE_CHECKING:
     from prefrl_cli.core.algorithm import Algorithm
     from prefrl_cli.run.metrics_csv import MetricsLog
     from prefrl_cli.run.runner import Record
-
-
-def named_checkpoint(typed: str) -> tuple[Path, Path] | None:
-    """The run and its checkpoint, where a path names one, `RUN/checkpoints/step_000050.pt`, there or not."""
-    path = Path(typed)
-    if path.suffix != ".pt" or path.parent.name != "checkpoints":
-        return None
-    return path.parent.parent, path
-
-
-def not_in_place(run: Path, checkpoint: Path) -> ConfigError:
-    """The error for going on from a named checkpoint without another folder: later ones would be lost."""
-    return ConfigError(
-        f"resume={show(str(checkpoint))}: is one checkpoint of a run; to begin a new run from it type output_dir=NEW"
-        f" as well, to go on with the run itself type resume={as_typed(str(run))}"
-    )
 
 
 def branch(

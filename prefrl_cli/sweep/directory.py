@@ -26,7 +26,7 @@ from prefrl_cli.files.read import UnreadableError
 from prefrl_cli.files.texts import quoted
 from prefrl_cli.files.write import append_to, clear_parts, is_part
 from prefrl_cli.run.directory import RECORD, STATUS, TABLE, half_begun, read_status, set_aside
-from prefrl_cli.run.outputs import listed
+from prefrl_cli.run.earlier.results import listed
 from prefrl_cli.run.provenance import ABSENT, config_changes, config_differences, stored_config
 from prefrl_cli.sweep.record import fewer_trials, goes_on, job_name, read_record, trials
 from prefrl_cli.sweep.results import Job, Jobs

@@ -19,7 +19,7 @@ from prefrl_cli.files.read import UnreadableError
 from prefrl_cli.files.texts import shown
 from prefrl_cli.files.write import clear_parts, write_whole
 from prefrl_cli.run.directory import FAILED_BEFORE, TABLE
-from prefrl_cli.run.outputs import declared
+from prefrl_cli.run.earlier.results import declared
 
 _COLUMNS = ("job", "overrides", "status", "reason", "seconds")  # of sweep.csv, beside options and metrics
 _MOST_ROWS = 20

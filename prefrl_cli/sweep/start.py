@@ -21,7 +21,8 @@ from prefrl_cli.config.overrides import Typed, number_of_values, one_folder
 from prefrl_cli.core.option_types import ConfigError, Failed, as_typed, show
 from prefrl_cli.files.standard_streams import answer, say
 from prefrl_cli.files.texts import quoted, shown
-from prefrl_cli.run import directory, outputs
+from prefrl_cli.run import directory
+from prefrl_cli.run.earlier.going_on import unused
 from prefrl_cli.run.signals import Interrupted, ended_by_signals
 from prefrl_cli.sweep import record as sweep_record
 from prefrl_cli.sweep import results
@@ -47,7 +48,7 @@ def sweep_of(typed: Typed) -> Sweep:
         parent = Path("outputs", experiment if one else "", "sweeps")
         before = sweep_record.find(parent, overrides)
         if before is None or before[1]:
-            folder = outputs.unused(parent / time.strftime("%Y-%m-%d_%H-%M-%S"))
+            folder = unused(parent / time.strftime("%Y-%m-%d_%H-%M-%S"))
         else:
             folder = before[0]
     if before is not None and not quiet:

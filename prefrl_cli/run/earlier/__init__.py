@@ -1,0 +1,1 @@
+"""Runs that are there: going on with one, what it says, and what it has learned."""
