@@ -12,6 +12,7 @@ from torch.nn.functional import layer_norm, leaky_relu
 
 from prefrl_cli.core.layers.networks import Network, share
 from prefrl_cli.core.layers.passes import affine
+from prefrl_cli.core.optimizer import Adam
 from prefrl_cli.core.streams import PhiloxStreams
 
 WIDTHS = ([], [1], [16], [7, 13], [33, 1, 5], [64, 64])
@@ -63,10 +64,50 @@ def test_outputs_and_gradients_are_autograds_to_the_bit(activation: str, normali
             with torch.no_grad():
                 assert torch.equal(network.table() if features is None else network(features), expected)
             weights = torch.randn(found.shape, generator=draw)
-            of = [*network.parameters.views, *([vectors] if features is not None else [])]
-            gradients = [torch.autograd.grad((output * weights).sum(), of) for output in (found, expected)]
-            for mine, theirs in zip(*gradients, strict=True):
-                assert torch.equal(mine, theirs), (seeds, rows, inputs, hidden, outputs)
+            losses = [(output * weights).sum((1, 2)) for output in (found, expected)]
+            if features is not None:
+                of_features = [torch.autograd.grad(loss.sum(), vectors, retain_graph=True) for loss in losses]
+                assert torch.equal(*(gradient for (gradient,) in of_features)), (seeds, rows, inputs, hidden, outputs)
+            gradients = [network.parameters.gradient(loss) for loss in losses]
+            assert torch.equal(*gradients), (seeds, rows, inputs, hidden, outputs)
+
+
+def test_a_table_is_computed_once_for_as_long_as_the_parameters_stay() -> None:
+    network = Network(PhiloxStreams(range(2)), "init", 5, [7], 3)
+    with torch.no_grad():
+        seen = network.table()
+        assert not seen.requires_grad and network.table().data_ptr() == seen.data_ptr()
+    optimizer, before = Adam(network.parameters), seen.clone()
+    assert network.table().data_ptr() == seen.data_ptr()
+    optimizer.step(network.table().square().sum((1, 2)))
+    assert torch.equal(seen, before) and not torch.equal(network.table(), before)
+    assert torch.equal(network.table(), by_autograd(network._layers, None, "relu"))
+    optimizer.restore({**optimizer.state(), "flat": torch.zeros_like(network.parameters.flat)})
+    assert not network.table().any()
+
+
+def test_parameters_that_a_table_and_a_loss_itself_look_at() -> None:
+    """The gradients of both ways are added; what nobody looks at has none."""
+    streams, weights = PhiloxStreams(range(3)), torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(0))
+    one, other, idle = (Network(streams, name, 4, [5], 2) for name in "abc")
+    more = torch.ones(3, 1, 2)
+    parameters = share([one, other, idle], more)
+    losses = [
+        (first * weights * parameters.views[-1]).sum((1, 2)) + second.square().sum((1, 2))
+        + one._layers[0][0].square().sum((1, 2))
+        for first, second in (
+            (one.table(), other(weights @ torch.ones(2, 4))),
+            (by_autograd(one._layers, None, "relu"), by_autograd(other._layers, weights @ torch.ones(2, 4), "relu")),
+        )
+    ]  # fmt: skip
+    mine = parameters.gradient(losses[0])
+    expected = torch.autograd.grad(losses[1].sum(), parameters.views, allow_unused=True)
+    place = 0
+    for gradient, view in zip(expected, parameters.views, strict=True):
+        size = view[0].numel()
+        found, place = mine[:, place : place + size].view(view.shape), place + size
+        torch.testing.assert_close(found, torch.zeros_like(view) if gradient is None else gradient)
+    assert not mine[:, place:].any() and sum(gradient is None for gradient in expected) == 4
 
 
 def test_two_networks_that_share_their_parameters_and_a_network_that_is_used_twice() -> None:
@@ -89,9 +130,10 @@ def test_two_networks_that_share_their_parameters_and_a_network_that_is_used_twi
     assert torch.equal(*gradients) and gradients[0].abs().sum(1).gt(0).all()
 
 
-def test_a_parameter_that_moves_between_the_passes_is_noticed() -> None:
+@pytest.mark.parametrize("table", [True, False])
+def test_a_parameter_that_moves_between_the_passes_is_noticed(table: bool) -> None:
     network = Network(PhiloxStreams([0]), "init", 2, [3], 1)
-    loss = network(torch.ones(1, 4, 2)).sum((1, 2))
+    loss = (network.table() if table else network(torch.ones(1, 4, 2))).sum((1, 2))
     with torch.no_grad():
         network.parameters.flat.add_(1.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):

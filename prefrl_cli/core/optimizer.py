@@ -78,6 +78,7 @@ class Optimizer:
             rate = self._rate()
             self._count += 1
             self._apply(gradient, rate)
+            self.parameters.moved()
 
     def state(self) -> dict[str, Any]:
         """The parameters, the moments and the count of steps."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from prefrl_cli.core.environment import Box, Discrete
-from prefrl_cli.core.layers.passes import ACTIVATIONS, affine, outputs
+from prefrl_cli.core.layers.passes import ACTIVATIONS, Table, affine, outputs
 from prefrl_cli.core.streams import Streams
 
 Activation = Literal["relu", "leaky_relu", "tanh"]
@@ -23,6 +23,8 @@ Initialisation = Literal["uniform", "normal"]
 
 
 _LANE = 16
+_MOST_KEPT = 1 << 22  # numbers of a layer of a table that is kept for as long as it holds
+_MOVED = "parameters have been modified by an inplace operation since the loss was computed, or it has none"
 # Named overloads: resolving one at every call costs more than the arithmetic of a small layer.
 _leaky_relu = torch.ops.aten.leaky_relu.out
 _leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
@@ -38,6 +40,7 @@ class Parameters:
     Attributes:
         flat: `[R, P]`, the replicas' parameters side by side.
         views: the layers' parameters `[R * members, *shape]`, each a view of `flat`.
+        tables: of the networks that look into them, by the place of their first view, with the version they are of.
     """
 
     def __init__(self, initial: Sequence[Tensor], members: int = 1) -> None:
@@ -45,19 +48,55 @@ class Parameters:
         width = sum(row.shape[1] for row in rows)
         padding = rows[0].new_zeros(len(rows[0]), -width % _LANE)
         flat = torch.cat([*rows, padding], 1)
-        self._padding = padding
-        self.views = []
+        self._padding, self._shape, self._moves = padding, flat.shape, 0
+        self.views, self.tables = [], dict[int, tuple[tuple[int, int], Table]]()
         start = 0
         for parameter, row in zip(initial, rows, strict=True):
             window = flat[:, start : start + row.shape[1]].view(parameter.shape)
             self.views.append(window.requires_grad_())
             start += row.shape[1]
+        self._windows = [(view.shape, view.stride(), view.storage_offset()) for view in self.views]
         self.flat = flat.view(len(flat) // members, -1)
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Changes whenever they do."""
+        return self._moves, self.flat._version
+
+    def moved(self) -> None:
+        """Note that they are others: torch does not count what its fused optimisers write."""
+        self._moves += 1
+        self.tables.clear()
+
     def gradient(self, loss: Tensor) -> Tensor:
-        """The gradient `[R, P]` of each replica's own loss `[R]`."""
-        gradients = torch.autograd.grad(loss.sum(), self.views)
-        return torch.cat([*(gradient.flatten(1) for gradient in gradients), self._padding], 1).view(self.flat.shape)
+        """The gradient `[R, P]` of each replica's own loss `[R]`.
+
+        Raises:
+            RuntimeError: where they have changed since the loss was computed.
+        """
+        if not self.tables:
+            gradients = torch.autograd.grad(loss.sum(), self.views)
+            return torch.cat([*(gradient.flatten(1) for gradient in gradients), self._padding], 1).view(self.flat.shape)
+        tables = [table for _, table in self.tables.values()]
+        found = torch.autograd.grad(loss.sum(), [*(table.out for table in tables), *self.views], allow_unused=True)
+        whole = self.flat.new_empty(self._shape)
+        if self._padding.shape[1]:
+            whole[:, -self._padding.shape[1] :] = 0.0
+        into = [whole.as_strided(*window) for window in self._windows]
+        missing = dict(enumerate(found[len(tables) :]))  # what no table gives
+        for (first, (version, table)), gradient in zip(self.tables.items(), found, strict=False):
+            if gradient is None:
+                continue
+            if version != self.version:
+                raise RuntimeError(_MOVED)
+            for number in table.backward(gradient, into, first):
+                if (more := missing.pop(number)) is not None:
+                    into[number] += more
+        if len(missing) == len(into) and all(more is None for more in missing.values()):
+            raise RuntimeError(_MOVED)
+        for number, more in missing.items():
+            into[number].zero_() if more is None else into[number].copy_(more)
+        return whole.view(self.flat.shape)
 
 
 class Network:
@@ -112,7 +151,7 @@ class Network:
 
     def _look_into(self, parameters: Parameters, first: int, count: int) -> None:
         """Take `count` of the views as the layers' parameters, from the first on."""
-        self.parameters, step = parameters, 4 if self._normalise else 2
+        self.parameters, self._first, step = parameters, first, 4 if self._normalise else 2
         self._layers = [parameters.views[start : start + step] for start in range(first, first + count, step)]
 
     def __call__(self, features: Tensor) -> Tensor:
@@ -120,8 +159,14 @@ class Network:
         return outputs(self._activation, features, self._layers)
 
     def table(self) -> Tensor:
-        """Outputs `[R, S, outputs]` for all S one-hot inputs: the first layer's product is its own weight."""
-        return outputs(self._activation, None, self._layers)
+        """Outputs `[R, S, outputs]` for all S one-hot inputs, computed once for as long as the parameters stay."""
+        parameters, learns = self.parameters, torch.is_grad_enabled()
+        version, table = parameters.tables.get(self._first, (None, None))
+        if table is None or version != parameters.version:
+            table = Table(self._activation, self._layers)
+            if learns or self._layers[0][0].numel() <= _MOST_KEPT:
+                parameters.tables[self._first] = parameters.version, table
+        return table.out if learns else table.out.detach()
 
     @property
     def has_slope(self) -> bool:
