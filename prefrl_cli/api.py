@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.config.group import make
 from prefrl_cli.core.option_types import ConfigError, Failed, show
+from prefrl_cli.files.lock import in_turn
 from prefrl_cli.files.read import short
 from prefrl_cli.files.texts import as_overrides, shown, typed_path
 from prefrl_cli.report.notebook import RecordedRun
@@ -44,6 +45,7 @@ class RunFailed(Failed):
         self.path = path
 
 
+@in_turn
 def train(
     overrides: Sequence[str] = (), /, *, config_dir: str | os.PathLike[str] | None = None, **options: Any
 ) -> LoadedRun:
@@ -75,6 +77,7 @@ def train(
     return _ended(run_job(config, typed, claimed=folders.append), folders[0], config.run.allow_targets)
 
 
+@in_turn
 def resume(path: str | os.PathLike[str], overrides: Sequence[str] = (), /, **options: Any) -> LoadedRun:
     """Go on with a run that was stopped, as `prefrl-train resume=` does; with larger `steps`, with a finished one.
 
@@ -100,6 +103,7 @@ def resume(path: str | os.PathLike[str], overrides: Sequence[str] = (), /, **opt
     return _ended(go_on(found), found.new or found.folder, found.config.run.allow_targets)
 
 
+@in_turn
 def train_sweep(
     overrides: Sequence[str] = (),
     /,

@@ -1,6 +1,7 @@
 """The Python API: what it gives is what the run's files and the commands say; and the page about it runs."""
 
 import ast
+import itertools
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +132,24 @@ def test_in_a_thread(here):
     thread.start()
     thread.join()
     assert found[0].status == "finished"
+
+
+def test_several_threads_take_turns(here):
+    def trained(seed):
+        options = {"steps": 2, "num_seeds": 2, "seed": seed, "quiet": True, "output_dir": f"run{seed}"}
+        return prefrl_cli.train(experiment="addition_linear", **options)
+
+    def refused(_):
+        with pytest.raises(ConfigError, match="did you mean env.largest"):
+            prefrl_cli.train(experiment="addition_linear", env={"larges": 3})
+
+    with ThreadPoolExecutor(4) as pool:
+        wrong = pool.map(refused, range(3))
+        runs = list(pool.map(trained, (5, 6, 7, 8)))
+        assert list(wrong) == [None] * 3
+    assert [run.seeds for run in runs] == [[5, 6], [6, 7], [7, 8], [8, 9]]
+    for first, second in itertools.pairwise(runs):  # a seed is a seed, whoever trained beside it
+        np.testing.assert_array_equal(first.metrics["loss"][:, 1], second.metrics["loss"][:, 0])
 
 
 def test_a_run_goes_on(here):

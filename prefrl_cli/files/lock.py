@@ -1,20 +1,42 @@
-"""Folders and files that one process at a time holds."""
+"""Folders and files that one process at a time holds, and calls that one thread at a time makes."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from prefrl_cli.files.write import NOT_FOLLOWED, NOT_WAITED_FOR, check_plain
+
+_Given = ParamSpec("_Given")
+_Returned = TypeVar("_Returned")
+
+_TURN = threading.RLock()
 
 LOCK = ".lock"  # held by the process that writes to its folder
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # as some file systems answer
 
 _LOCKED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # by another process; EACCES where flock is made of fcntl
+
+
+def in_turn(call: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
+    """A function of which one thread at a time is within one; the others wait for their turn.
+
+    What has a single state in a process, as Hydra, torch's number of threads and matplotlib have, is so used by one.
+    """
+
+    @functools.wraps(call)
+    def alone_in_process(*arguments: _Given.args, **named: _Given.kwargs) -> _Returned:
+        with _TURN:
+            return call(*arguments, **named)
+
+    return alone_in_process
 
 
 def hold(path: Path, *, wait: bool = False) -> int:
