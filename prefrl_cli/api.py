@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefrl_cli.config.group import make
-from prefrl_cli.core.option_types import ConfigError, Failed, show
+from prefrl_cli.config.options import Option, check_value
+from prefrl_cli.core.option_types import ConfigError, Failed, Items, Seed, show
 from prefrl_cli.files.lock import in_turn
 from prefrl_cli.files.read import short
-from prefrl_cli.files.texts import as_overrides, shown, typed_path
+from prefrl_cli.files.texts import as_overrides, plain, shown, typed_path
 from prefrl_cli.report.notebook import RecordedRun
 from prefrl_cli.report.runs import STATUSES, read_run
 from prefrl_cli.report.runs import Run as Record
@@ -275,11 +276,9 @@ class LoadedRun(RecordedRun):
         from prefrl_cli.env.learned import play
 
         algorithm, policy = self._learned.algorithm, self.policy(seed)
-        if not isinstance(episodes, int) or not 1 <= episodes <= 10**6:
-            raise ConfigError(f"episodes={show(episodes)}: must be a whole number between 1 and 1000000")
-        streams = algorithm.streams
-        if random_seed is not None:
-            streams = make("streams/philox", seeds=[random_seed] * len(self.seeds))
+        episodes = check_value("episodes", Option(Items, 10, True), plain(episodes))
+        drawn = check_value("random_seed", Option(Seed | None, None, True), plain(random_seed))
+        streams = algorithm.streams if drawn is None else make("streams/philox", seeds=[drawn] * len(self.seeds))
         return play(algorithm, policy, episodes, streams, greedy=greedy)
 
     @cached_property
@@ -292,7 +291,7 @@ class LoadedRun(RecordedRun):
     def _seed(self, seed: int | None) -> int:
         failed = self._learned.failed
         living = [one for one in self.seeds if one not in failed]
-        chosen = living[0] if seed is None and living else seed
+        chosen = living[0] if seed is None and living else plain(seed)
         if chosen in failed:
             raise ConfigError(f"seed={chosen}: failed in training; choose one of {show(living)}")
         if chosen not in self.seeds:

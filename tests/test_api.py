@@ -232,7 +232,8 @@ def test_a_failed_run(here, capsys):
 @pytest.mark.parametrize(
     "value",
     [1, -3, 0.1, 1e-30, 1e300, True, None, "word", "two words", "null", "1e3", "it's", "a\\", "a,b", "$", "",
-     [1, 2.5], ["a b", "c"], "cuda:0", "/a/b c.d", "é", "x=1", "[x]", "{", "~", np.float32(0.5), Path("a b")],
+     [1, 2.5], ["a b", "c"], "cuda:0", "/a/b c.d", "é", "x=1", "[x]", "{", "~", np.float32(0.5), Path("a b"),
+     np.arange(3), [np.int64(2), 3], np.bool_(True)],
 )  # fmt: skip
 def test_a_value_is_read_as_it_was_given(value):
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -240,9 +241,40 @@ def test_a_value_is_read_as_it_was_given(value):
     (text,) = as_overrides("seed", value)
     read = OverridesParser.create().parse_override(text).value()
     read = [getattr(one, "text", one) for one in read] if isinstance(read, list) else getattr(read, "text", read)
-    wanted = [getattr(one, "text", one) for one in value] if isinstance(value, list) else value
-    assert read == (str(value) if isinstance(value, Path) else wanted)
-    assert type(read) is (str if isinstance(value, Path) else float if isinstance(value, np.floating) else type(wanted))
+    wanted = str(value) if isinstance(value, Path) else value.tolist() if hasattr(value, "tolist") else value
+    assert read == wanted and type(read) is type(wanted)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(here, maze):
+    import torch
+
+    numbers = {"num_seeds": torch.tensor(2), "steps": np.int32(1), "quiet": np.bool_(True)}
+    runs = prefrl_cli.train_sweep(experiment="addition_linear", seed=np.array([3, 9]), jobs=None, **numbers)
+    assert [run.seeds for run in runs] == [[3, 4], [9, 10]]
+    wanted = maze.rollout(seed=6, episodes=2, random_seed=1)
+    for of in (np.int64, torch.tensor):
+        found = maze.rollout(seed=of(6), episodes=of(2), random_seed=of(1))
+        np.testing.assert_array_equal(found.states, wanted.states)
+        assert prefrl_cli.make("maze", size=of(5), horizon=of(30)).num_states == 25
+    for seeds in (np.arange(2), torch.arange(2), [np.int64(0), 1], range(2)):
+        assert prefrl_cli.make("streams/philox", seeds=seeds).seeds == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"episodes": 0}, "episodes=0: must be a whole number between 1 and 1000000; try episodes=1"),
+        ({"episodes": np.float64(2.5)}, "episodes=2.5: must be a whole number"),
+        ({"episodes": True}, "episodes=true: must be a whole number"),
+        ({"random_seed": -1}, "random_seed=-1: must be a whole number between 0 and 4294967295 or null; try random_se"),
+        ({"random_seed": "a"}, "random_seed=a: must be a whole number"),
+        ({"seed": np.int64(4)}, "seed=4: the run has no such seed; choose one of [5,6,7]"),
+    ],
+)
+def test_wrong_numbers_of_episodes(given, said, maze):
+    with pytest.raises(ConfigError) as problem:
+        maze.rollout(**given)
+    assert said in str(problem.value)
 
 
 def test_an_experiment_of_ones_own(here):
@@ -465,6 +497,8 @@ def test_a_bar_below_a_notebooks_cell(here, monkeypatch, capsys):
         ("maze", {"size": 2}, "try env.size=4"),
         ("maze", {"horizon": 2}, "try env.horizon="),
         ("maze", {"seeds": [0]}, "maze draws no random numbers"),
+        ("streams/philox", {"seeds": 3}, "seeds=3: must be a list, each a whole number between 0 and 4294967295; try"),
+        ("streams/philox", {"seeds": [-1]}, "seeds=[-1]: must be a list, each a whole number between 0 and 4294967295"),
         ("actor_critic", {}, "needs env, streams; type make('actor_critic', env=..., seeds=[0, 1])"),
     ],
 )

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from prefrl_cli.config.choices import GROUPS, choice_error, choices, conf_folder, not_set, of_any_group, target, updated
-from prefrl_cli.config.options import MISSING, Option, Run, check, mapping, signature
-from prefrl_cli.core.option_types import GIVEN, ConfigError, OptionError, show
+from prefrl_cli.config.options import MISSING, Option, Run, check, check_value, mapping, signature
+from prefrl_cli.core.option_types import GIVEN, ConfigError, OptionError, Seed, show
+from prefrl_cli.files.texts import plain
 
 
 class Group:
@@ -275,13 +276,15 @@ def make(name: str, /, *, seeds: Sequence[int] | None = None, **options: Any) ->
     node = Group(group, {"choice": choice, **given}, ())
     node.given = {key: value for key, value in given.items() if not (isinstance(value, str) and "${" in value)}
     parts = {key: value for key, value in options.items() if key in node.allowed and is_part(node.allowed[key])}
+    if seeds is not None:
+        seeds = check_value("seeds", Option(Sequence[Seed], [0, 1], True), plain(seeds))
     if seeds is not None and "seeds" in node.allowed:
         parts["seeds"] = tuple(seeds)
     elif seeds is not None and "streams" in node.allowed:
         parts.setdefault("streams", make("streams/philox", seeds=seeds))
     elif seeds is not None:
         raise ConfigError(f"seeds: {name} draws no random numbers; leave them out")
-    node.given |= {key: value for key, value in options.items() if key not in parts}
+    node.given |= {key: plain(value) for key, value in options.items() if key not in parts}
     missing = [key for key, one in node.allowed.items() if one.default is MISSING and key not in {*parts, *node.given}]
     if missing:
         others = ", ".join("seeds=[0, 1]" if key in ("streams", "seeds") else f"{key}=..." for key in missing)

@@ -131,6 +131,13 @@ _WORD = re.compile(r"[A-Za-z_][\w/.-]*")  # what Hydra takes for a text without 
 _NO_WORDS = ("null", "true", "false", "nan", "inf")
 
 
+def plain(value: Any) -> Any:
+    """Numbers of NumPy or torch, alone, in an array or in a list, as Python's; anything else as it is."""
+    if isinstance(value, list | tuple | range):
+        return list(map(plain, value))
+    return value.tolist() if hasattr(value, "shape") and hasattr(value, "tolist") else value
+
+
 def as_overrides(name: str, value: Any, *, several: bool = False) -> list[str]:
     """An option given in Python as it would be typed; several for a mapping, as `env={"size": 8}` is.
 
@@ -144,19 +151,18 @@ def as_overrides(name: str, value: Any, *, several: bool = False) -> list[str]:
     """
     if isinstance(value, Mapping):
         return [text for key, inner in value.items() for text in as_overrides(f"{name}.{key}", inner, several=several)]
-    if several and isinstance(value, list | tuple | range):
+    value = plain(value)
+    if several and isinstance(value, list):
         return [f"{name}={','.join(_as_value(name, one) for one in value)}"]
     return [f"{name}={_as_value(name, value)}"]
 
 
 def _as_value(name: str, value: Any) -> str:
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # of NumPy or torch
-        value = value.item()
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if value is None or isinstance(value, bool | int | float):
         return str(value).lower() if isinstance(value, bool) else "null" if value is None else repr(value)
-    if isinstance(value, list | tuple | range):
+    if isinstance(value, list):
         return f"[{','.join(_as_value(name, one) for one in value)}]"
     if not isinstance(value, str):
         what = type(value).__name__
