@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl_cli.core.option_types import show
 from prefrl_cli.files.read import UnreadableError
 
 STEPS = ("states", "actions", "rewards")  # of each segment, a value a step
@@ -84,10 +85,11 @@ class PreferenceData:
         }.items():
             if shapes[one] != wanted or not width or len(features) > 1:
                 raise UnreadableError(f"{name}: {one} is {list(shapes[one])} for {list(wanted)}")
-        for one, allowed in _ranges(found, width[0]).items():
+        for one, (allowed, words) in _ranges(found, width[0]).items():
             if not allowed.all():
-                row = np.argwhere(~allowed)[0][0]
-                raise UnreadableError(f"{name}: question {row + 1} has a value of {one} that cannot be")
+                place = tuple(np.argwhere(~allowed)[0])
+                said = f"question {place[0] + 1} has {one} {show(found[one][place])}; {one} has to be {words}"
+                raise UnreadableError(f"{name}: {said}")
         return cls(**_without_padding(found), about=dict(about))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -144,17 +146,17 @@ def _converted(file: str, name: str, value: NDArray[Any]) -> NDArray[Any]:
         return value.astype(kind, copy=False)
 
 
-def _ranges(found: Mapping[str, NDArray[Any]], width: int) -> dict[str, NDArray[np.bool_]]:
-    """Whether values are ones that can be; a state or action number is one below 2 ** 31."""
+def _ranges(found: Mapping[str, NDArray[Any]], width: int) -> dict[str, tuple[NDArray[np.bool_], str]]:
+    """Whether values are ones that can be, and which can, in words; a state or action number is one below 2 ** 31."""
     label, weight, lengths = found["label"], found["weight"], found["lengths"]
     allowed = {
-        "lengths": (lengths >= 1) & (lengths <= width),
-        "label": np.isnan(label) | ((label >= 0) & (label <= 1)),
-        "weight": np.isfinite(weight) & (weight >= 0),
+        "lengths": ((lengths >= 1) & (lengths <= width), f"between 1 and {width}"),
+        "label": (np.isnan(label) | ((label >= 0) & (label <= 1)), "a probability, from 0 to 1, or nothing"),
+        "weight": (np.isfinite(weight) & (weight >= 0), "a finite number of at least 0"),
     }
     for name in ("states", "actions", "last"):
         if found[name].dtype == np.int64:
-            allowed[name] = (found[name] >= 0) & (found[name] < 2**31)
+            allowed[name] = ((found[name] >= 0) & (found[name] < 2**31), "numbers from 0 on, below 2147483648")
     return allowed
 
 

@@ -52,9 +52,10 @@ def load(path: Path, option: str | None = None) -> PreferenceData:
             raise UnreadableError(f"{path.name} holds no question")
         return data
     except UnreadableError as problem:
-        named = f"{option}={show(str(path))}" if option else show(str(path.parent))
+        inside = "" if path.parent == Path() else f"{show(str(path.parent))}: "
+        named = f"{option}={show(str(path))}: " if option else inside
         cure = f"; type {option}=FILE" if option else ""
-        raise ConfigError(f"{named}: {problem}; a file of preferences was expected{cure}") from None
+        raise ConfigError(f"{named}{problem}; a file of preferences was expected{cure}") from None
 
 
 def save(path: Path, data: PreferenceData) -> None:
