@@ -10,12 +10,13 @@ import torch
 
 from prefrl_cli.cli import train
 from prefrl_cli.config.choices import updated, updated_flat
-from prefrl_cli.core.option_types import ConfigError, Given
+from prefrl_cli.core.option_types import ConfigError, Failed, Given
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.env.maze import Maze
 from prefrl_cli.files.checkpoint_file import pack, unpack
 from prefrl_cli.preference.dataset import Answers, PreferenceDataset
 from prefrl_cli.preference.questions import Questions
+from prefrl_cli.preference.teacher import Teacher, check
 from prefrl_cli.run import runner
 
 R, T, ENV = 2, 3, Maze(4)
@@ -254,6 +255,40 @@ def test_a_late_teacher_of_ones_own_stopped_and_resumed(tmp_path, monkeypatch, c
         sys.modules.pop("late_teacher", None)
     whole, parts = (Path(name, "metrics.csv").read_text().splitlines() for name in ("whole", "parts"))
     assert whole[0] == parts[0] and whole[-4:] == parts[-4:]  # the shorter run has one evaluation more in between
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"label": 1.5}, "teacher: question 2 is answered with the label 1.5; a label is a probability, from 0 to 1"),
+        ({"label": -0.2}, "question 2 is answered with the label -0.2;"),
+        ({"label": torch.nan}, "question 2 is answered with the label nan;"),
+        ({"weight": -1.0}, "question 2 is answered with the weight -1; a weight is a finite number of at least 0"),
+        ({"weight": torch.inf}, "question 2 is answered with the weight inf;"),
+        ({"weight": torch.nan}, "question 2 is answered with the weight nan;"),
+    ],
+)
+def test_an_answer_of_a_teacher_of_ones_own_that_is_none(changes, said):
+    one = Answers(*(values.clone() for values in answers([[0, 2], [1, 3]], 1.0, 1.0)[:3]))
+    for name, value in changes.items():
+        getattr(one, name)[0, 1] = value
+    with pytest.raises(Failed) as problem:
+        check(one)
+    assert said in str(problem.value)
+    check(one._replace(number=torch.tensor([[0, -1], [1, 3]])))  # what is no answer may hold anything
+    check(answers([[0, 2]], [torch.nan, 1.0])._replace(weight=torch.tensor([[0.0, 1.0]])))
+    with pytest.raises(Failed, match=r"number \[2, 2\], label \[2, 1\], weight \[2, 2\]; the three have one shape"):
+        check(one._replace(label=one.label[:, :1]))
+
+
+def test_what_such_a_teacher_did_ends_the_run_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        Teacher, "labels", lambda self, streams, scores, *_: (scores[..., 0] + 2, scores[..., 0] * 0 + 1)
+    )
+    assert train.main([*SMALL, "steps=2", "output_dir=run"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("prefrl-train: teacher: question 0 is answered with the label ") and said.count("\n") == 1
 
 
 OF_ALL = {"_target_": "prefrl_cli.teacher.Teacher"}

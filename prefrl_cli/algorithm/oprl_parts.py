@@ -14,6 +14,7 @@ from prefrl_cli.core.streams import Streams
 from prefrl_cli.preference.dataset import PreferenceDataset
 from prefrl_cli.preference.loss import measured_smoothing, smooth
 from prefrl_cli.preference.queries import UniformTrajectories
+from prefrl_cli.preference.teacher import check
 from prefrl_cli.reward_model.reward_update import RewardUpdate
 
 
@@ -116,6 +117,8 @@ def take_answers(teacher: Any, preferences: PreferenceDataset, kept: Store, stre
         answers = teacher.answer(pending, kept, streams)
         if getattr(teacher, "undone", None) is not None:
             preferences.take_back(teacher.undone)
+        if answers is not None:
+            check(answers)
         preferences.answer(answers, step)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from prefrl_cli.core.option_types import Fraction, Given, NotNegative, Positive
+from prefrl_cli.core.option_types import Failed, Fraction, Given, NotNegative, Positive
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.core.trajectories import Trajectories
@@ -154,6 +154,32 @@ class Coin:
         number = pending.number.expand(len(pending.open), -1)
         label = (streams.uniform("teacher", number.shape[1]) < 0.5).float()
         return Answers(number, label, torch.ones_like(label))
+
+
+def check(answers: Answers) -> None:
+    """Refuse answers of a teacher of one's own that are none.
+
+    Args:
+        answers: `[R, K]`.
+
+    Raises:
+        Failed: one line that says what is wrong and what is wanted.
+    """
+    number, label, weight, _ = answers
+    if not number.shape == label.shape == weight.shape:
+        found = ", ".join(
+            f"{name} {list(one.shape)}" for name, one in zip(Answers._fields[:3], answers[:3], strict=True)
+        )
+        raise Failed(f"teacher: answered with {found}; the three have one shape, [seeds, answers]")
+    given = number >= 0
+    probable, counted = (label >= 0) & (label <= 1), (weight >= 0) & weight.isfinite()
+    for name, values, wrong, wanted in (
+        ("label", label, given & ~probable & (weight != 0), "is a probability, from 0 to 1"),
+        ("weight", weight, given & ~counted, "is a finite number of at least 0"),
+    ):
+        if bool(wrong.any()):
+            question, value = int(number[wrong][0]), values[wrong][0].item()
+            raise Failed(f"teacher: question {question} is answered with the {name} {value:g}; a {name} {wanted}")
 
 
 def typical_gain(criterion: Criterion, recent: Store, steps: int) -> Tensor:
