@@ -231,6 +231,11 @@ def test_what_is_no_data_of_contrastive_preference_learning():
             others.from_cpl("x", {**arrays, **changes})
     with pytest.raises(UnreadableError, match="has no 'rank', as Contrastive"):
         others.from_cpl("x", arrays, "rank")
+    unscored = {**arrays, "label": np.where(np.arange(8) == 5, np.nan, arrays["label"])}
+    unanswered = others.from_cpl("x", unscored)
+    assert np.isnan(unanswered.label).tolist() == [False, True, False, False] and unanswered.counts[1] == 0
+    with pytest.raises(UnreadableError, match="question 1 has label -0.5; label has to be a probability"):
+        others.from_cpl("x", {**cpl(pairs=True), "label": np.array([1.5, 1.0, 0.5, 0.25])})
     renamed = {**arrays, "rank": arrays["label"]}
     same(others.from_cpl("x", renamed, "rank"), others.from_cpl("x", arrays))
 

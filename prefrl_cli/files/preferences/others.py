@@ -93,7 +93,8 @@ def from_cpl(name: str, arrays: Mapping[str, NDArray[Any]], label: str = "label"
         answers = 1 - scores.astype(np.float32)
     else:
         first, second = _both(arrays, label, pairs)
-        answers = np.where(first == second, 0.5, first > second).astype(np.float32)
+        unknown = np.isnan(first.astype(np.float32)) | np.isnan(second.astype(np.float32))
+        answers = np.select([unknown, first == second], [np.nan, 0.5], first > second).astype(np.float32)
     segments = [
         {
             "states": both["obs"][place][row],
