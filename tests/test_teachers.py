@@ -16,7 +16,7 @@ from prefrl_cli.config.choices import choices
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import PhiloxStreams
 from prefrl_cli.core.trajectories import Trajectories
-from prefrl_cli.preference.criterion import Played, Progress, Return, judge
+from prefrl_cli.preference.criterion import Played, Progress, Return, Ties, judge
 from prefrl_cli.preference.dataset import Answers, Pending
 from prefrl_cli.preference.loss import measured_smoothing
 from prefrl_cli.preference.questions import Questions
@@ -277,6 +277,13 @@ def test_a_question_that_is_skipped_is_not_equal_and_one_marked_equal_is_not_fli
     teacher = judged_by("return", skip=0.5, equal=0.5, mistake=1.0)
     label, weight = labels_of(teacher, scores, torch.tensor([4.0]))
     assert weight.tolist() == [[0.0, 1.0]] and label[0, 1] == 0.5
+
+
+@pytest.mark.parametrize("ties", ["first", "second", "equal", "skip"])
+def test_a_score_that_is_no_number_is_preferred_to_nothing(ties: Ties) -> None:
+    scores = torch.tensor([[1.0, 0.0], [0.0, 1.0], [torch.nan, 1.0], [1.0, torch.nan], [torch.nan, torch.nan]])
+    label, weight = judge(*scores.unbind(-1), ties)
+    assert label[:2].tolist() == [1.0, 0.0] and weight.tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
 
 
 def test_a_tie_is_marked_equal_where_there_is_an_equal_teacher() -> None:

@@ -55,14 +55,14 @@ def judge(first: Tensor, second: Tensor, ties: Ties) -> tuple[Tensor, Tensor]:
         ties: what an exact tie becomes.
 
     Returns:
-        Label (1, 0 or 0.5) and weight (1, or 0 for a skipped tie), float32, same shape.
+        Label (1, 0 or 0.5) and weight (1, or 0 for a skipped tie and a score that is no number), float32, same shape.
     """
     tied = first == second
     label = (first > second).float()
     if ties in ("first", "equal", "skip"):
         label = torch.where(tied, 1.0 if ties == "first" else 0.5, label)
     weight = torch.where(tied, 0.0, 1.0) if ties == "skip" else torch.ones_like(label)
-    return label, weight
+    return label, torch.where(first.isnan() | second.isnan(), 0.0, weight)
 
 
 class Return:
