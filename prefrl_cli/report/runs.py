@@ -148,7 +148,7 @@ def _read(run: Run) -> None:
         _read_results(run, run.ends)
     run.status = status["status"]
     if run.status == "running":
-        run.step = max(run.step, _last_row(run.path))  # its record is written when it begins and when it ends
+        run.step = max(run.step, last_row(run.path))  # its record is written when it begins and when it ends
         held = is_held(run.path / LOCK)
         run.reason = "still running" if held else "still running, or killed"
         if held is False:
@@ -157,7 +157,7 @@ def _read(run: Run) -> None:
         run.reason = f"an earlier try: {run.reason}"
 
 
-def _last_row(folder: Path) -> int:
+def last_row(folder: Path) -> int:
     """The step of the last whole row of `metrics.csv`; 0 where there is none."""
     try:
         step = b"\n".join(tail(folder, "metrics.csv", 1 << 16).split(b"\n")[-2:-1]).partition(b",")[0]
