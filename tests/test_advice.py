@@ -304,6 +304,7 @@ TOLD = [
     ("try {}={}", "an address that the machine has not: test_label_page"),
     ("try {}={}", "a port that is taken: test_label_page"),
     ("try --port=8000", "a page waits for a person then: test_label_command"),
+    ("type a file with some that have none", "a page waits for a person then: test_label_command"),
     ("type a file of preferences or a run's folder", "a page waits for a person then: test_label_command"),
     ("type the command\nagain to go on where you stopped.", "is no refusal: test_label_command"),
     ("type data=FILE as well", "labels of others: test_preferences_of_others"),

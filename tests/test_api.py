@@ -369,6 +369,22 @@ def test_a_reward_model_is_that_of_its_seed(maze):
         maze.reward_model(5)(0, 4)
 
 
+@pytest.mark.parametrize("env", ["maze", "recorded"])
+def test_a_reward_that_was_learned_from_a_file(env, here):
+    file = ROOT / "prefrl_cli" / "files" / "preferences" / "example.npz"
+    run = prefrl_cli.train(experiment="reward_from_file", env=env, preferences={"file": file}, steps=2, quiet=True)
+    rewards = run.reward_model()([[0, 1], [2, 0]])
+    assert rewards.shape == (2, 2) and rewards[0, 0] == rewards[1, 1] != rewards[0, 1]
+    np.testing.assert_allclose(run.reward_model()(0, [0, 1, 2]), [rewards[0, 0]] * 3)  # it is one of states
+    with pytest.raises(ValueError, match="state 64: there are 6[34], 0 to 6[23]"):
+        run.reward_model()(64)
+    with pytest.raises(ValueError, match=r"states have the shape \[2\] and actions \[3\]: give an action for each"):
+        run.reward_model()([0, 1], [0, 1, 2])
+    for asked in (run.policy, run.rollout):
+        with pytest.raises(ConfigError, match=r"learns a reward and no policy; ask reward_model\(\) in its place"):
+            asked()
+
+
 def test_preferences_are_those_of_the_teacher(maze):
     """A teacher that never errs prefers the shorter of two successes; whole episodes are asked about."""
     asked, world = maze.preferences, prefrl_cli.make("maze", **MAZE["env"])

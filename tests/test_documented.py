@@ -244,6 +244,24 @@ def test_parts_of_ones_own_go_with_ours(typed, extended, capsys):
             "criterion",
             "teacher.criterion: Busy does not say that it is handed in;",
         ),
+        (
+            '    time_limit = "end"',
+            '    time_limit = "never"',
+            "env=Corridor: time_limit is never, and has to be end or bootstrap; see docs/extending.md",
+        ),
+        ("Discrete(2)", "Discrete(3)", "env=Corridor: num_actions is 2, and action_space is Discrete(n=3); see docs/"),
+        ("self.start, self.goal = 0,", "self.start, self.goal = 12,", "start is 12, and states are 0 to 11; see"),
+        (
+            "self.start, self.goal = 0, length - 1",
+            "self.start, self.goal = 0, -1",
+            "goal is -1, and states are 0 to 11",
+        ),
+        (
+            "[self.goal] = self.goal",
+            "[self.goal] = length",
+            "transitions have to be whole numbers from 0 to 11, of the shape [12, 2]; see docs/extending.md",
+        ),
+        ("  # [S, A]", ".astype(float)", "transitions have to be whole numbers from 0 to 11"),
         ('{"distance": self.goal - states}', "{}", "criterion=progress: the environment tells no distance to a goal;"),
     ],
 )

@@ -99,6 +99,9 @@ def test_an_earlier_checkpoint_and_a_damaged_one(runs, tmp_path, capsys):
     run = shutil.copytree(runs / "oprl_maze", tmp_path / "run")
     assert main([str(run / "checkpoints" / "step_000004.pt"), "episodes=2"]) == 0
     assert capsys.readouterr().out.startswith("oprl_maze, step 4: ")
+    assert main([str(run / "checkpoints" / "step_000001.pt")]) == 2
+    said = capsys.readouterr().err
+    assert "step_000001.pt: is not there; " in said and said.endswith("run has step_000004.pt, step_000008.pt\n")
     (run / "checkpoints" / "step_000008.pt").write_bytes(b"PK")
     assert evaluate(run, {}, 2).step == 4
     shutil.rmtree(run / "checkpoints")

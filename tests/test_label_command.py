@@ -161,6 +161,14 @@ def test_states_of_another_environment_are_refused(tmp_path, capsys):
     assert "has states that env=maze does not have" in capsys.readouterr().err
 
 
+def test_a_file_without_an_open_question_is_refused(tmp_path, capsys):
+    path = tmp_path / "q.npz"
+    save(path, data().take(np.array([5])))
+    assert label.main([str(path), "--no-open"]) == 2
+    said = ": each of its questions has an answer; type a file with some that have none\n"
+    assert capsys.readouterr().err.endswith(said) and [one.name for one in tmp_path.iterdir()] == ["q.npz"]
+
+
 def test_another_file_in_its_place_is_refused(tmp_path, capsys):
     path = tmp_path / "q.npz"
     save(path, data())

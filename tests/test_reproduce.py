@@ -67,6 +67,19 @@ def test_a_run_that_ended_early_is_compared_as_far_as_it_goes(run, capsys):
     assert "identical: 7 rows" in capsys.readouterr().out
 
 
+def test_a_run_that_was_killed_is_repeated_as_far_as_it_came(run, capsys):
+    for name in ("metrics.csv", "evaluation.csv"):
+        head, *rows = (run / name).read_text().splitlines(keepends=True)
+        (run / name).write_text(head + "".join(row for row in rows if int(row.partition(",")[0]) <= 4))
+    (run / "status.json").write_text('{"status": "running", "step": 0}')
+    assert main(["run", "output_dir=again", "quiet=true"]) == 0
+    assert "identical: 8 rows" in capsys.readouterr().out
+    for name in ("metrics.csv", "evaluation.csv"):
+        assert Path("again", name).read_text() == (run / name).read_text()
+    (run / "metrics.csv").write_text("")
+    assert main(["run", "output_dir=more", "quiet=true"]) == 1
+
+
 def test_half_a_number_is_not_compared(run, capsys):
     """A kill or a full disk may cut the last number of the last line, which still looks like one."""
     text = (run / "metrics.csv").read_text()

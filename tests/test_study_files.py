@@ -100,6 +100,8 @@ WRONG = [
     ({"title": "a\nb"}, r"title='a\nb': must be one line"),
     ({"question": "\x1b[31m"}, r"question='\x1b[31m': must be"),
     ({"metrics": ["\u202e"]}, r"metrics=['\u202e']: must be a list of names"),
+    ({"metrics": ["preference_acuracy"]}, "metrics=preference_acuracy: no row has such a metric; did you mean prefer"),
+    ({"metrics": ["loss", "zzz"]}, "tiny: metrics=zzz: no row has such a metric; choose one of answer_error, eval"),
     ({"common": ["a=<!-- /study tiny -->"]}, "must be one line of printable characters, without <!-- and -->"),
 ]
 # What a row that someone else wrote may not do.

@@ -94,6 +94,12 @@ def test_the_table_has_every_job_and_a_finished_sweep_typed_again_is_a_new_one(h
     assert len(sweeps(here)) == 2
 
 
+def test_a_value_that_is_typed_twice_is_one_job(here, capsys):
+    assert main(["-m", "experiment=addition_linear", "steps=1", "num_seeds=2", "seed=1,1,2"]) == 0
+    said = capsys.readouterr().err
+    assert "sweep: 2 done, 0 running, 0 failed of 2\n" in said and "of 3" not in said
+
+
 def test_the_newest_sweep_is_the_one_that_was_begun_last_wherever_the_clock_stood(here, capsys, monkeypatch):
     """The local time goes back when summer time ends, or with the time zone; the folders are named by it."""
     arguments = [*ADDITION, "steps=1", "seed=1"]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from prefrl_cli.core.environment import Discrete, Environment, FiniteEnvironment, VectorEnvironment, is_finite
-from prefrl_cli.core.option_types import OptionError
+from prefrl_cli.core.environment import (
+    Discrete,
+    Environment,
+    FiniteEnvironment,
+    TimeLimit,
+    VectorEnvironment,
+    is_finite,
+)
+from prefrl_cli.core.option_types import OptionError, show
 from prefrl_cli.core.replay_buffer import Store
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.preference.dataset import PreferenceDataset
@@ -43,6 +51,8 @@ def check_parts(
     for name in ("observation_space", "action_space", *Environment.__annotations__, *kind.__annotations__):
         if not hasattr(env, name):
             raise OptionError("env", type(env).__name__, f"has no {name}, which oprl needs; see docs/extending.md")
+    if (wrong := _wrong(env)) is not None:
+        raise OptionError("env", type(env).__name__, f"{wrong}; see docs/extending.md")
     capacity = reward_update.dataset_capacity
     for name, value, most, limit in (
         ("algorithm.episodes", episodes, replay_capacity, "algorithm.replay_capacity"),
@@ -75,6 +85,24 @@ def check_parts(
     if (queries.segment or 0) > env.horizon:
         reason = f"an episode has at most {env.horizon} steps"
         raise OptionError("queries.segment", queries.segment, reason, env.horizon)
+
+
+def _wrong(env: Environment) -> str | None:
+    """What an environment of one's own says of itself that cannot be, in words; none where there is nothing."""
+    if env.time_limit not in get_args(TimeLimit):
+        return f"time_limit is {show(env.time_limit)}, and has to be {' or '.join(get_args(TimeLimit))}"
+    if not is_finite(env):
+        return None
+    follow, count, actions = np.asarray(env.transitions), env.num_states, env.num_actions
+    if getattr(env.action_space, "n", None) != actions:
+        return f"num_actions is {actions}, and action_space is {env.action_space}"
+    for name, state in (("start", env.start), ("goal", env.goal)):
+        if not 0 <= state < count:
+            return f"{name} is {show(state)}, and states are 0 to {count - 1}"
+    whole = follow.dtype.kind in "iu" and follow.shape == (count, actions)
+    if not whole or follow.min() < 0 or follow.max() >= count:
+        return f"transitions have to be whole numbers from 0 to {count - 1}, of the shape [{count}, {actions}]"
+    return None
 
 
 def check_measurable(loss: Any, teacher: Any) -> None:

@@ -13,6 +13,7 @@ from prefrl_cli.cli.command import run_command, told
 from prefrl_cli.config.options import MISSING, Option, check_value
 from prefrl_cli.core.metric import Metric, by_name
 from prefrl_cli.core.option_types import ConfigError, Count, show
+from prefrl_cli.files.checkpoints import Checkpoints
 from prefrl_cli.files.read import UnreadableError, read_json
 from prefrl_cli.files.write import write_whole
 from prefrl_cli.run.earlier.going_on import named_checkpoint
@@ -130,6 +131,9 @@ def evaluate(folder: Path, typed: Mapping[str, Any], episodes: int = 100) -> Eva
     named = named_checkpoint(str(folder))
     if named is not None:
         folder = named[0]
+        there = [path.name for path in reversed(Checkpoints(folder / "checkpoints").newest_first())]
+        if there and named[1].name not in there:
+            raise ConfigError(f"{named[1].name}: is not there; {folder} has {', '.join(there)}")
     stored = stored_config(folder)
     config = Configuration.of({**change(stored, dict(typed)), "logger": None, "output_dir": None})
     found = learned(folder, stored, config, named and named[1])

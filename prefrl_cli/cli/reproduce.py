@@ -13,7 +13,8 @@ from typing import Any, TextIO
 from prefrl_cli.cli.command import run_command, told
 from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.files.texts import shown, typed_path
-from prefrl_cli.run.directory import LONGEST_LINE, in_the_way
+from prefrl_cli.run.directory import LONGEST_LINE, in_the_way, read_status
+from prefrl_cli.run.earlier.results import last_row
 from prefrl_cli.run.metrics_csv import EVALUATION, EVALUATIONS, METRICS, current_names, holds_both
 from prefrl_cli.run.provenance import (
     ABSENT,
@@ -32,7 +33,7 @@ usage: prefrl-reproduce RUN_DIR [OPTION=VALUE ...]
 Prints `identical` (and says when it ran on another processor before), or the
 first step, seed and metric that differ, with what differs in the environment.
 Exit code 0 when identical, 1 when not (or when the run failed), 2 for a wrong
-argument. A run that ended early is compared as far as it goes.
+argument. A run that ended early is repeated and compared as far as it goes.
 
 options:
   output_dir=FOLDER   where the new run goes; else outputs/<experiment>/<time>
@@ -101,7 +102,8 @@ def reproduce(arguments: Sequence[str]) -> int:
     repeated = before is not None
     if before is None:  # a record that does not hold what was changed; as it was extended it can be repeated
         before = [({**config, "steps": end}, end) for end in _ends(old, config.get("steps"))]
-    parts = [*before, (config, None)]
+    unfinished = read_status(old).get("status") != "finished"
+    parts = [*before, (config, last_row(old) or None if unfinished else None)]  # there is nothing to compare later
 
     with tempfile.TemporaryDirectory() as kept:
         take_answers(old, Path(kept))

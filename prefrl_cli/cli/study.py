@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from prefrl_cli.cli.command import FAILED, Parser, run_command
 from prefrl_cli.config.overrides import option
-from prefrl_cli.core.option_types import ConfigError, show
+from prefrl_cli.core.option_types import ConfigError, show, suggest
 from prefrl_cli.files.texts import read_text, shown, typed_path
 from prefrl_cli.files.write import write_whole
 
 if TYPE_CHECKING:
+    from prefrl_cli.config.options import Configuration
     from prefrl_cli.report.study.study import Result, Study
     from prefrl_cli.sweep.directory import Rows
 
@@ -79,7 +80,25 @@ def _studies(typed: argparse.Namespace) -> int:
     from prefrl_cli.sweep.directory import Rows
 
     plans = [Rows(study.name, folder, study.rows) for study, folder in zip(studies, folders, strict=True)]
+    for study, rows in zip(studies, plans, strict=True):
+        _check_metrics(study, rows.configs)
     return max(_run(study, rows, how, typed.readme) for study, rows in zip(studies, plans, strict=True))
+
+
+def _check_metrics(study: Study, configs: Sequence[Configuration]) -> None:
+    """Refuse a column that no row has, which a person would only see once all have trained.
+
+    Raises:
+        ConfigError: naming the metric that is near, or all.
+    """
+    from prefrl_cli.config.build import metric_names
+
+    for name in study.metrics:
+        known = dict.fromkeys(one for config in configs[:1] for one in metric_names(config, name))
+        if name not in known and not any(name in metric_names(config, name) for config in configs[1:]):
+            raise ConfigError(
+                f"{study.name}: metrics={show(name)}: no row has such a metric; {suggest(name, [*known])}"
+            )
 
 
 def _launcher(typed: argparse.Namespace) -> tuple[list[str], list[str]]:

@@ -270,10 +270,12 @@ def is_value(annotation: Any) -> bool:
 
 
 def sample(annotation: Any, default: Any, value: Any) -> Any:
-    """A value to try instead: the limit that was passed, else the default, else the first that is allowed."""
+    """A value to try: the whole number that was meant, the limit that was passed, the default, or the first allowed."""
     choices = [part for part in alternatives(annotation) if part is not types.NoneType]
     for base, limits in map(split, choices):
         if base in (int, float) and limits is not None and type(value) in (int, float):
+            if base is int and value in limits and value == int(value):  # 1e3
+                return int(value)
             if value > limits.high:
                 return base(limits.high)
             if value < limits.low and not limits.open_low:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from prefrl_cli.core.environment import is_finite
-from prefrl_cli.core.option_types import show
+from prefrl_cli.core.environment import Box, is_finite
+from prefrl_cli.core.option_types import ConfigError, show
 from prefrl_cli.core.streams import Streams
 from prefrl_cli.env.rollout import play as play_all
 from prefrl_cli.env.rollout import probabilities, rollout, simulate
@@ -60,9 +60,14 @@ class LearnedPolicy:
 
     Attributes:
         seed: of training.
+
+    Raises:
+        ConfigError: for an algorithm that learns none.
     """
 
     def __init__(self, algorithm: Any, seed: int) -> None:
+        if not hasattr(algorithm, "policy"):
+            raise ConfigError("policy: this experiment learns a reward and no policy; ask reward_model() in its place")
         self.seed = seed
         self._algorithm, self._row = algorithm, algorithm.streams.seeds.index(seed)
         self._random = np.random.default_rng(seed)
@@ -151,22 +156,25 @@ class LearnedReward:
             ValueError: for what is no state or action.
         """
         model, env = self._algorithm.reward_model, self._algorithm.env
-        if not hasattr(self._algorithm.policy, "act"):
+        if hasattr(env, "draw_states"):  # the addition task
             if actions is None:
                 raise ValueError("actions: this reward is one of states and actions; give both")
             pairs = _pairs(states)
-            shape = np.broadcast_shapes(pairs.shape[:-1], np.shape(actions))
+            shape = _together(pairs.shape[:-1], np.shape(actions))
             pairs = np.broadcast_to(pairs, (*shape, 2))
             given = np.broadcast_to(np.asarray(actions, np.float64), shape)
             found = model(self._each(pairs.reshape(-1, 2)), self._each(given.reshape(-1)))
-        elif not is_finite(env):
+        elif isinstance(env.observation_space, Box) and not is_finite(env):
             observed = _observed(env, states)
             shape = observed.shape[: observed.ndim - len(env.observation_space.shape)]
             found = model(self._each(observed.reshape(-1, *observed.shape[len(shape) :])))
         else:
-            numbers = _numbers(env, states)
+            known = is_finite(env)  # of others a file has numbers, and nobody knows what is observed of them
+            numbers = _numbers(env, states) if known else _whole("state", states, env.observation_space.n)
             if actions is not None:
-                numbers, chosen = np.broadcast_arrays(numbers, _whole("action", actions, env.num_actions))
+                chosen = _whole("action", actions, env.action_space.n)
+                _together(numbers.shape, chosen.shape)
+                numbers, chosen = np.broadcast_arrays(numbers, chosen)
                 found = model.step_rewards(self._each(numbers.reshape(-1)), self._each(chosen.reshape(-1)))
             else:
                 found = model(self._each(numbers.reshape(-1)))
@@ -260,6 +268,16 @@ def _numbers(env: Any, states: ArrayLike) -> NDArray[np.int64]:
     if not same.any(-1).all():
         raise ValueError("an observation is that of no state of the environment")
     return np.asarray(same.argmax(-1))
+
+
+def _together(states: tuple[int, ...], actions: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of states and actions beside each other."""
+    try:
+        return np.broadcast_shapes(states, actions)
+    except ValueError:
+        raise ValueError(
+            f"states have the shape {list(states)} and actions {list(actions)}: give an action for each state, or one"
+        ) from None
 
 
 def _whole(what: str, values: ArrayLike, number: int) -> NDArray[np.int64]:

@@ -29,11 +29,15 @@ class FileQuestions:
         path: of the file.
         data: what it holds.
         env: the environment that its questions are about, which draws their films.
+
+    Attributes:
+        unanswered: the rows of the questions that had no answer.
     """
 
     def __init__(self, path: Path, data: PreferenceData, env: Any) -> None:
         self.path, self._data, self._env = path, data, env
         self._about = fingerprint(env)
+        self.unanswered = np.flatnonzero(np.isnan(data.label)).tolist()
 
     def begin(self, database: AnswerDatabase) -> None:
         """Go on from a database, where answers are kept as they come.
@@ -48,9 +52,8 @@ class FileQuestions:
                     f"{show(str(self.path))}: question {row + 1} is not the one that was answered here; put the file "
                     f"back, or move {self.path.name}.{ANSWERS} away to begin anew"
                 )
-        unanswered = np.flatnonzero(np.isnan(self._data.label)).tolist()
         self._database, self._rows, self._written = database, [*before], -1
-        self._left = [row for row in unanswered if row not in before]
+        self._left = [row for row in self.unanswered if row not in before]
         database.execute("DELETE FROM answers WHERE answer = 'done'")  # that was all for that day
         database.note(done=False, labels=len(self._rows) + len(self._left))
 

@@ -83,6 +83,10 @@ def answer_alone(
         raise ConfigError(f"{show(str(path.parent))}: this run is training now, and has a page of its own")
     kept = path if of_run else path.with_name(f"{path.name}.{ANSWERS}")
     questions = None if of_run else FileQuestions(path, data := load(path), environment(path, data))
+    if questions is not None and not questions.unanswered and not kept.exists():
+        raise ConfigError(
+            f"{show(str(path))}: each of its questions has an answer; type a file with some that have none"
+        )
     name = ADDRESS_FILE if questions is None else f".{path.name}.{ADDRESS_FILE}"
     try:
         with opened(kept) as database:

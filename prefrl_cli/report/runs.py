@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from prefrl_cli.core.metric import Metric
 from prefrl_cli.files.lock import LOCK, is_held
-from prefrl_cli.files.read import UnreadableError, read_json, tail
+from prefrl_cli.files.read import UnreadableError, read_json
 from prefrl_cli.report.metrics import Table, read_metrics
 from prefrl_cli.run.directory import TABLE, recorded_options
-from prefrl_cli.run.earlier.results import axis_of_old_runs, declared, listed, metric_of
+from prefrl_cli.run.earlier.results import axis_of_old_runs, declared, last_row, listed, metric_of
 from prefrl_cli.run.provenance import changed_on_the_way
 
 _MARKS = ("status.json", "config.yaml", "metrics.csv", "summary.json")
@@ -152,22 +152,13 @@ def _read(run: Run) -> None:
         _read_results(run, run.ends)
     run.status = status["status"]
     if run.status == "running":
-        run.step = max(run.step, _last_row(run.path))  # its record is written when it begins and when it ends
+        run.step = max(run.step, last_row(run.path))  # its record is written when it begins and when it ends
         held = is_held(run.path / LOCK)
         run.reason = "still running" if held else "still running, or killed"
         if held is False:
             run.status, run.reason = "interrupted", "was killed: it calls itself running and no process holds its lock"
     if run.path.parent.name == _SET_ASIDE:
         run.reason = f"an earlier try: {run.reason}"
-
-
-def _last_row(folder: Path) -> int:
-    """The step of the last whole row of `metrics.csv`; 0 where there is none."""
-    try:
-        step = b"\n".join(tail(folder, "metrics.csv", 1 << 16).split(b"\n")[-2:-1]).partition(b",")[0]
-    except UnreadableError:
-        return 0
-    return int(step) if re.fullmatch(rb"\d{1,18}", step) else 0
 
 
 def _configured_seeds(options: dict[str, Any]) -> list[int]:

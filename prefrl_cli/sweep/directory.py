@@ -196,6 +196,7 @@ class Rows(Jobs):
     """A study's folder with a run for each row, held by one process at a time: use it in a `with`.
 
     Attributes:
+        configs: the options of each row.
         left: the rows that were not finished when the folder was taken.
 
     Args:
@@ -207,6 +208,7 @@ class Rows(Jobs):
     def __init__(self, name: str, path: Path, rows: Sequence[Row]) -> None:
         super().__init__(path, _name_of_folder)
         self._name, self._rows = name, [(row, composed(row)) for row in rows]
+        self.configs = [config for _, config in self._rows]
         self.left: list[Row] = []
 
     def __enter__(self) -> Rows:

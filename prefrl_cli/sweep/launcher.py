@@ -79,7 +79,7 @@ class SweepLauncher(Launcher):
         if not self._alone and any(job.name not in self._sweep.jobs for alike in refused.values() for job in alike):
             raise _wrong(refused, len(job_overrides))
         self._sweep.add(*jobs)
-        self._sweep.expected = max(self._sweep.expected, len(job_overrides))
+        self._sweep.expected = max(self._sweep.expected, len({job.name for job in jobs}))
         for problem, alike in refused.items():
             self._refuse(problem, *alike)
         for job, _ in to_do.values():

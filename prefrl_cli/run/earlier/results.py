@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from prefrl_cli.algorithm.metrics import axis_of_old_runs as axis_of_old_runs
 from prefrl_cli.algorithm.metrics import in_order, recorded
 from prefrl_cli.core.metric import Metric
 from prefrl_cli.core.option_types import show
-from prefrl_cli.files.read import UnreadableError, read
+from prefrl_cli.files.read import UnreadableError, read, tail
 from prefrl_cli.run.directory import TABLE
 from prefrl_cli.run.metrics_csv import current_names
 
@@ -74,3 +75,12 @@ def declared(found: Any) -> dict[str, tuple[Metric, Mapping[str, Any]]]:
 def metric_of(name: str, known: Mapping[str, Metric]) -> Metric:
     """What a metric is: as its record says, or as it was meant by a version whose record does not say it."""
     return known.get(name) or recorded(name, {})
+
+
+def last_row(folder: Path) -> int:
+    """The step of the last whole row of `metrics.csv`; 0 where there is none."""
+    try:
+        step = b"\n".join(tail(folder, "metrics.csv", 1 << 16).split(b"\n")[-2:-1]).partition(b",")[0]
+    except UnreadableError:
+        return 0
+    return int(step) if re.fullmatch(rb"\d{1,18}", step) else 0
