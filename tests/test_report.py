@@ -288,6 +288,9 @@ def test_one_seed_and_nothing_finished(tmp_path):
     make_run(tmp_path / "one" / "a", seeds=1)
     page, _ = made([tmp_path / "one"], tmp_path / "report")
     assert "nan" not in re.sub(r"<style>.*</style>", "", page)
+    found = [one.mean for of in results(load([tmp_path / "one"])).experiments[0].metrics.values() for one in of]
+    kinds = {bool(np.isnan(one.low)) for one in found}
+    assert kinds == {True, False} and "Of one seed\nnothing but a share has an interval" in page
     make_run(tmp_path / "none" / "a", status="failed")
     page, rows = made([tmp_path / "none"], tmp_path / "report")
     assert "no finished run" in page and rows[0]["seeds"] == "0"
