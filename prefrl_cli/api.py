@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from prefrl_cli.config.group import make
 from prefrl_cli.config.options import Option, check_value
 from prefrl_cli.core.option_types import ConfigError, Failed, Items, Seed, show
-from prefrl_cli.files.lock import in_turn
+from prefrl_cli.files.lock import ASKING, TRAINING, in_turn
 from prefrl_cli.files.read import short
 from prefrl_cli.files.texts import as_overrides, plain, shown, typed_path
 from prefrl_cli.report.notebook import RecordedRun
@@ -46,7 +46,7 @@ class RunFailed(Failed):
         self.path = path
 
 
-@in_turn
+@in_turn(TRAINING)
 def train(
     overrides: Sequence[str] = (), /, *, config_dir: str | os.PathLike[str] | None = None, **options: Any
 ) -> LoadedRun:
@@ -78,7 +78,7 @@ def train(
     return _ended(run_job(config, typed, claimed=folders.append), folders[0], config.run.allow_targets)
 
 
-@in_turn
+@in_turn(TRAINING)
 def resume(path: str | os.PathLike[str], overrides: Sequence[str] = (), /, **options: Any) -> LoadedRun:
     """Go on with a run that was stopped, as `prefrl-train resume=` does; with larger `steps`, with a finished one.
 
@@ -104,7 +104,7 @@ def resume(path: str | os.PathLike[str], overrides: Sequence[str] = (), /, **opt
     return _ended(go_on(found), found.new or found.folder, found.config.run.allow_targets)
 
 
-@in_turn
+@in_turn(TRAINING)
 def train_sweep(
     overrides: Sequence[str] = (),
     /,
@@ -218,6 +218,7 @@ class LoadedRun(RecordedRun):
         self._allow_targets = list(allow_targets)
 
     @cached_property
+    @in_turn(ASKING)
     def preferences(self) -> dict[str, NDArray[Any]]:
         """The questions that the newest checkpoint keeps answers to, the oldest first; what is past `there` is nothing.
 
@@ -236,9 +237,8 @@ class LoadedRun(RecordedRun):
             found = algorithm.preferences.all()
         except _OF_OTHERS as problem:
             raise ConfigError(f"{shown(self.path)}: its preferences cannot be read ({short(problem)})") from None
-        if found is None:
-            return {}
-        return {name: values.cpu().numpy() for name, values in {**found[0].tensors(), "there": found[1]}.items()}
+        columns = {} if found is None else {**found[0].tensors(), "there": found[1]}
+        return {name: values.cpu().numpy() for name, values in columns.items()}
 
     def policy(self, seed: int | None = None) -> LearnedPolicy:
         """What a seed's policy does: `policy(states)` gives actions.
@@ -259,6 +259,7 @@ class LoadedRun(RecordedRun):
 
         return LearnedReward(self._learned.algorithm, self._seed(seed))
 
+    @in_turn(ASKING)
     def rollout(
         self, seed: int | None = None, episodes: int = 10, *, greedy: bool = False, random_seed: int | None = None
     ) -> Episodes:

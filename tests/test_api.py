@@ -340,6 +340,15 @@ def test_episodes_are_those_of_the_evaluation(maze, made):
     assert files(made) == before
 
 
+def test_threads_that_ask_one_run_get_what_each_would_get_alone(made):
+    alone = {seed: prefrl_cli.load(made / "maze").rollout(seed, 20).states for seed in (5, 6, 7)}
+    run = prefrl_cli.load(made / "maze")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda at: (run.rollout(5 + at % 3, 20).states, run.preferences["label"]), range(18)))
+    for at, (states, _) in enumerate(found):
+        np.testing.assert_array_equal(states, alone[5 + at % 3])
+
+
 def test_a_policy_draws_what_it_says(maze):
     policy = maze.policy(6)
     chances = policy.probabilities([0, 7])

@@ -450,7 +450,9 @@ def test_lines_for_trl(capsys):
         (["a.npz", "b.csv"], "OUT=b.csv: has to end in .npz or .jsonl; try OUT=preferences.npz"),
         (["a.npz", "there.npz"], "there.npz: is there already; type another name"),
         (["a.npz", "link.npz"], "link.npz: is there already; type another name"),
-        (["a.csv", "b.npz"], "a.csv: a.csv is no .npz, .jsonl, .pkl, .hdf5 or folder; see prefrl-convert --help"),
+        (["there.csv", "b.npz"], "there.csv: is no .npz, .jsonl, .pkl, .hdf5 or folder; see prefrl-convert --help"),
+        (["a.csv", "b.npz"], "a.csv: there is no such file or folder"),
+        (["no_folder", "b.npz"], "no_folder: there is no such file or folder"),
         (["a.npz", "b.npz"], "a.npz is missing"),
         (["folder", "b.npz"], "folder: numbers steps of another file; type data=FILE as well"),
         (["a.npz", "b.npz", "segment=3"], "segment=3: has no meaning for a.npz; leave it out"),
@@ -461,13 +463,14 @@ def test_lines_for_trl(capsys):
 )
 def test_wrong_arguments_are_one_line(arguments, line, capsys):
     np.savez("there.npz", x=np.zeros(1))
+    Path("there.csv").write_text("1\n")
     Path("link.npz").symlink_to("nowhere.npz")
     Path("folder").mkdir()
     assert convert.main(arguments) == 2
     found = capsys.readouterr().err
     assert found.startswith(f"prefrl-convert: {line}") or line in found
     assert found.count("\n") == 1
-    assert {path.name for path in Path.cwd().iterdir()} == {"there.npz", "link.npz", "folder"}
+    assert {path.name for path in Path.cwd().iterdir()} == {"there.npz", "there.csv", "link.npz", "folder"}
 
 
 def test_a_folder_that_is_not_there(capsys):

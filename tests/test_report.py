@@ -179,6 +179,21 @@ def test_what_has_no_result_is_listed_before_any_result(tmp_path):
     assert page.count("<figure>") >= 8 and "http" not in page.replace("http-equiv", "")
 
 
+def test_where_every_seed_has_failed_success_is_none_and_the_others_are_better(tmp_path):
+    make_run(tmp_path / "runs" / "a")
+    lost = make_run(tmp_path / "runs" / "b", env__size=9, status="failed", reason="step 3: no number")
+    status = json.loads((lost / "status.json").read_text())
+    failed = {str(seed): {"step": 3, "reason": "no number"} for seed in range(4)}
+    (lost / "status.json").write_text(json.dumps({**status, "failed_seeds": failed}))
+    page, rows = made([tmp_path / "runs"], tmp_path / "report")
+    found = {row["metric"]: row for row in rows if row["env.size"] == "9"}
+    assert [found["solved"][name] for name in ("mean", "seeds", "failed_seeds")] == ["0.0", "4", "4"]
+    assert (found["greedy_steps"]["mean"], found["greedy_steps"]["seeds"]) == ("", "0")
+    (pair,) = results(load([tmp_path / "runs"])).experiments[0].comparisons["success_mean"]
+    assert (pair.first.failed, pair.second.failed, pair.better.value) == ([], [0, 1, 2, 3], 1.0)
+    assert "nan" not in re.sub(r"<style>.*</style>", "", page)
+
+
 def test_a_run_that_changed_on_the_way_is_marked(tmp_path):
     folders = [make_run(tmp_path / "runs" / name, first_seed=seed) for seed, name in enumerate("abcd")]
     difference = "config differs: optimizer.lr 0.1 -> 0.2"
@@ -288,6 +303,9 @@ def test_one_seed_and_nothing_finished(tmp_path):
     make_run(tmp_path / "one" / "a", seeds=1)
     page, _ = made([tmp_path / "one"], tmp_path / "report")
     assert "nan" not in re.sub(r"<style>.*</style>", "", page)
+    found = [one.mean for of in results(load([tmp_path / "one"])).experiments[0].metrics.values() for one in of]
+    kinds = {bool(np.isnan(one.low)) for one in found}
+    assert kinds == {True, False} and "Of one seed\nnothing but a share has an interval" in page
     make_run(tmp_path / "none" / "a", status="failed")
     page, rows = made([tmp_path / "none"], tmp_path / "report")
     assert "no finished run" in page and rows[0]["seeds"] == "0"

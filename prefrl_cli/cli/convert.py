@@ -138,7 +138,9 @@ def converted(source: Path, options: Mapping[str, Any]) -> PreferenceData:
         if "about" not in arrays:
             return others.from_cpl(source.name, arrays, options.get("label", "label"))
     if kind not in (".npz", ".jsonl"):
-        raise UnreadableError(f"{source.name} is no .npz, .jsonl, .pkl, .hdf5 or folder; see prefrl-convert --help")
+        if not source.exists():
+            raise UnreadableError("there is no such file or folder")
+        raise UnreadableError("is no .npz, .jsonl, .pkl, .hdf5 or folder; see prefrl-convert --help")
     return formats.load(source)
 
 

@@ -8,6 +8,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -16,7 +17,7 @@ from prefrl_cli.files.write import NOT_FOLLOWED, NOT_WAITED_FOR, check_plain
 _Given = ParamSpec("_Given")
 _Returned = TypeVar("_Returned")
 
-_TURN = threading.RLock()
+TRAINING, ASKING = threading.RLock(), threading.RLock()
 
 LOCK = ".lock"  # held by the process that writes to its folder
 
@@ -25,18 +26,24 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.
 _LOCKED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # by another process; EACCES where flock is made of fcntl
 
 
-def in_turn(call: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
-    """A function of which one thread at a time is within one; the others wait for their turn.
+def in_turn(
+    turn: AbstractContextManager[object],
+) -> Callable[[Callable[_Given, _Returned]], Callable[_Given, _Returned]]:
+    """Makes of a function one that a thread calls while no other is within one of the same turn; the others wait.
 
-    What has a single state in a process, as Hydra, torch's number of threads and matplotlib have, is so used by one.
+    What has a single state in a process, as Hydra, torch's number of threads and matplotlib have, is so used by one
+    thread while it trains; and random numbers and networks of a run by one that asks what the run has learned.
     """
 
-    @functools.wraps(call)
-    def alone_in_process(*arguments: _Given.args, **named: _Given.kwargs) -> _Returned:
-        with _TURN:
-            return call(*arguments, **named)
+    def made(call: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
+        @functools.wraps(call)
+        def alone_in_process(*arguments: _Given.args, **named: _Given.kwargs) -> _Returned:
+            with turn:
+                return call(*arguments, **named)
 
-    return alone_in_process
+        return alone_in_process
+
+    return made
 
 
 def hold(path: Path, *, wait: bool = False) -> int:

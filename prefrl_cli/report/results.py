@@ -109,10 +109,10 @@ def _experiment(name: str, several: list[Configuration]) -> Experiment:
     declared |= {metric: metric_of(metric, declared) for metric in present}
     headline = headline_of(declared, present)
     names = sorted(present, key=lambda metric: metric != headline)
-    empty = np.zeros(0)
-    metrics = {
-        metric: [summarise(one.scores.get(metric, empty), declared[metric]) for one in several] for metric in names
-    }
+    for one in several:  # where every seed has failed, success is known all the same
+        nothing, failed = np.full(len(one.seeds), np.nan), np.isin(one.seeds, one.failed)
+        one.scores = {metric: declared[metric].counted(nothing, failed) for metric in names} | one.scores
+    metrics = {metric: [summarise(one.scores[metric], declared[metric]) for one in several] for metric in names}
     pairs = _pairs(several, metrics.get(headline, []))
     compared = [metric for metric in names if declared[metric].sign and declared[metric].role == "result"]
     # Of many configurations only the headline is compared: the rest would be thousands of intervals.
