@@ -93,7 +93,8 @@ def check_value(where: str, option: Option, value: Any) -> Any:
         return convert(option.annotation, value)
     except Unfit:
         instead = sample(option.annotation, None if option.default is MISSING else option.default, value)
-        cure = "" if instead is None else f"; try {where}={show(instead)}"
+        none = "; leave it out" if option.default is None else ""
+        cure = none if instead is None else f"; try {where}={show(instead)}"
         huge = type(value) in (int, float) and LARGEST < abs(value) < math.inf
         size = f", and {LARGEST:g} at most in size" if huge else ""
         raise ConfigError(f"{where}={show(value)}: must be {describe(option.annotation)}{size}{cure}") from None
