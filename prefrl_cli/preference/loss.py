@@ -157,6 +157,3 @@ class Davidson:
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """The mean `[R]` over pairs `[R, B]`."""
         return davidson(logits, smooth(labels, self.smoothing), weights, self.nu)
-
-
-TieModel = SoftTies | SkipTies | RaoKupper | Davidson
